@@ -1,0 +1,69 @@
+"""Ordered concurrency: what replaces ``asyncio.wait`` and the bare ``TaskGroup``.
+
+``Tasks`` owns background tasks; they end in the order they were started, an unexpected
+exception is logged once and handed to ``on_crash``, and ``close`` awaits them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from proa.base.telemetry import get_logger
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+
+class Tasks:
+    """A bag of background tasks with one owner."""
+
+    def __init__(self, on_crash: Callable[[str, BaseException], None] | None = None) -> None:
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._on_crash = on_crash
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start a task; its name appears in logs and traces."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks[task] = None
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        if task.cancelled() or task.exception() is None:
+            return
+        error = task.exception()
+        assert error is not None
+        log.error("task crashed", task=task.get_name(), exc_info=error)
+        if self._on_crash is not None:
+            self._on_crash(task.get_name(), error)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def close(self) -> None:
+        """Cancel every task, newest first, and wait until all have ended."""
+        tasks = list(self._tasks)
+        for task in reversed(tasks):
+            task.cancel()
+        for task in tasks:
+            try:
+                await task
+            except asyncio.CancelledError:
+                continue
+            except Exception:  # already logged by _ended
+                continue
+
+
+async def gather(works: Sequence[Awaitable[T]]) -> list[T]:
+    """Run all, return the results in order; the first failure cancels the rest and is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return [await task for task in tasks]
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,68 @@
+"""Chance, seeded: the only module that may draw random numbers.
+
+Whoever needs randomness holds a ``Chance``. In production it is seeded by the operating
+system; in simulation and in decisions that must be repeatable it is seeded by a text, and
+``child`` gives independent streams by name, so that one consumer's draws never shift
+another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import MutableSequence, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_LOWER = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own alphabet for generated names
+
+
+class Chance:
+    """A stream of random draws; the same seed gives the same stream on every machine."""
+
+    def __init__(self, seed: str | bytes | None = None) -> None:
+        self._seed = seed.encode() if isinstance(seed, str) else seed
+        self._random = random.Random(self._seed) if seed is not None else random.SystemRandom()
+
+    def child(self, name: str) -> Chance:
+        """An independent stream; unseeded parents have unseeded children."""
+        if self._seed is None:
+            return Chance()
+        return Chance(hashlib.sha256(self._seed + b"\x00" + name.encode()).digest())
+
+    def random(self) -> float:
+        """A float in [0, 1)."""
+        return self._random.random()
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number in [low, high]."""
+        return self._random.randint(low, high)
+
+    def choice(self, items: Sequence[T]) -> T:
+        """One of the items."""
+        return self._random.choice(items)
+
+    def shuffle(self, items: MutableSequence[Any]) -> None:
+        """Reorder in place."""
+        self._random.shuffle(items)
+
+    def token(self, size: int) -> bytes:
+        """Secret bytes: from the operating system unless this stream is seeded."""
+        return os.urandom(size) if self._seed is None else self._random.randbytes(size)
+
+    def hex(self, digits: int) -> str:
+        """Lower-case hexadecimal digits, for identifiers."""
+        return f"{self._random.getrandbits(digits * 4):0{digits}x}"
+
+    def uid(self) -> str:
+        """A version 4 UUID."""
+        bits = self._random.getrandbits(128)
+        bits = bits & ~(0xF << 76) | (4 << 76)
+        bits = bits & ~(0x3 << 62) | (2 << 62)
+        text = f"{bits:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def suffix(self, length: int = 5) -> str:
+        """A name suffix in Kubernetes' generateName alphabet."""
+        return "".join(self._random.choice(_LOWER) for _ in range(length))

@@ -1,0 +1,150 @@
+"""Time, injected: the only module that may read the system's clocks.
+
+``now`` is wall time in seconds since the epoch, for instants that are stored; ``monotonic``
+is for durations. ``VirtualClock`` follows a ``VirtualLoop``, so that a control plane under
+simulation sees one time base in both roles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Where time comes from; one is handed to everything that waits or stamps."""
+
+    def now(self) -> float:
+        """Wall time, seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps; only differences mean anything."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; returns early only by cancellation."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class VirtualClock:
+    """The time of the running ``VirtualLoop``; ``epoch`` is the wall time at its zero."""
+
+    def __init__(self, epoch: float = 1_800_000_000.0) -> None:
+        self.epoch = epoch
+
+    def now(self) -> float:
+        return self.epoch + asyncio.get_running_loop().time()
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Deadlock(AssertionError):
+    """A virtual world has nothing left to run and nothing to wait for."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop whose time jumps to the next timer as soon as nothing is ready.
+
+    It has no selector: no sockets, no threads, no subprocesses. Callbacks run in the order
+    they became ready, timers in the order of their instant and then of their registration,
+    so that a run is a function of its inputs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._virtual_time = 0.0
+        self._serial = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        return self._virtual_time
+
+    def call_at(self, when, callback, *args, context=None):  # type: ignore[no-untyped-def]
+        """Schedule a timer; equal instants run in the order they were asked for."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._serial += 1
+        heapq.heappush(self._timers, (when, self._serial, handle))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are dropped when they surface."""
+
+    def _run_once(self) -> None:
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        while self._timers and self._timers[0][2].cancelled():
+            heapq.heappop(self._timers)
+        if not ready:
+            if not self._timers:
+                if self._stopping:  # type: ignore[attr-defined]
+                    return
+                raise Deadlock("nothing is ready and no timer is set")
+            self._virtual_time = max(self._virtual_time, self._timers[0][0])
+        while self._timers and self._timers[0][0] <= self._virtual_time:
+            handle = heapq.heappop(self._timers)[2]
+            if not handle.cancelled():
+                ready.append(handle)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+
+    def _write_to_self(self) -> None:
+        """Nothing outside the loop's own thread may wake it."""
+
+    def _process_events(self, event_list: object) -> None:
+        """There are no I/O events."""
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in virtual time; returns its result."""
+    loop = VirtualLoop()
+    try:
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(main)
+    finally:
+        for task in sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name()):
+            task.cancel()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def iso8601(instant: float) -> str:
+    """An instant as Kubernetes writes it: UTC, whole seconds, ``Z``."""
+    return datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso8601_micro(instant: float) -> str:
+    """An instant with microseconds (Kubernetes MicroTime, CRI log lines)."""
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_iso8601(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 instant; raises ValueError."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

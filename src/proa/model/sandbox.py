@@ -1,0 +1,243 @@
+"""Sandboxes as the agent is told of them: compiled from a Task or a Pod, never stored beside it.
+
+The bows' ``compile_task`` and ``compile_pod`` make a ``Sandbox``; ``dispatch.feed`` sends it to
+the agent of its Host inside an ``Assignment``; the agent reports a ``SandboxStatus`` under the
+same ``uid``. Identity is (uid, container name, attempt), never the compiled text.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from proa.model.resources import Port, Resources
+
+
+class HttpProbe(msgspec.Struct, frozen=True, omit_defaults=True):
+    """GET ``scheme://host:port/path``; 200 to 399 is success. No host means the Sandbox."""
+
+    port: int
+    path: str = "/"
+    host: str = ""
+    scheme: str = "http"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Probe(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One check, by exactly one of ``http``, ``tcp_port``, ``grpc_port``, ``command``."""
+
+    http: HttpProbe | None = None
+    tcp_port: int = 0
+    grpc_port: int = 0
+    grpc_service: str = ""
+    command: tuple[str, ...] = ()
+    initial_delay_s: float = 0
+    period_s: float = 10
+    timeout_s: float = 1
+    successes: int = 1
+    failures: int = 3
+    grace_s: int | None = None  # overrides the Sandbox's grace when this probe kills
+
+
+class Mount(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a container sees a volume of its Sandbox."""
+
+    volume: str
+    path: str
+    read_only: bool = False
+    sub_path: str = ""
+
+
+class File(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file of a ``files`` volume: config maps, secrets, tokens, downward values."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+
+
+class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``empty`` (a directory that dies with the Sandbox; ``medium="Memory"`` is a tmpfs),
+    ``files`` (rendered content, updated atomically) or ``host`` (a path of the Host)."""
+
+    name: str
+    kind: str = "empty"
+    medium: str = ""
+    size_limit: int = 0
+    files: tuple[File, ...] = ()
+    path: str = ""
+    path_type: str = ""
+
+
+class LogSink(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a container's output goes besides the local file (awslogs)."""
+
+    group: str
+    stream: str
+    region: str
+    account: str
+
+
+class Dependency(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Start after ``container`` reached ``condition``: START, COMPLETE, SUCCESS, HEALTHY."""
+
+    container: str
+    condition: str = "START"
+
+
+class Container(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One container. ``entrypoint`` and ``arguments`` replace the image's when not None."""
+
+    name: str
+    image: str
+    pull: str = "IfNotPresent"  # "Always", "Never"
+    entrypoint: tuple[str, ...] | None = None
+    arguments: tuple[str, ...] | None = None
+    working_dir: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    user: str = ""  # "uid", "uid:gid", "name"; empty: the image's
+    cpu_shares: int = 0  # 0: the runtime's minimum
+    cpu_quota: int = 0  # limit in 1/128,000 vCPU; 0: none
+    memory_limit: int = 0  # bytes; 0: none
+    liveness: Probe | None = None
+    readiness: Probe | None = None
+    startup: Probe | None = None
+    essential: bool = True  # ECS: its end ends the Sandbox
+    restart: str = "Never"  # "Always", "OnFailure"
+    depends_on: tuple[Dependency, ...] = ()
+    init: bool = False  # runs to success, in order, before the others
+    stop_grace_s: int | None = None
+    stop_signal: str = ""
+    pre_stop: Probe | None = None  # exec or http hook, part of the grace
+    post_start: Probe | None = None
+    log: LogSink | None = None
+    tty: bool = False
+    stdin: bool = False
+    privileged: bool = False
+    read_only_root: bool = False
+    add_capabilities: tuple[str, ...] = ()
+    drop_capabilities: tuple[str, ...] = ()
+    allow_privilege_escalation: bool = True
+    run_as_non_root: bool = False
+    termination_message_path: str = "/dev/termination-log"
+    blocked: str = ""  # why it cannot be created yet ("CreateContainerConfigError: …")
+
+
+class Dns(msgspec.Struct, frozen=True, omit_defaults=True):
+    """resolv.conf; empty ``servers`` means the Host's own."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class Network(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``vpc`` (an interface of its own with ``address``), ``host`` (the Instance's namespace)
+    or ``none``."""
+
+    mode: str = "vpc"
+    vpc: str = ""
+    address: str = ""
+    mac: str = ""
+    hostname: str = ""
+    dns: Dns = Dns()
+    hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # extra /etc/hosts lines
+
+
+class Sandbox(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Containers that live and die together: a task or a pod, ready to run."""
+
+    uid: str
+    name: str
+    namespace: str  # pod namespace, or the ECS cluster's name
+    key: str  # the store key of the Task or Pod it was compiled from
+    instance: str
+    containers: tuple[Container, ...]  # init containers first, in order
+    skin: str = "kube"  # or "ecs"
+    cluster: str = ""  # the Instance's cluster prefix
+    network: Network = Network()
+    volumes: tuple[Volume, ...] = ()
+    reserve: Resources = Resources()  # what admission books on the Pool
+    ports: tuple[Port, ...] = ()  # ports taken on the Instance
+    grace_s: int = 30
+    memory_limit: int = 0  # of the whole Sandbox (a task's memory); 0: none
+    cpu_quota: int = 0
+    host_pid: bool = False
+    host_ipc: bool = False
+    share_pid: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    created_at: float = 0.0
+    active_deadline_s: int = 0
+
+
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the feed about one Sandbox. ``want`` is "run", "stop" (gracefully, within
+    ``grace_s`` from ``since``) or "gone" (the record has vanished: kill and forget)."""
+
+    uid: str
+    want: str
+    version: int = 0
+    sandbox: Sandbox | None = None  # present unless "gone"
+    grace_s: int = 30
+    since: float = 0.0
+
+
+class ContainerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``state`` is waiting, running or exited; times are wall seconds, 0 when unknown."""
+
+    name: str
+    state: str = "waiting"
+    reason: str = (
+        ""  # ContainerCreating, ImagePullBackOff, CrashLoopBackOff, Completed, Error, OOMKilled …
+    )
+    message: str = ""
+    attempt: int = 0
+    restarts: int = 0
+    id: str = ""
+    image: str = ""
+    image_digest: str = ""
+    pid: int = 0
+    exit_code: int | None = None
+    signal: int = 0
+    created_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    started: bool = False  # running and its startup probe, if any, has succeeded
+    ready: bool = False  # started and its readiness probe, if any, succeeds
+    healthy: bool | None = None  # ECS health check: None is UNKNOWN
+    last: ContainerStatus | None = None  # the attempt before this one
+
+
+class SandboxStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the agent says of a Sandbox. ``phase`` goes pending → running → succeeded|failed,
+    and ``gone`` is set once nothing of it is left on the Host (also for one that was never
+    started). ``reason`` is set where the Sandbox as a whole was refused or ended
+    (OutOfcpu, OutOfmemory, OutOfpods, Evicted, DeadlineExceeded …)."""
+
+    uid: str
+    phase: str = "pending"
+    reason: str = ""
+    message: str = ""
+    key: str = ""
+    skin: str = ""
+    address: str = ""
+    containers: tuple[ContainerStatus, ...] = ()
+    pull_started_at: float = 0.0
+    pull_stopped_at: float = 0.0
+    sandbox_ready_at: float = 0.0
+    started_at: float = 0.0
+    stopping: bool = False
+    gone: bool = False
+    serial: int = 0  # grows with every report of this Sandbox by this agent
+
+
+class NodeEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something worth telling a user: Pulling, Pulled, Created, Started, Killing, Unhealthy,
+    BackOff, Failed, FailedMount … ``kind`` is Normal or Warning."""
+
+    uid: str
+    reason: str
+    message: str
+    kind: str = "Normal"
+    container: str = ""
+    at: float = 0.0

@@ -1,0 +1,172 @@
+"""The store's contract: keys, versions, guarded transactions, watches that resume, leases.
+
+Every backend passes ``tests/conformance/store``. The model is etcd's, with one addition: each
+key written in a transaction has a version of its own, ``((revision + offset) << 8) | index``,
+so that a reader who stopped inside a batch can resume without a gap or a duplicate. Versions
+are what clients see (Kubernetes' resourceVersion); revisions stay inside the backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from proa.base.errors import CallerFault, Conflict, TryAgain
+
+MAX_OPERATIONS = 100
+MAX_BYTES = 1_000_000
+
+
+class GuardFailed(Conflict):
+    """A guard did not hold; ``key`` names the first that failed, ``found`` its version (0: absent)."""
+
+    def __init__(self, key: str, wanted: int, found: int) -> None:
+        super().__init__(f"{key} is at version {found}, not {wanted}")
+        self.key, self.wanted, self.found = key, wanted, found
+
+
+class Compacted(TryAgain):
+    """The history before ``oldest`` is gone: list again, then watch from what the list says."""
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__(f"history before version {oldest} was compacted")
+        self.oldest = oldest
+
+
+class SlowReader(TryAgain):
+    """This watcher fell behind its bounded buffer and was dropped: list again."""
+
+
+class TooLarge(CallerFault):
+    """A transaction over MAX_OPERATIONS or MAX_BYTES."""
+
+
+class LeaseGone(TryAgain):
+    """The lease has expired or was never granted."""
+
+
+@dataclass(slots=True, frozen=True)
+class Record:
+    """A key's current value. ``created`` and ``version`` are versions; ``schema`` is the number
+    of the body's schema, for upgrade on read."""
+
+    key: str
+    body: bytes
+    version: int
+    created: int
+    schema: int = 1
+    lease: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Page:
+    """Records in key order, all as of ``version``; ``more`` when the limit cut the range."""
+
+    records: tuple[Record, ...]
+    version: int
+    more: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Guard:
+    """Commit only if the key is at this version; 0 means it must not exist."""
+
+    key: str
+    version: int
+
+
+@dataclass(slots=True, frozen=True)
+class Exists:
+    """Commit only if the key exists, at whatever version (an owner that must still be there)."""
+
+    key: str
+
+
+@dataclass(slots=True, frozen=True)
+class Put:
+    key: str
+    body: bytes
+    schema: int = 1
+    lease: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Delete:
+    """Deleting an absent key is no operation and no event."""
+
+    key: str
+
+
+@dataclass(slots=True, frozen=True)
+class Transaction:
+    """All or nothing. A key may be written at most once in a transaction."""
+
+    guards: tuple[Guard | Exists, ...] = ()
+    writes: tuple[Put | Delete, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Committed:
+    """``versions[i]`` is the version that write i got; ``version`` is the last of them."""
+
+    version: int
+    versions: tuple[int, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Event:
+    """A change. ``record`` is the new value, or for a deletion the last value with ``version``
+    set to the deletion's own version. ``previous`` is the value before, when there was one."""
+
+    kind: str  # "put" or "delete"
+    record: Record
+    previous: Record | None
+
+
+@dataclass(slots=True, frozen=True)
+class Batch:
+    """Events in version order. ``version`` is how far the watcher has now seen, even if empty."""
+
+    events: tuple[Event, ...]
+    version: int
+
+
+class Store(Protocol):
+    """The port. Reads are consistent: they see every commit acknowledged before they began."""
+
+    async def get(self, key: str) -> Record | None: ...
+
+    async def range(self, prefix: str, *, after: str = "", limit: int = 0, at: int = 0) -> Page:
+        """Records whose keys start with ``prefix``, beyond key ``after``, as of version ``at``
+        (0: now). Raises Compacted for an ``at`` that is no longer kept."""
+        ...
+
+    async def version(self) -> int:
+        """The version of the newest commit."""
+        ...
+
+    async def commit(self, transaction: Transaction) -> Committed:
+        """Durable when it returns. Raises GuardFailed, TooLarge, LeaseGone."""
+        ...
+
+    def watch(self, prefix: str, *, after: int) -> AsyncIterator[Batch]:
+        """Every change of the prefix with a version greater than ``after``, once, in order;
+        a first, possibly empty, batch comes at once. Raises Compacted, SlowReader."""
+        ...
+
+    async def grant(self, ttl_s: float) -> int:
+        """A lease: the keys bound to it are deleted once it is not kept alive for ``ttl_s``."""
+        ...
+
+    async def keep_alive(self, lease: int) -> None:
+        """Raises LeaseGone."""
+        ...
+
+    async def revoke(self, lease: int) -> None: ...
+
+    async def compact(self, version: int) -> None:
+        """Forget history up to and including ``version``; current values stay."""
+        ...
+
+    async def close(self) -> None: ...
