@@ -1,1 +1,1 @@
-"""Floor 0: time, chance, errors, quantities, configuration. Everything may import it; it imports nothing of ours."""
+"""Floor 0: time, chance, errors, quantities, configuration; it imports nothing of ours."""

@@ -84,7 +84,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._virtual_time
 
-    def call_at(self, when, callback, *args, context=None):  # type: ignore[no-untyped-def]
+    def call_at(  # type: ignore[no-untyped-def, override]
+        self, when, callback, *args, context=None
+    ):
         """Schedule a timer; equal instants run in the order they were asked for."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._serial += 1

@@ -17,4 +17,4 @@ class CallerFault(Exception):
 
 
 class Conflict(TryAgain):
-    """A guard of a transaction did not hold: somebody else wrote first. Read again, decide again."""
+    """A guard of a transaction did not hold: somebody else wrote first. Decide again."""

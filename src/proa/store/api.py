@@ -19,7 +19,7 @@ MAX_BYTES = 1_000_000
 
 
 class GuardFailed(Conflict):
-    """A guard did not hold; ``key`` names the first that failed, ``found`` its version (0: absent)."""
+    """A guard did not hold; ``key`` is the first that failed, ``found`` its version (0: absent)."""
 
     def __init__(self, key: str, wanted: int, found: int) -> None:
         super().__init__(f"{key} is at version {found}, not {wanted}")

@@ -1,0 +1,1 @@
+"""One endpoint for every AWS service: routing, signatures, codecs, errors."""

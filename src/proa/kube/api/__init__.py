@@ -1,0 +1,1 @@
+"""The API server: one generic registry for every kind, schemas, patches, watches, authority."""

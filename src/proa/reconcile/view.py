@@ -1,0 +1,233 @@
+"""Views: a consistent picture of the store in memory, kept current by one watch.
+
+A bow declares a ``Table`` for each kind of record it reasons about: which keys, how a body is
+decoded into a small typed projection (once per change), and by what it is indexed. Controllers
+and API handlers read tables synchronously; between two awaits nothing moves. ``View`` is fed
+by ``View.run`` and tells its subscribers of each change in version order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from proa.base.errors import TryAgain
+from proa.base.telemetry import get_logger
+from proa.store.api import Batch, Event, Record, Store
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+
+@dataclass(slots=True, frozen=True)
+class Entry(Generic[T]):
+    """One record as the view holds it: the stored bytes and their projection."""
+
+    key: str
+    body: bytes
+    version: int
+    created: int
+    value: T
+    lease: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Change(Generic[T]):
+    """A table's change: ``old`` is None for a creation, ``new`` for a deletion."""
+
+    key: str
+    version: int
+    old: Entry[T] | None
+    new: Entry[T] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Generic[T]):
+    """A declared kind of record.
+
+    ``matches`` picks the keys below ``prefix``; ``decode`` may raise ValueError, which keeps the
+    record out of the table and is logged; ``indexes`` give the values a record is found by."""
+
+    name: str
+    prefix: str
+    decode: Callable[[bytes], T]
+    matches: Callable[[str], bool] = field(default=lambda _key: True)
+    indexes: Mapping[str, Callable[[str, T], Iterable[str]]] = field(default_factory=dict)
+
+
+class Rows(Generic[T]):
+    """The current rows of one table, in key order."""
+
+    def __init__(self, table: Table[T]) -> None:
+        self.table = table
+        self._rows: dict[str, Entry[T]] = {}
+        self._keys: list[str] = []
+        self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in table.indexes}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, key: str) -> Entry[T] | None:
+        return self._rows.get(key)
+
+    def scan(self, prefix: str = "", after: str = "") -> Iterator[Entry[T]]:
+        """Rows whose keys start with ``prefix``, beyond ``after``, in key order."""
+        start = bisect_left(self._keys, max(prefix, after))
+        for index in range(start, len(self._keys)):
+            key = self._keys[index]
+            if not key.startswith(prefix):
+                return
+            if key != after or not after:
+                yield self._rows[key]
+
+    def by(self, index: str, value: str) -> list[Entry[T]]:
+        """Rows that the named index files under ``value``, in key order."""
+        return [self._rows[key] for key in sorted(self._indexes[index].get(value, ()))]
+
+    def values_of(self, index: str) -> list[str]:
+        """Every value the named index has rows for, sorted."""
+        return sorted(self._indexes[index])
+
+    def _apply(self, record: Record, present: bool) -> Change[T] | None:
+        old = self._rows.get(record.key)
+        new: Entry[T] | None = None
+        if present:
+            try:
+                value = self.table.decode(record.body)
+            except ValueError as error:
+                log.error("undecodable record", key=record.key, error=str(error))
+            else:
+                new = Entry(
+                    record.key, record.body, record.version, record.created, value, record.lease
+                )
+        if old is None and new is None:
+            return None
+        self._file(old, new)
+        return Change(record.key, record.version, old, new)
+
+    def _file(self, old: Entry[T] | None, new: Entry[T] | None) -> None:
+        for name, index_of in self.table.indexes.items():
+            index = self._indexes[name]
+            if old is not None:
+                for value in index_of(old.key, old.value):
+                    rows = index.get(value)
+                    if rows is not None:
+                        rows.pop(old.key, None)
+                        if not rows:
+                            del index[value]
+            if new is not None:
+                for value in index_of(new.key, new.value):
+                    index.setdefault(value, {})[new.key] = None
+        if new is not None:
+            if old is None:
+                insort(self._keys, new.key)
+            self._rows[new.key] = new
+        elif old is not None:
+            del self._rows[old.key]
+            del self._keys[bisect_left(self._keys, old.key)]
+
+
+Subscriber = Callable[[Table[Any], Change[Any]], None]
+
+
+class View:
+    """All declared tables over one store prefix, as of ``version``."""
+
+    def __init__(self, store: Store, tables: Iterable[Table[Any]], prefix: str = "/") -> None:
+        self._store = store
+        self._prefix = prefix
+        self._tables = {table: Rows(table) for table in tables}
+        self._by_prefix: dict[str, list[Table[Any]]] = {}
+        for table in self._tables:
+            self._by_prefix.setdefault(table.prefix, []).append(table)
+        self._prefixes = sorted(self._by_prefix)
+        self._subscribers: list[Subscriber] = []
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self.version = 0
+        self.synced = asyncio.Event()
+
+    def rows(self, table: Table[T]) -> Rows[T]:
+        """The live rows of a declared table."""
+        return self._tables[table]
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Be called, synchronously and in version order, with each change."""
+        self._subscribers.append(subscriber)
+
+    async def reached(self, version: int) -> None:
+        """Return once everything up to ``version`` is visible here."""
+        if self.version >= version:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((version, future))
+        await future
+
+    async def run(self) -> None:
+        """Keep the picture current until cancelled; re-lists after compaction or a slow spell."""
+        while True:
+            try:
+                await self._list()
+                async for batch in self._store.watch(self._prefix, after=self.version):
+                    self._take(batch)
+            except TryAgain as error:
+                log.warning("view lists again", error=str(error))
+
+    async def _list(self) -> None:
+        seen: set[str] = set()
+        page = await self._store.range(self._prefix, limit=1000)
+        version = page.version
+        while True:
+            for record in page.records:
+                seen.add(record.key)
+                self._apply(record, present=True)
+            if not page.more:
+                break
+            page = await self._store.range(
+                self._prefix, after=page.records[-1].key, limit=1000, at=version
+            )
+        for rows in self._tables.values():
+            for entry in [row for row in rows.scan() if row.key not in seen]:
+                gone = Record(entry.key, entry.body, version, entry.created)
+                self._apply(gone, present=False)
+        self._advance(version)
+        self.synced.set()
+
+    def _take(self, batch: Batch) -> None:
+        for event in batch.events:
+            self._event(event)
+        self._advance(batch.version)
+
+    def _event(self, event: Event) -> None:
+        self._apply(event.record, present=event.kind == "put")
+
+    def _apply(self, record: Record, present: bool) -> None:
+        self.version = max(self.version, record.version) if present else self.version
+        for prefix in self._prefixes:
+            if not record.key.startswith(prefix):
+                continue
+            for table in self._by_prefix[prefix]:
+                if not table.matches(record.key):
+                    continue
+                rows = self._tables[table]
+                current = rows.get(record.key)
+                if present and current is not None and current.version >= record.version:
+                    continue
+                change = rows._apply(record, present)
+                if change is not None:
+                    for subscriber in self._subscribers:
+                        subscriber(table, change)
+
+    def _advance(self, version: int) -> None:
+        self.version = max(self.version, version)
+        if not self._waiting:
+            return
+        ready = [future for wanted, future in self._waiting if wanted <= self.version]
+        self._waiting = [
+            (wanted, future) for wanted, future in self._waiting if wanted > self.version
+        ]
+        for future in ready:
+            if not future.done():
+                future.set_result(None)
