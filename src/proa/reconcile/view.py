@@ -157,6 +157,10 @@ class View:
         """Be called, synchronously and in version order, with each change."""
         self._subscribers.append(subscriber)
 
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Undo ``subscribe``."""
+        self._subscribers.remove(subscriber)
+
     async def reached(self, version: int) -> None:
         """Return once everything up to ``version`` is visible here."""
         if self.version >= version:

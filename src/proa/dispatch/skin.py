@@ -1,0 +1,90 @@
+"""The port by which a bow lets the hull place, send and observe its Sandboxes.
+
+``dispatch`` knows Sandboxes by the store key of the Task or Pod; everything in the bow's own
+words (records, conditions, events, failures) stays behind this port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proa.model.feed import Vip, ZoneRecord
+from proa.model.host import Instance
+from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
+from proa.placement.asks import Ask, Row, Unplaced
+from proa.reconcile.plan import Plan
+from proa.reconcile.view import Change, Table, View
+from proa.store.api import Delete, Exists, Guard, Put
+
+
+@dataclass(slots=True, frozen=True)
+class Held:
+    """Room that a bound Sandbox holds until nothing of it is left."""
+
+    ask: Ask
+    instance: str
+    terminating: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Parts:
+    """A piece of a transaction."""
+
+    guards: tuple[Guard | Exists, ...] = ()
+    writes: tuple[Put | Delete, ...] = ()
+
+
+class Skin(Protocol):
+    """What the hull needs of a bow. All but ``assignment`` and ``report`` are synchronous and
+    pure over the view."""
+
+    name: str  # "ecs" or "kube": Sandbox.skin
+    sandboxes: Table[Any]  # rows that become Sandboxes
+    nodes: Sequence[Table[Any]]  # rows whose changes alter an Instance's placement Row
+    traffic: Sequence[Table[Any]]  # rows whose changes alter VIPs or names
+
+    def row(self, view: View, instance: Instance) -> Row | None:
+        """How placement sees an Instance of this bow's clusters; None for one not of this bow."""
+        ...
+
+    def instance_of_node(self, view: View, change: Change[Any]) -> str | None:
+        """The id of the Instance that a change of one of ``nodes`` concerns."""
+        ...
+
+    def ask(self, view: View, key: str) -> Ask | None:
+        """The placement wish of a Sandbox that has no Instance yet; None if it wants none."""
+        ...
+
+    def held(self, view: View, key: str) -> Held | None:
+        """The room a Sandbox holds; None if it holds none."""
+        ...
+
+    def bind(self, view: View, ask: Ask, instance: Instance, taken: set[str], now: float) -> Parts:
+        """The write that gives the Sandbox to the Instance. Addresses it chooses are added to
+        ``taken``, those already there are not chosen. Raises Conflict when the Sandbox is no
+        longer as asked."""
+        ...
+
+    def refuse(self, view: View, unplaced: Unplaced, now: float) -> Plan:
+        """What to write or call when no Instance took the ask."""
+        ...
+
+    def stakeholders(self, view: View, change: Change[Any]) -> Sequence[str]:
+        """Keys of Sandboxes whose compiled form a change of another table's row may alter."""
+        ...
+
+    async def assignment(self, view: View, key: str) -> Assignment | None:
+        """The Sandbox compiled for its agent, secrets resolved now; None if none is wanted."""
+        ...
+
+    async def report(
+        self, view: View, statuses: Sequence[SandboxStatus], events: Sequence[NodeEvent]
+    ) -> None:
+        """Write what an agent said into the bow's records."""
+        ...
+
+    def vips(self, view: View) -> tuple[Vip, ...]: ...
+
+    def zones(self, view: View) -> tuple[ZoneRecord, ...]: ...

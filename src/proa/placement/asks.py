@@ -1,0 +1,155 @@
+"""What is asked of placement and what it answers, in neither API's words.
+
+The bows compile a pod or a task into an ``Ask`` and translate the reasons of an ``Unplaced``
+back into their own texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proa.model.resources import Port, Resources
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Requirement:
+    """One label requirement: In, NotIn, Exists, DoesNotExist, Gt, Lt."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Term:
+    """Requirements that must all hold; ``names`` restricts to instances so named."""
+
+    requirements: tuple[Requirement, ...] = ()
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Taint:
+    """NoSchedule, PreferNoSchedule or NoExecute."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(slots=True, frozen=True)
+class Toleration:
+    """An empty key with Exists tolerates everything; an empty effect matches every effect."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+    def tolerates(self, taint: Taint) -> bool:
+        if self.effect and self.effect != taint.effect:
+            return False
+        if self.key and self.key != taint.key:
+            return False
+        return self.operator == "Exists" or (self.key != "" and self.value == taint.value)
+
+
+@dataclass(slots=True, frozen=True)
+class Spread:
+    """Topology spread over the domains of label ``key`` of Sandboxes in the same namespace that
+    satisfy ``selector`` (KEP-895). ``hard`` filters (DoNotSchedule), otherwise it scores."""
+
+    key: str
+    max_skew: int
+    hard: bool
+    selector: tuple[Requirement, ...]
+    min_domains: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Strategy:
+    """ECS placement strategy: random, spread (field: "instanceId" or a label), binpack
+    (field: "cpu" or "memory"). Applied in order, each breaking the ties of those before."""
+
+    kind: str
+    field: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Ask:
+    """A Sandbox that wants an Instance. ``cluster`` is the Instances' cluster prefix. ``fargate``
+    asks for an Instance of its own, made for it. ``group`` counts for ``distinct`` and for ECS
+    spread. Non-empty ``strategies`` choose by ECS rules, otherwise Kubernetes' scores do."""
+
+    uid: str
+    key: str
+    cluster: str
+    reserve: Resources
+    ports: tuple[Port, ...] = ()
+    namespace: str = ""
+    labels: Labels = ()
+    node_selector: Labels = ()
+    affinity: tuple[Term, ...] | None = None  # any of these terms
+    preferred: tuple[tuple[int, Term], ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
+    spreads: tuple[Spread, ...] = ()
+    strategies: tuple[Strategy, ...] = ()
+    constraints: tuple[Term, ...] = ()  # ECS memberOf, all of them
+    group: str = ""
+    distinct: bool = False
+    fargate: bool = False
+    zone: str = ""
+    pinned: str = ""  # the only Instance it may go to, by id
+    priority: int = 0
+    gated: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    """An Instance as placement sees it. ``labels`` are node labels or ECS attributes."""
+
+    id: str
+    name: str
+    cluster: str
+    pool: str
+    allocatable: Resources
+    labels: Labels = ()
+    taints: tuple[Taint, ...] = ()
+    schedulable: bool = True
+    ready: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class Placed:
+    """``instance`` is the row's id; "" for a Fargate ask, whose Instance is yet to be made on
+    ``pool``."""
+
+    ask: Ask
+    instance: str
+    pool: str
+
+
+@dataclass(slots=True, frozen=True)
+class Reason:
+    """Why instances were rejected. ``code``: cpu, memory, sandboxes, ports, selector, taint,
+    cordoned, notready, spread, spread-label, distinct, zone, pinned, pool-cpu, pool-memory.
+    ``detail`` is the taint ("key=value") or the port."""
+
+    code: str
+    count: int
+    detail: str = ""
+    instance: str = ""  # the closest match, for ECS's words
+
+
+@dataclass(slots=True, frozen=True)
+class Unplaced:
+    """No Instance of ``total`` took the ask; each is counted under its first reasons."""
+
+    ask: Ask
+    total: int
+    reasons: tuple[Reason, ...]
+
+
+Decision = Placed | Unplaced

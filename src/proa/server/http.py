@@ -1,0 +1,210 @@
+"""The HTTP shell: runs any ``base.http`` handler on a TCP or unix socket, with or without TLS.
+
+The only place that knows aiohttp's server. Bodies are read whole up to ``max_body`` unless the
+route streams; answers are sent whole, streamed, or upgraded to a WebSocket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from aiohttp import WSMsgType, web
+
+from proa.base.http import Handler, Peer, Request, Response
+from proa.base.telemetry import get_logger
+
+log = get_logger(__name__)
+BACKLOG = 4096
+MAX_BODY = 16 * 1024 * 1024
+CHUNK = 64 * 1024
+HEADER_LIMIT = 64 * 1024
+
+
+class TooLarge(Exception):
+    """The body passed the limit."""
+
+
+class WebSocketShell:
+    """An accepted WebSocket as ``base.http.Socket``."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+
+    async def receive(self) -> bytes | None:
+        while True:
+            message = await self._socket.receive()
+            if message.type is WSMsgType.BINARY:
+                return bytes(message.data)
+            if message.type is WSMsgType.TEXT:
+                return str(message.data).encode()
+            if message.type in (
+                WSMsgType.CLOSE,
+                WSMsgType.CLOSING,
+                WSMsgType.CLOSED,
+                WSMsgType.ERROR,
+            ):
+                return None
+
+    async def send(self, data: bytes) -> None:
+        if not self._socket.closed:
+            await self._socket.send_bytes(data)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        await self._socket.close(code=code, message=reason.encode())
+
+
+async def _chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    while True:
+        chunk = await request.content.read(CHUNK)
+        if not chunk:
+            return
+        yield chunk
+
+
+async def _read(request: web.BaseRequest, limit: int) -> bytes:
+    if request.content_length is not None and request.content_length > limit:
+        raise TooLarge
+    if not request.body_exists:
+        return b""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in _chunks(request):
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _peer(request: web.BaseRequest) -> Peer:
+    transport = request.transport
+    if transport is None:
+        return Peer()
+    name = transport.get_extra_info("peername")
+    tls = transport.get_extra_info("ssl_object")
+    certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+    return Peer(name[0] if isinstance(name, tuple) else "", certificate)
+
+
+class Shell:
+    """One listening socket in front of one handler."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        max_body: int = MAX_BODY,
+        streams: Callable[[str, str], bool] = lambda _method, _path: False,
+    ) -> None:
+        self._handler, self._max_body, self._streams = handler, max_body, streams
+        self._runner: web.ServerRunner | None = None
+        self._site: web.BaseSite | None = None
+        self.port = 0
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Listen on TCP; raises OSError where the port is taken."""
+        runner = await self._setup()
+        site = web.TCPSite(runner, host, port, ssl_context=tls, backlog=BACKLOG)
+        await site.start()
+        server = site._server
+        assert isinstance(server, asyncio.Server) or server is not None
+        self.port = port or server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+
+    async def start_unix(self, path: Path, mode: int = 0o600) -> None:
+        """Listen on a unix socket that only its owner may use."""
+        path.unlink(missing_ok=True)
+        runner = await self._setup()
+        await web.UnixSite(runner, str(path), backlog=BACKLOG).start()
+        path.chmod(mode)
+
+    async def _setup(self) -> web.ServerRunner:
+        server = web.Server(
+            self._serve,
+            access_log=None,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+            keepalive_timeout=120,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
+        await self._runner.setup()
+        return self._runner
+
+    async def close(self) -> None:
+        """Stop listening and end every connection."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            answer = await self._handler(await self._translate(request))
+        except TooLarge:
+            return web.Response(status=413, text="request body too large")
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.error("handler failed", method=request.method, path=request.path, exc_info=error)
+            return web.Response(status=500, text="internal error")
+        if answer.upgrade is not None:
+            return await self._upgrade(request, answer)
+        if answer.stream is not None:
+            return await self._stream(request, answer, answer.stream)
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+    async def _translate(self, request: web.BaseRequest) -> Request:
+        streams = self._streams(request.method, request.path)
+        raw_path, _, raw_query = request.raw_path.partition("?")
+        return Request(
+            method=request.method,
+            path=raw_path,
+            query=tuple(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else (),
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=b"" if streams else await _read(request, self._max_body),
+            raw_query=raw_query,
+            peer=_peer(request),
+            stream=_chunks(request) if streams else None,
+        )
+
+    async def _stream(
+        self, request: web.BaseRequest, answer: Response, chunks: AsyncIterator[bytes]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        await response.prepare(request)
+        try:
+            async for chunk in chunks:
+                await response.write(chunk)
+            await response.write_eof()
+        except ConnectionError:
+            log.debug("client left a stream", path=request.path)
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
+        return response
+
+    async def _upgrade(self, request: web.BaseRequest, answer: Response) -> web.StreamResponse:
+        assert answer.upgrade is not None
+        protocols = (answer.subprotocol,) if answer.subprotocol else ()
+        response = web.WebSocketResponse(protocols=protocols, max_msg_size=0, heartbeat=None)
+        await response.prepare(request)
+        socket = WebSocketShell(response)
+        try:
+            await answer.upgrade(socket)
+        finally:
+            await socket.close()
+        return response
+
+
+def server_tls(certificate: Path, key: Path, client_authority: Path | None) -> ssl.SSLContext:
+    """TLS for a server; with ``client_authority`` a client certificate is asked for, and one
+    that is presented must be signed by it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if client_authority is not None:
+        context.load_verify_locations(client_authority)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context

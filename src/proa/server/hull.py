@@ -1,0 +1,115 @@
+"""The hull's own API, on a unix socket that only root may open: agents and the CLI use it.
+
+Agents: ``POST /v1/hello``, ``GET /v1/feed?host=``, ``POST /v1/report``, ``POST /v1/logs``.
+CLI: ``GET /v1/status``, ``GET /v1/ready``. Handlers only; the shell is ``server.http``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from proa.base.clock import Clock
+from proa.base.errors import CallerFault, TryAgain
+from proa.base.http import Request, Response
+from proa.base.telemetry import get_logger
+from proa.dispatch.feed import Feed
+from proa.dispatch.skin import Skin
+from proa.model.feed import Down, Hello, LogBatch, Report
+from proa.reconcile.view import View
+
+log = get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+_hello = msgspec.json.Decoder(Hello)
+_report = msgspec.json.Decoder(Report)
+_logs = msgspec.json.Decoder(LogBatch)
+
+
+def encode_line(message: Down) -> bytes:
+    """A message of the feed as one line."""
+    return _encode(message) + b"\n"
+
+
+class HullApi:
+    """Request → response for agents and the CLI."""
+
+    def __init__(
+        self,
+        view: View,
+        clock: Clock,
+        skins: Sequence[Skin],
+        *,
+        join: Callable[[Hello], Awaitable[None]],
+        heartbeat: Callable[[str], Awaitable[None]],
+        ship: Callable[[LogBatch], Awaitable[None]],
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._view, self._clock, self._skins = view, clock, {skin.name: skin for skin in skins}
+        self._join, self._heartbeat, self._ship, self._status = join, heartbeat, ship, status
+
+    async def handle(self, request: Request) -> Response:
+        """Route by path; faults answer 4xx, passing ones 503."""
+        route = self._routes.get((request.method, request.path))
+        if route is None:
+            return Response(404, b"no such path\n")
+        try:
+            return await route(self, request)
+        except msgspec.ValidationError as error:
+            return Response(400, str(error).encode())
+        except TryAgain as error:
+            return Response(503, str(error).encode())
+        except CallerFault as error:
+            return Response(422, str(error).encode())
+
+    async def _hello_route(self, request: Request) -> Response:
+        await self._join(_hello.decode(request.body))
+        return Response(204)
+
+    async def _feed_route(self, request: Request) -> Response:
+        host = request.param("host")
+        if not host:
+            return Response(400, b"the query must name a host\n")
+        return Response(200, stream=self._lines(host))
+
+    async def _lines(self, host: str) -> AsyncIterator[bytes]:
+        feed = Feed(self._view, self._clock, list(self._skins.values()), host)
+        try:
+            async for message in feed.stream():
+                yield encode_line(message)
+        finally:
+            feed.close()
+
+    async def _report_route(self, request: Request) -> Response:
+        await self.report(_report.decode(request.body))
+        return Response(204)
+
+    async def report(self, report: Report) -> None:
+        """Hand each bow what concerns its Sandboxes, in the order it was said."""
+        await self._heartbeat(report.host)
+        skin_of = {status.uid: status.skin for status in report.statuses}
+        for name, skin in self._skins.items():
+            statuses = [status for status in report.statuses if status.skin == name]
+            events = [event for event in report.events if skin_of.get(event.uid, name) == name]
+            if statuses or events:
+                await skin.report(self._view, statuses, events)
+
+    async def _logs_route(self, request: Request) -> Response:
+        await self._ship(_logs.decode(request.body))
+        return Response(204)
+
+    async def _status_route(self, _request: Request) -> Response:
+        return Response(200, _encode(self._status()), {"content-type": "application/json"})
+
+    async def _ready_route(self, _request: Request) -> Response:
+        return Response(200 if self._view.synced.is_set() else 503)
+
+    _routes = {  # noqa: RUF012 - a constant table
+        ("POST", "/v1/hello"): _hello_route,
+        ("GET", "/v1/feed"): _feed_route,
+        ("POST", "/v1/report"): _report_route,
+        ("POST", "/v1/logs"): _logs_route,
+        ("GET", "/v1/status"): _status_route,
+        ("GET", "/v1/ready"): _ready_route,
+    }
