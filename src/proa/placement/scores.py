@@ -51,7 +51,8 @@ def balanced(fleet: Fleet, ask: Ask, rows: Ints) -> Ints:
     with_ask = ((1 - np.abs(after[:, 0] - after[:, 1]) / 2) * MAX_SCORE).astype(np.int64)
     without = ((1 - np.abs(before[:, 0] - before[:, 1]) / 2) * MAX_SCORE).astype(np.int64)
     half = MAX_SCORE // 2
-    return half + (half + with_ask - without) // 2
+    score: Ints = half + (half + with_ask - without) // 2
+    return score
 
 
 def taint_score(fleet: Fleet, ask: Ask, rows: Ints) -> Ints:
