@@ -1,0 +1,111 @@
+"""Checks of the machine: each finding says what is missing and what to do about it.
+
+``up`` refuses to start on a finding that is an obstacle; ``doctor`` lists all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from proa.base.config import Config
+
+PACKAGE_OF = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "cc": "gcc libc6-dev",
+    "busybox": "busybox-static",
+    "nginx": "nginx-light",
+}
+CNI_DIR = Path("/usr/lib/cni")
+
+
+@dataclass(slots=True, frozen=True)
+class Finding:
+    """``obstacle`` keeps Proa from starting; otherwise it is advice."""
+
+    what: str
+    remedy: str
+    obstacle: bool = True
+
+
+def check_platform() -> Iterator[Finding]:
+    """Linux, as root."""
+    if sys.platform != "linux":
+        yield Finding("containers need Linux", "run Proa in a Linux virtual machine")
+    if os.geteuid() != 0:
+        yield Finding("not root", "run it with sudo")
+
+
+def check_programs() -> Iterator[Finding]:
+    """Everything Proa starts or builds with."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    for program, package in PACKAGE_OF.items():
+        if shutil.which(program, path=path) is None:
+            yield Finding(f"no {program}", f"apt-get install {package}")
+    if not (CNI_DIR / "loopback").exists():
+        yield Finding("no CNI loopback plugin", "apt-get install containernetworking-plugins")
+
+
+def check_kernel() -> Iterator[Finding]:
+    """Overlay file systems, namespaces and control groups."""
+    try:
+        filesystems = Path("/proc/filesystems").read_text()
+    except OSError:
+        return
+    if "overlay" not in filesystems:
+        yield Finding("the kernel has no overlayfs", "modprobe overlay, or use another kernel")
+    for name in ("net", "mnt", "pid", "ipc", "uts"):
+        if not Path(f"/proc/self/ns/{name}").exists():
+            yield Finding(f"the kernel has no {name} namespaces", "use another kernel")
+    groups = Path("/sys/fs/cgroup")
+    if not (groups / "cgroup.controllers").exists() and not (groups / "memory").is_dir():
+        yield Finding("no control groups", "mount cgroup2 on /sys/fs/cgroup")
+
+
+def check_ports(config: Config) -> Iterator[Finding]:
+    """The ports the APIs will listen on."""
+    ports = {
+        "--aws-port": config.aws_port,
+        "--kube-port": config.kube_port,
+        "--registry-port": config.registry_port,
+    }
+    for option, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((config.listen, port))
+            except OSError as error:
+                yield Finding(
+                    f"port {port} on {config.listen}: {error.strerror}",
+                    f"stop what uses it, or choose another with {option}",
+                )
+
+
+def check_room(config: Config) -> Iterator[Finding]:
+    """Disk and memory enough for a start."""
+    where = config.data_dir
+    while not where.exists():
+        where = where.parent
+    free = shutil.disk_usage(where).free
+    if free < 1 << 30:
+        yield Finding(f"only {free >> 20} MiB free below {where}", "free some, or use --data-dir")
+    elif free < 5 << 30:
+        yield Finding(f"only {free >> 30} GiB free below {where}", "free some", obstacle=False)
+
+
+def findings(config: Config, *, running: bool) -> list[Finding]:
+    """Every finding; the ports of a running Proa are its own."""
+    checks: list[Callable[[], Iterator[Finding]]] = [check_platform, check_programs, check_kernel]
+    found = [finding for check in checks for finding in check()]
+    found.extend(check_room(config))
+    if not running:
+        found.extend(check_ports(config))
+    return found

@@ -1,0 +1,106 @@
+"""A Proa on this machine, as the CLI finds it: its saved configuration and its processes.
+
+``config.json`` in the data directory is what the last ``up`` ran with; ``run/*.pid`` name the
+processes. Everything else is asked of the control plane over its socket.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from proa.base.clock import SystemClock
+from proa.base.config import Config
+
+COMPONENTS = ("supervisor", "containerd", "control", "agent")
+
+
+def save_config(config: Config) -> None:
+    """Remember what this Proa runs with."""
+    text = json.dumps({**asdict(config), "data_dir": str(config.data_dir)}, indent=1)
+    (config.data_dir / "config.json").write_text(text)
+
+
+def load_config(data_dir: Path) -> Config | None:
+    """What the last ``up`` ran with; None where Proa never ran."""
+    try:
+        fields = json.loads((data_dir / "config.json").read_text())
+    except FileNotFoundError:
+        return None
+    return Config(**{**fields, "data_dir": Path(fields["data_dir"])})
+
+
+def process_id(data_dir: Path, component: str) -> int:
+    """The live process of a component, 0 for none."""
+    try:
+        pid = int((data_dir / "run" / f"{component}.pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return 0
+    return pid if command else 0  # a zombie has an empty command line
+
+
+def stop_process(pid: int, timeout_s: float) -> bool:
+    """SIGTERM, and SIGKILL after the timeout; returns once it has ended. True if it had to be
+    killed."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + timeout_s
+    try:
+        os.kill(pid, signal.SIGTERM)
+        while alive(pid):
+            if clock.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                return True
+            wait(0.02)
+    except ProcessLookupError:
+        return False
+    return False
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait(seconds: float) -> None:
+    """Let other processes work; the CLI has no loop to sleep in."""
+    threading.Event().wait(seconds)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def ask_hull(config: Config, path: str, timeout_s: float = 5.0) -> Any:
+    """A GET on the control plane's socket; the decoded JSON, None while it does not answer."""
+    connection = UnixConnection(config.hull_socket, timeout_s)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status >= 400:
+            return None
+        return json.loads(body) if body else {}
+    except OSError:
+        return None
+    finally:
+        connection.close()

@@ -1,0 +1,125 @@
+"""The command line: one click group; each command's work lives in a module of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from proa import __version__
+from proa.base.config import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT = Config()
+
+
+def data_dir_option(command: F) -> F:
+    """Every command works on one Proa, named by its data directory."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        default=DEFAULT.data_dir,
+        envvar="PROA_DATA_DIR",
+        show_default=True,
+        help="Where this Proa keeps everything it owns.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Machine-readable output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="proa")
+def main() -> None:
+    """One container orchestrator with two APIs: Amazon ECS and Kubernetes."""
+
+
+@main.command()
+@click.option("--detach", is_flag=True, help="Return once both APIs answer.")
+@data_dir_option
+@click.option("--listen", default=DEFAULT.listen, show_default=True, help="Address of the APIs.")
+@click.option("--aws-port", default=DEFAULT.aws_port, show_default=True)
+@click.option("--kube-port", default=DEFAULT.kube_port, show_default=True)
+@click.option("--registry-port", default=DEFAULT.registry_port, show_default=True)
+@click.option("--region", default=DEFAULT.region, show_default=True)
+@click.option("--strict", is_flag=True, help="Never reserve more than the machine has.")
+@click.option(
+    "--store", default=DEFAULT.store, show_default=True, help="sqlite or etcd://HOST:PORT"
+)
+def up(detach: bool, **options: Any) -> None:
+    """Start Proa on this machine, or say that it runs already."""
+    from proa.cli.up import up as run
+
+    sys.exit(run(Config(**options), detach=detach))
+
+
+@main.command()
+@data_dir_option
+@click.option("--purge", is_flag=True, help="Remove the data as well.")
+def down(data_dir: Path, purge: bool) -> None:
+    """Stop everything; without --purge the next up brings the same workloads back."""
+    from proa.cli.down import down as run
+
+    sys.exit(run(data_dir, purge=purge))
+
+
+@main.command()
+@data_dir_option
+@json_option
+def status(data_dir: Path, as_json: bool) -> None:
+    """What runs where, and what waits."""
+    from proa.cli.status import status as run
+
+    sys.exit(run(data_dir, as_json=as_json))
+
+
+@main.command()
+@data_dir_option
+@click.option("--region", default="", help="Another region than Proa's own.")
+@json_option
+def env(data_dir: Path, region: str, as_json: bool) -> None:
+    """Print the exports that point aws and kubectl at this Proa: eval "$(proa env)"."""
+    from proa.cli.env import env as run
+
+    sys.exit(run(data_dir, region=region, as_json=as_json))
+
+
+@main.command()
+@data_dir_option
+@json_option
+def doctor(data_dir: Path, as_json: bool) -> None:
+    """Examine the host and the running system, and say what to do about each finding."""
+    from proa.cli.doctor import doctor as run
+
+    sys.exit(run(data_dir, as_json=as_json))
+
+
+@main.command()
+@data_dir_option
+@click.argument("component", required=False, default="")
+@click.option("--follow", "-f", is_flag=True)
+@click.option("--tail", default=50, show_default=True, help="Lines from the end.")
+def logs(data_dir: Path, component: str, follow: bool, tail: int) -> None:
+    """Proa's own logs: control, agent, containerd or supervisor (default: all)."""
+    from proa.cli.logs import logs as run
+
+    sys.exit(run(data_dir, component, follow=follow, tail=tail))
+
+
+@main.command()
+@json_option
+def version(as_json: bool) -> None:
+    """The versions of Proa and of the Kubernetes API it serves."""
+    if as_json:
+        click.echo(f'{{"proa":"{__version__}","kubernetes":"{DEFAULT.kube_version}"}}')
+    else:
+        click.echo(f"proa {__version__} (Kubernetes {DEFAULT.kube_version})")
+
+
+if __name__ == "__main__":
+    main()
