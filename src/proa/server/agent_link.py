@@ -1,0 +1,151 @@
+"""The two ends of the agent's connection, over unix sockets: HTTP clients of our own handlers.
+
+``HullLink`` is the agent's way to the control plane (its ``ControlLink`` port). ``AgentClient``
+is the control plane's way to the agent, for logs and exec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from proa.base.clock import Clock
+from proa.base.errors import CallerFault, TryAgain
+from proa.base.http import Socket
+from proa.model.feed import Down, Hello, LogBatch, Report
+
+_down = msgspec.json.Decoder(Down)
+_encode = msgspec.json.Encoder().encode
+LINE_LIMIT = 64 * 1024 * 1024
+HEARTBEAT_S = 10.0
+
+
+class HullLink:
+    """Speaks to the hull's API; every failure to reach it is a TryAgain."""
+
+    def __init__(self, socket: Path, hello: Hello, clock: Clock) -> None:
+        self._socket, self._hello, self._clock = socket, hello, clock
+        self._session: aiohttp.ClientSession | None = None
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                base_url="http://hull",
+                connector=aiohttp.UnixConnector(str(self._socket)),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+                read_bufsize=LINE_LIMIT,
+            )
+        return self._session
+
+    async def _post(self, path: str, body: bytes) -> None:
+        try:
+            async with self._http().post(path, data=body) as answer:
+                if answer.status == 503:
+                    raise TryAgain(await answer.text())
+                if answer.status >= 400:
+                    raise CallerFault(f"{path}: {answer.status} {await answer.text()}")
+        except (aiohttp.ClientError, OSError) as error:
+            raise TryAgain(f"the control plane does not answer: {error}") from error
+
+    async def feed(self) -> AsyncIterator[Down]:
+        """Introduce the Host, then every message of one connection."""
+        await self._post("/v1/hello", _encode(self._hello))
+        try:
+            params = {"host": self._hello.host.id}
+            async with self._http().get("/v1/feed", params=params) as answer:
+                if answer.status != 200:
+                    raise TryAgain(f"feed: {answer.status} {await answer.text()}")
+                async for line in answer.content:
+                    yield _down.decode(line)
+        except (aiohttp.ClientError, OSError) as error:
+            raise TryAgain(f"the feed broke: {error}") from error
+
+    async def report(self, report: Report) -> None:
+        await self._post("/v1/report", _encode(report))
+
+    async def ship(self, batch: LogBatch) -> None:
+        await self._post("/v1/logs", _encode(batch))
+
+    async def heartbeat(self) -> None:
+        """Tell the control plane, for as long as this runs, that the Host lives."""
+        while True:
+            try:
+                await self.report(Report(self._hello.host.id))
+            except (TryAgain, CallerFault):
+                pass  # the feed's own loop reports the outage
+            await self._clock.sleep(HEARTBEAT_S)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class ClientSocket:
+    """A client's WebSocket as ``base.http.Socket``."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def receive(self) -> bytes | None:
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.BINARY:
+            return bytes(message.data)
+        if message.type is aiohttp.WSMsgType.TEXT:
+            return str(message.data).encode()
+        return None
+
+    async def send(self, data: bytes) -> None:
+        if not self._socket.closed:
+            await self._socket.send_bytes(data)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        await self._socket.close(code=code, message=reason.encode())
+
+
+class AgentClient:
+    """GETs and WebSockets on the agent's socket."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            base_url="http://agent",
+            connector=aiohttp.UnixConnector(str(self._socket)),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+        )
+
+    async def get(self, path: str, params: dict[str, str]) -> AsyncIterator[bytes]:
+        """The body's chunks. Raises CallerFault for 4xx, TryAgain when the agent is away."""
+        try:
+            async with self._session() as session, session.get(path, params=params) as answer:
+                if answer.status >= 400:
+                    text = await answer.text()
+                    raise (CallerFault if answer.status < 500 else TryAgain)(text)
+                async for chunk in answer.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise TryAgain(f"the agent does not answer: {error}") from error
+
+    async def connect(self, path: str, params: list[tuple[str, str]]) -> tuple[Socket, _Closer]:
+        """Open a WebSocket; the second value closes the session behind it."""
+        session = self._session()
+        try:
+            socket = await session.ws_connect(path, params=params, max_msg_size=0)
+        except (aiohttp.ClientError, OSError) as error:
+            await session.close()
+            raise TryAgain(f"the agent does not answer: {error}") from error
+        return ClientSocket(socket), _Closer(session)
+
+
+class _Closer:
+    """Closes what a connection holds besides its socket."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def close(self) -> None:
+        await self._session.close()
