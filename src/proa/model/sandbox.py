@@ -35,6 +35,7 @@ class Probe(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout_s: float = 1
     successes: int = 1
     failures: int = 3
+    start_period_s: float = 0  # failures this soon after the start do not count (ECS)
     grace_s: int | None = None  # overrides the Sandbox's grace when this probe kills
 
 
