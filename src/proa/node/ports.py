@@ -155,6 +155,7 @@ class ContainerSpec:
     """A container on its way to the runtime; ``log_path`` is relative to the Sandbox's
     ``log_dir``."""
 
+    sandbox: SandboxSpec
     container: Container
     attempt: int
     image: ImageInfo
@@ -296,8 +297,9 @@ class Runtime(Protocol):
         """Returns its id. Raises CallerFault where the spec is at fault."""
         ...
 
-    async def start_container(self, id: str) -> None:
-        """Raises CallerFault when its command cannot be started (StartError)."""
+    async def start_container(self, id: str) -> int:
+        """Returns its process id (0: ended already). Raises CallerFault when its command
+        cannot be started (StartError)."""
         ...
 
     async def stop_container(self, id: str, grace_s: float, signal: str = "") -> None:

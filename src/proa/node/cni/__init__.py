@@ -1,0 +1,1 @@
+"""The CNI plugin that containerd calls: a forwarder, and the agent at its other end."""

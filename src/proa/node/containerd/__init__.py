@@ -1,0 +1,1 @@
+"""containerd behind the Runtime port: configuration, client, exec."""

@@ -1,0 +1,64 @@
+"""The cgroup that holds one Sandbox, on cgroup v1 (one folder per controller) and v2.
+
+runc makes the containers' cgroups below it; limits of the Sandbox as a whole (an ECS task's
+memory and CPU) are written here, and the empty folder is removed after the last container.
+Called by ``ContainerdRuntime``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from proa.node.containerd.spec import CPU_PERIOD_US, quota_us
+
+ROOT = Path("/sys/fs/cgroup")
+
+
+def _unified(root: Path) -> bool:
+    return (root / "cgroup.controllers").exists()
+
+
+def _enable(root: Path, folder: Path) -> None:
+    """v2: a controller works in a folder only if every folder above hands it down."""
+    path = root
+    for part in folder.relative_to(root).parts:
+        (path / "cgroup.subtree_control").write_text("+cpu +memory")
+        path /= part
+
+
+def make(parent: str, memory_limit: int, cpu_quota: int, root: Path = ROOT) -> None:
+    """Create ``parent`` with a memory limit in bytes and a CPU limit in 1/128,000 vCPU;
+    0 means none. Raises OSError."""
+    quota = quota_us(cpu_quota)
+    if not memory_limit and not quota:
+        return
+    if _unified(root):
+        folder = root / parent.lstrip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        _enable(root, folder)
+        if memory_limit:
+            (folder / "memory.max").write_text(str(memory_limit))
+        if quota:
+            (folder / "cpu.max").write_text(f"{quota} {CPU_PERIOD_US}")
+        return
+    if memory_limit:
+        folder = root / "memory" / parent.lstrip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory.use_hierarchy").write_text("1")
+        (folder / "memory.limit_in_bytes").write_text(str(memory_limit))
+    if quota:
+        folder = root / "cpu" / parent.lstrip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))
+        (folder / "cpu.cfs_quota_us").write_text(str(quota))
+
+
+def remove(parent: str, root: Path = ROOT) -> None:
+    """Remove the empty folder, and the Instance's above it once that is empty too."""
+    roots = [root] if _unified(root) else sorted(path for path in root.iterdir() if path.is_dir())
+    for controller in roots:
+        folder = controller / parent.lstrip("/")
+        with contextlib.suppress(OSError):  # absent, or still in use by a neighbour
+            folder.rmdir()
+            folder.parent.rmdir()

@@ -1,0 +1,339 @@
+"""``ContainerdRuntime``: the Runtime port over CRI v1 and containerd's native services.
+
+One gRPC channel on one unix socket; containerd may go away and come back under it. CRI makes
+sandboxes and containers; the native services give exits, process ids, signals, exec with
+plain FIFOs, and patches of the OCI spec between create and start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from proa.base.aio import gather
+from proa.base.chance import Chance
+from proa.base.clock import Clock
+from proa.base.errors import CallerFault, TryAgain
+from proa.node.cni.server import CniServer
+from proa.node.containerd import cgroups
+from proa.node.containerd.config import Layout
+from proa.node.containerd.native import CALL_S, Native, call, translate
+from proa.node.containerd.spec import (
+    CONTAINER_LABEL,
+    MODE_LABEL,
+    OWNER_LABEL,
+    UID_LABEL,
+    cgroup_parent,
+    container_config,
+    sandbox_config,
+)
+from proa.node.ports import (
+    ContainerSpec,
+    ExecRequest,
+    ExecResult,
+    ExecSession,
+    Exited,
+    ImageError,
+    ImageInfo,
+    Listing,
+    NetworkPort,
+    NotFound,
+    RuntimeContainer,
+    RuntimeSandbox,
+    SandboxSpec,
+    Usage,
+)
+from proa.wire.pb import cri_pb2 as cri
+from proa.wire.pb import cri_pb2_grpc as cri_grpc
+
+_STATES = {
+    cri.CONTAINER_CREATED: "created",
+    cri.CONTAINER_RUNNING: "running",
+    cri.CONTAINER_EXITED: "exited",
+}
+_SIGNALS = {
+    "SIGHUP": 1,
+    "SIGINT": 2,
+    "SIGQUIT": 3,
+    "SIGKILL": 9,
+    "SIGUSR1": 10,
+    "SIGUSR2": 12,
+    "SIGTERM": 15,
+    "SIGWINCH": 28,
+}
+_PULL_S = 1800.0
+_CHANNEL = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def _seconds(nanoseconds: int) -> float:
+    return max(nanoseconds, 0) / 1e9
+
+
+class ContainerdRuntime:
+    """Containers of one Host by its own containerd. Calls of its CNI plugin end at
+    ``network``."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        network: NetworkPort,
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        self._layout = layout
+        self._clock = clock
+        self._chance = chance.child("exec")
+        self._cni = CniServer(network)
+
+    async def start(self) -> None:
+        """Open the channel and listen for the CNI plugin; containerd may still be away."""
+        await self._cni.start(self._layout.cni_socket)
+        address = f"unix:{self._layout.socket}"
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL)
+        self._runtime = cri_grpc.RuntimeServiceStub(self._channel)
+        self._images = cri_grpc.ImageServiceStub(self._channel)
+        self._native = Native(self._channel, self._clock, self._layout.fifo_dir)
+
+    async def close(self) -> None:
+        """Leave everything running."""
+        await self._native.close()
+        await self._cni.close()
+        await self._channel.close()
+
+    async def version(self) -> str:
+        answer = await call(
+            self._runtime.Version(cri.VersionRequest(), timeout=CALL_S), passing=True
+        )
+        return f"{answer.runtime_name}://{answer.runtime_version}"
+
+    # Images
+
+    async def image(self, reference: str) -> ImageInfo | None:
+        request = cri.ImageStatusRequest(image=cri.ImageSpec(image=reference))
+        answer = await call(self._images.ImageStatus(request, timeout=CALL_S), passing=True)
+        image = answer.image
+        if not image.id:
+            return None
+        user = image.username or (str(image.uid.value) if image.HasField("uid") else "")
+        digest = image.repo_digests[0] if image.repo_digests else image.id
+        return ImageInfo(id=image.id, digest=digest, user=user, size=image.size)
+
+    async def pull(self, reference: str) -> ImageInfo:
+        request = cri.PullImageRequest(image=cri.ImageSpec(image=reference))
+        try:
+            answer = await self._images.PullImage(request, timeout=_PULL_S)
+        except grpc.aio.AioRpcError as error:
+            text = error.details() or ""
+            if "invalid reference format" in text:
+                raise ImageError(text) from error
+            raise TryAgain(text) from error
+        found = await self.image(answer.image_ref)
+        if found is None:
+            raise TryAgain(f"{reference} vanished after it was pulled")
+        return found
+
+    # Sandboxes
+
+    async def run_sandbox(self, spec: SandboxSpec) -> RuntimeSandbox:
+        sandbox = spec.sandbox
+        self._cni.expect(sandbox.uid, sandbox.network)
+        try:
+            cgroups.make(cgroup_parent(sandbox), sandbox.memory_limit, sandbox.cpu_quota)
+        except OSError as error:
+            raise TryAgain(f"cgroup of the sandbox: {error}") from error
+        request = cri.RunPodSandboxRequest(config=sandbox_config(spec))
+        answer = await call(self._runtime.RunPodSandbox(request, timeout=CALL_S), passing=True)
+        return await self._sandbox(answer.pod_sandbox_id)
+
+    async def _sandbox(self, id: str) -> RuntimeSandbox:
+        request = cri.PodSandboxStatusRequest(pod_sandbox_id=id, verbose=True)
+        answer = await call(self._runtime.PodSandboxStatus(request, timeout=CALL_S))
+        status = answer.status
+        info = json.loads(answer.info.get("info", "{}"))
+        namespaces = (info.get("runtimeSpec") or {}).get("linux", {}).get("namespaces", [])
+        paths = [item.get("path", "") for item in namespaces if item.get("type") == "network"]
+        return RuntimeSandbox(
+            id=status.id,
+            uid=status.metadata.uid,
+            attempt=status.metadata.attempt,
+            ready=status.state == cri.SANDBOX_READY,
+            address=status.network.ip if status.labels.get(MODE_LABEL) == "vpc" else "",
+            netns=paths[0] if paths else "",
+            created_at=_seconds(status.created_at),
+        )
+
+    async def stop_sandbox(self, id: str) -> None:
+        with contextlib.suppress(NotFound):
+            request = cri.StopPodSandboxRequest(pod_sandbox_id=id)
+            await call(self._runtime.StopPodSandbox(request, timeout=CALL_S), passing=True)
+
+    async def remove_sandbox(self, id: str) -> None:
+        request = cri.PodSandboxStatusRequest(pod_sandbox_id=id)
+        try:
+            answer = await call(self._runtime.PodSandboxStatus(request, timeout=CALL_S))
+        except NotFound:
+            return
+        remove = cri.RemovePodSandboxRequest(pod_sandbox_id=id)
+        await call(self._runtime.RemovePodSandbox(remove, timeout=CALL_S), passing=True)
+        uid, owner = answer.status.metadata.uid, answer.status.labels.get(OWNER_LABEL, "local")
+        cgroups.remove(f"/proa/{owner}/{uid}")
+        self._cni.release(uid, id)
+
+    # Containers
+
+    async def create_container(self, sandbox: RuntimeSandbox, spec: ContainerSpec) -> str:
+        whole = spec.sandbox
+        request = cri.CreateContainerRequest(
+            pod_sandbox_id=sandbox.id,
+            config=container_config(whole.sandbox, spec),
+            sandbox_config=sandbox_config(whole),
+        )
+        answer = await call(self._runtime.CreateContainer(request, timeout=CALL_S))
+        id = str(answer.container_id)
+        if whole.host_namespace:
+            await self._native.patch_network(id, whole.host_namespace)
+        return id
+
+    async def start_container(self, id: str) -> int:
+        request = cri.StartContainerRequest(container_id=id)
+        await call(self._runtime.StartContainer(request, timeout=CALL_S))
+        try:
+            return await self._native.pid(id)
+        except CallerFault:  # it has ended already: its exit is on its way
+            return 0
+
+    async def stop_container(self, id: str, grace_s: float, signal: str = "") -> None:
+        number = _SIGNALS.get(signal if signal.startswith("SIG") else f"SIG{signal}", 0)
+        if signal.isdigit():
+            number = int(signal)
+        with contextlib.suppress(NotFound):
+            if number and grace_s > 0:
+                await self._native.signal_and_wait(id, number, grace_s)
+                grace_s = 0
+            # containerd counts whole seconds; 0 kills at once
+            whole_s = int(-(-grace_s // 1))
+            request = cri.StopContainerRequest(container_id=id, timeout=whole_s)
+            await call(self._runtime.StopContainer(request, timeout=CALL_S + whole_s), passing=True)
+
+    async def remove_container(self, id: str) -> None:
+        with contextlib.suppress(NotFound):
+            request = cri.RemoveContainerRequest(container_id=id)
+            await call(self._runtime.RemoveContainer(request, timeout=CALL_S), passing=True)
+
+    async def container(self, id: str) -> RuntimeContainer:
+        request = cri.ContainerStatusRequest(container_id=id)
+        answer = await call(self._runtime.ContainerStatus(request, timeout=CALL_S))
+        status = answer.status
+        state = _STATES.get(status.state, "unknown")
+        pid = 0
+        if state == "running":
+            with contextlib.suppress(CallerFault):
+                pid = await self._native.pid(id)
+        oom = self._native.was_oom(id) and status.exit_code != 0
+        return RuntimeContainer(
+            id=status.id,
+            sandbox_id="",
+            uid=status.labels.get(UID_LABEL, ""),
+            name=status.metadata.name,
+            attempt=status.metadata.attempt,
+            state=state,
+            image=status.image.image,
+            image_digest=status.image_ref,
+            pid=pid,
+            created_at=_seconds(status.created_at),
+            started_at=_seconds(status.started_at),
+            finished_at=_seconds(status.finished_at),
+            exit_code=status.exit_code,
+            reason="OOMKilled" if oom else status.reason,
+            message=status.message,
+        )
+
+    def events(self) -> AsyncIterator[Exited | None]:
+        return self._native.events()
+
+    async def list(self) -> Listing:
+        pods, boxes = await gather(
+            [
+                call(
+                    self._runtime.ListPodSandbox(cri.ListPodSandboxRequest(), timeout=CALL_S),
+                    passing=True,
+                ),
+                call(
+                    self._runtime.ListContainers(cri.ListContainersRequest(), timeout=CALL_S),
+                    passing=True,
+                ),
+            ]
+        )
+        ours = [pod.id for pod in pods.items if OWNER_LABEL in pod.labels]
+        sandboxes = await gather([self._listed_sandbox(id) for id in ours])
+        found = [item for item in boxes.containers if item.labels.get(CONTAINER_LABEL)]
+        containers = await gather([self._listed_container(item) for item in found])
+        listing = Listing(
+            tuple(item for item in sandboxes if item is not None),
+            tuple(item for item in containers if item is not None),
+        )
+        for sandbox in listing.sandboxes:
+            if sandbox.ready:
+                self._cni.adopt(sandbox.uid, sandbox.id)
+        return listing
+
+    async def _listed_sandbox(self, id: str) -> RuntimeSandbox | None:
+        try:
+            return await self._sandbox(id)
+        except NotFound:
+            return None
+
+    async def _listed_container(self, item: Any) -> RuntimeContainer | None:
+        try:
+            status = await self.container(item.id)
+        except NotFound:
+            return None
+        return replace(status, sandbox_id=item.pod_sandbox_id)
+
+    # Exec, logs, statistics
+
+    async def exec_sync(self, id: str, command: tuple[str, ...], timeout_s: float) -> ExecResult:
+        whole_s = max(1, int(-(-timeout_s // 1)))
+        request = cri.ExecSyncRequest(container_id=id, cmd=command, timeout=whole_s)
+        try:
+            answer = await self._runtime.ExecSync(request, timeout=whole_s + CALL_S)
+        except grpc.aio.AioRpcError as error:
+            text = error.details() or ""
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or "deadline exceeded" in text:
+                raise TryAgain(f"command timed out after {timeout_s:g}s") from error
+            raise translate(error, passing=False) from error
+        return ExecResult(answer.exit_code, answer.stdout, answer.stderr)
+
+    async def exec(self, id: str, request: ExecRequest) -> ExecSession:
+        return await self._native.exec(id, request, f"exec-{self._chance.hex(16)}")
+
+    async def reopen_log(self, id: str) -> None:
+        request = cri.ReopenContainerLogRequest(container_id=id)
+        await call(self._runtime.ReopenContainerLog(request, timeout=CALL_S))
+
+    async def usage(self) -> tuple[Usage, ...]:
+        request = cri.ListContainerStatsRequest()
+        answer = await call(self._runtime.ListContainerStats(request, timeout=CALL_S), passing=True)
+        return tuple(
+            Usage(
+                id=item.attributes.id,
+                uid=item.attributes.labels.get(UID_LABEL, ""),
+                name=item.attributes.metadata.name,
+                at=_seconds(item.cpu.timestamp),
+                cpu_ns=item.cpu.usage_core_nano_seconds.value,
+                memory=item.memory.working_set_bytes.value,
+            )
+            for item in answer.stats
+        )

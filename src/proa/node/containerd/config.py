@@ -1,0 +1,173 @@
+"""Configuration of Proa's own containerd: its files below the data directory.
+
+``cli.main`` calls ``write`` before it starts the daemon with ``command``; tests start one of
+their own the same way. The system's containerd is never touched: root, state, socket and
+plugins are ours. It runs on cgroup v1, v2 and the hybrid layout by the cgroupfs driver.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from proa.base.errors import CallerFault
+
+PAUSE_IMAGE = "registry.k8s.io/pause:3.9"
+LOOPBACK = Path("/usr/lib/cni/loopback")
+_CAP_SYS_RESOURCE = 24
+_UPSTREAMS = {
+    "docker.io": "https://registry-1.docker.io",
+    "public.ecr.aws": "https://public.ecr.aws",
+    "registry.k8s.io": "https://registry.k8s.io",
+    "quay.io": "https://quay.io",
+    "ghcr.io": "https://ghcr.io",
+}
+
+
+@dataclass(slots=True, frozen=True)
+class Layout:
+    """Where everything of our containerd lies. ``socket`` may be at most 107 bytes long."""
+
+    data_dir: Path
+    socket: Path
+    mirror: str  # "http://127.0.0.1:4510": asked first for every image
+
+    @property
+    def root(self) -> Path:
+        """Images, snapshots and container records; survives ``down``."""
+        return self.data_dir / "containerd" / "root"
+
+    @property
+    def state(self) -> Path:
+        """Mounts, sockets and network namespaces of what runs."""
+        return self.data_dir / "containerd" / "state"
+
+    @property
+    def config_file(self) -> Path:
+        return self.data_dir / "containerd" / "config.toml"
+
+    @property
+    def registry_dir(self) -> Path:
+        return self.data_dir / "containerd" / "registries"
+
+    @property
+    def cni_bin(self) -> Path:
+        return self.data_dir / "cni" / "bin"
+
+    @property
+    def cni_conf(self) -> Path:
+        return self.data_dir / "cni" / "conf"
+
+    @property
+    def cni_socket(self) -> Path:
+        """Where the forwarder finds the agent."""
+        return self.data_dir / "cni" / "agent.sock"
+
+    @property
+    def fifo_dir(self) -> Path:
+        """Streams of exec sessions."""
+        return self.data_dir / "containerd" / "exec"
+
+    def command(self, binary: str = "/usr/bin/containerd") -> list[str]:
+        """The daemon's command line."""
+        return [binary, "--config", str(self.config_file)]
+
+
+def _quoted(text: object) -> str:
+    return json.dumps(str(text))
+
+
+def _may_lower_oom_score() -> bool:
+    """Whether this process holds CAP_SYS_RESOURCE, which lowering oom_score_adj needs."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
+    return False
+
+
+def render(layout: Layout, restrict_oom_score: bool) -> str:
+    """The text of config.toml (version 2), for containerd 1.6 and later."""
+    cri = 'plugins."io.containerd.grpc.v1.cri"'
+    return f"""version = 2
+root = {_quoted(layout.root)}
+state = {_quoted(layout.state)}
+disabled_plugins = [
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.internal.v1.tracing",
+]
+
+[grpc]
+  address = {_quoted(layout.socket)}
+
+[{cri}]
+  sandbox_image = {_quoted(PAUSE_IMAGE)}
+  restrict_oom_score_adj = {str(restrict_oom_score).lower()}
+  netns_mounts_under_state_dir = true
+  max_container_log_line_size = 262144
+  enable_unprivileged_ports = true
+  enable_unprivileged_icmp = true
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  enable_selinux = false
+
+  [{cri}.containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "runc"
+
+    [{cri}.containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+
+      [{cri}.containerd.runtimes.runc.options]
+        SystemdCgroup = false
+
+  [{cri}.cni]
+    bin_dir = {_quoted(layout.cni_bin)}
+    conf_dir = {_quoted(layout.cni_conf)}
+
+  [{cri}.registry]
+    config_path = {_quoted(layout.registry_dir)}
+"""
+
+
+def hosts_toml(mirror: str, upstream: str = "") -> str:
+    """Registry hosts file: our own registry first, then the image's own."""
+    head = f"server = {_quoted(upstream)}\n\n" if upstream else ""
+    scheme = urlsplit(mirror).scheme
+    verify = "  skip_verify = true\n" if scheme == "http" else ""
+    return f'{head}[host.{_quoted(mirror)}]\n  capabilities = ["pull", "resolve"]\n{verify}'
+
+
+def cni_conflist() -> str:
+    """One plugin: the forwarder to the agent."""
+    return json.dumps(
+        {"cniVersion": "0.4.0", "name": "proa", "plugins": [{"type": "proa"}]}, indent=1
+    )
+
+
+def write(layout: Layout) -> None:
+    """Write every file; repeating it changes nothing. Raises CallerFault where the machine
+    lacks something, with the words for the user."""
+    if len(os.fsencode(layout.socket)) > 107:
+        raise CallerFault(f"{layout.socket}: a socket's path may be at most 107 bytes long")
+    if not LOOPBACK.exists():
+        raise CallerFault(f"{LOOPBACK} is missing: install containernetworking-plugins")
+    folders = (layout.root, layout.state, layout.registry_dir, layout.cni_bin, layout.cni_conf)
+    for folder in (*folders, layout.socket.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    layout.config_file.write_text(render(layout, not _may_lower_oom_score()))
+    for name, upstream in {"_default": "", **_UPSTREAMS}.items():
+        folder = layout.registry_dir / name
+        folder.mkdir(exist_ok=True)
+        (folder / "hosts.toml").write_text(hosts_toml(layout.mirror, upstream))
+    (layout.cni_conf / "10-proa.conflist").write_text(cni_conflist())
+    link = layout.cni_bin / "loopback"
+    if not link.is_symlink():
+        link.symlink_to(LOOPBACK)

@@ -1,0 +1,201 @@
+"""From the model's Sandbox and Container to the messages of CRI; pure.
+
+Called by ``ContainerdRuntime``. Labels carry the identity (uid, container, attempt) by which
+the agent adopts what runs; they are the kubelet's, so that ``crictl`` shows the usual columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proa.base.errors import CallerFault
+from proa.model.sandbox import Container, Sandbox
+from proa.node.ports import ContainerSpec, SandboxSpec
+from proa.wire.pb import cri_pb2 as cri
+
+UID_LABEL = "io.kubernetes.pod.uid"
+NAME_LABEL = "io.kubernetes.pod.name"
+NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
+CONTAINER_LABEL = "io.kubernetes.container.name"
+OWNER_LABEL = "proa.instance"  # marks what is ours
+MODE_LABEL = "proa.network"
+
+CPU_UNIT = 128_000  # the model's parts of a vCPU
+CPU_PERIOD_US = 100_000
+_MIN_QUOTA_US = 1_000  # the kernel's smallest
+_MIN_SHARES = 2  # the kernel's smallest
+
+# What runc's default profile hides; the kubelet sends the same lists (procMount Default).
+_MASKED = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+)
+_READ_ONLY = (
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+)
+
+
+def cgroup_parent(sandbox: Sandbox) -> str:
+    """The cgroup under which runc puts the Sandbox's containers."""
+    return f"/proa/{sandbox.instance or 'local'}/{sandbox.uid}"
+
+
+def quota_us(cpu_quota: int) -> int:
+    """CFS quota per period for a limit in 1/128,000 vCPU; 0: none."""
+    return max(_MIN_QUOTA_US, cpu_quota * CPU_PERIOD_US // CPU_UNIT) if cpu_quota else 0
+
+
+def labels(sandbox: Sandbox) -> dict[str, str]:
+    """The identity of a Sandbox, and its own labels where they do not collide."""
+    return {
+        **dict(sandbox.labels),
+        UID_LABEL: sandbox.uid,
+        NAME_LABEL: sandbox.name,
+        NAMESPACE_LABEL: sandbox.namespace,
+        OWNER_LABEL: sandbox.instance or "local",
+        MODE_LABEL: sandbox.network.mode,
+    }
+
+
+def _namespaces(sandbox: Sandbox) -> Any:
+    pid = cri.CONTAINER
+    if sandbox.host_pid:
+        pid = cri.NODE
+    elif sandbox.share_pid:
+        pid = cri.POD
+    return cri.NamespaceOption(
+        network=cri.NODE if sandbox.network.mode == "host" else cri.POD,
+        pid=pid,
+        ipc=cri.NODE if sandbox.host_ipc else cri.POD,
+    )
+
+
+def _seccomp(privileged: bool) -> Any:
+    kind = "Unconfined" if privileged else "RuntimeDefault"
+    return cri.SecurityProfile(profile_type=cri.SecurityProfile.ProfileType.Value(kind))
+
+
+def sandbox_config(spec: SandboxSpec) -> Any:
+    """``PodSandboxConfig`` of a Sandbox."""
+    sandbox = spec.sandbox
+    dns = sandbox.network.dns
+    privileged = any(container.privileged for container in sandbox.containers)
+    return cri.PodSandboxConfig(
+        metadata=cri.PodSandboxMetadata(
+            name=sandbox.name,
+            uid=sandbox.uid,
+            namespace=sandbox.namespace,
+            attempt=spec.attempt,
+        ),
+        hostname="" if sandbox.network.mode == "host" else sandbox.network.hostname,
+        log_directory=spec.log_dir,
+        dns_config=cri.DNSConfig(servers=dns.servers, searches=dns.searches, options=dns.options)
+        if dns.servers
+        else None,
+        labels=labels(sandbox),
+        linux=cri.LinuxPodSandboxConfig(
+            cgroup_parent=cgroup_parent(sandbox),
+            security_context=cri.LinuxSandboxSecurityContext(
+                namespace_options=_namespaces(sandbox),
+                privileged=privileged,
+                seccomp=_seccomp(privileged),
+            ),
+        ),
+    )
+
+
+def _user(container: Container) -> dict[str, Any]:
+    """CRI's user fields of "uid", "uid:gid" or "name"."""
+    user, _, group = container.user.partition(":")
+    if not user:
+        return {}
+    if not user.isdigit():
+        if group:
+            raise CallerFault(f"user {container.user!r}: a group needs a numeric user")
+        return {"run_as_username": user}
+    fields: dict[str, Any] = {"run_as_user": cri.Int64Value(value=int(user))}
+    if group.isdigit():
+        fields["run_as_group"] = cri.Int64Value(value=int(group))
+    elif group:
+        raise CallerFault(f"user {container.user!r}: the group must be numeric")
+    return fields
+
+
+def _capabilities(container: Container) -> Any:
+    def plain(names: tuple[str, ...]) -> list[str]:
+        return [name.upper().removeprefix("CAP_") for name in names]
+
+    return cri.Capability(
+        add_capabilities=plain(container.add_capabilities),
+        drop_capabilities=plain(container.drop_capabilities),
+    )
+
+
+def _resources(sandbox: Sandbox, container: Container) -> Any:
+    """CPU and memory of one container; its quota never exceeds the Sandbox's, because the
+    kernel refuses that."""
+    quota = quota_us(container.cpu_quota)
+    whole = quota_us(sandbox.cpu_quota)
+    if quota and whole:
+        quota = min(quota, whole)
+    return cri.LinuxContainerResources(
+        cpu_period=CPU_PERIOD_US if quota else 0,
+        cpu_quota=quota,
+        cpu_shares=max(container.cpu_shares, _MIN_SHARES),
+        memory_limit_in_bytes=container.memory_limit,
+    )
+
+
+def _security(sandbox: Sandbox, container: Container) -> Any:
+    return cri.LinuxContainerSecurityContext(
+        capabilities=_capabilities(container),
+        privileged=container.privileged,
+        namespace_options=_namespaces(sandbox),
+        readonly_rootfs=container.read_only_root,
+        no_new_privs=not container.allow_privilege_escalation,
+        masked_paths=() if container.privileged else _MASKED,
+        readonly_paths=() if container.privileged else _READ_ONLY,
+        seccomp=_seccomp(container.privileged),
+        **_user(container),
+    )
+
+
+def container_config(sandbox: Sandbox, spec: ContainerSpec) -> Any:
+    """``ContainerConfig`` of a container; raises CallerFault for a user it cannot express."""
+    container = spec.container
+    return cri.ContainerConfig(
+        metadata=cri.ContainerMetadata(name=container.name, attempt=spec.attempt),
+        image=cri.ImageSpec(image=spec.image.id),
+        command=container.entrypoint or (),
+        args=container.arguments or (),
+        working_dir=container.working_dir,
+        envs=[cri.KeyValue(key=key, value=value) for key, value in container.environment],
+        mounts=[
+            cri.Mount(host_path=bind.source, container_path=bind.target, readonly=bind.read_only)
+            for bind in spec.binds
+        ],
+        labels={
+            UID_LABEL: sandbox.uid,
+            NAME_LABEL: sandbox.name,
+            NAMESPACE_LABEL: sandbox.namespace,
+            CONTAINER_LABEL: container.name,
+        },
+        log_path=spec.log_path,
+        stdin=container.stdin,
+        tty=container.tty,
+        linux=cri.LinuxContainerConfig(
+            resources=_resources(sandbox, container), security_context=_security(sandbox, container)
+        ),
+    )
