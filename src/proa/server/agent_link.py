@@ -6,6 +6,7 @@ is the control plane's way to the agent, for logs and exec.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -72,10 +73,8 @@ class HullLink:
     async def heartbeat(self) -> None:
         """Tell the control plane, for as long as this runs, that the Host lives."""
         while True:
-            try:
+            with contextlib.suppress(TryAgain, CallerFault):  # the feed's loop tells of outages
                 await self.report(Report(self._hello.host.id))
-            except (TryAgain, CallerFault):
-                pass  # the feed's own loop reports the outage
             await self._clock.sleep(HEARTBEAT_S)
 
     async def close(self) -> None:
