@@ -1,0 +1,232 @@
+"""From a task definition to a task that waits for its place: overrides, sizes, subnet, interface.
+
+Called by RunTask, StartTask and the service controller, which write what is planned here in one
+transaction with their own records. Nothing here reads the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from proa.aws.ecs import fargate, query
+from proa.aws.ecs.names import invalid
+from proa.aws.ecs.ports import LogGroups, Subnet, Vpc
+from proa.aws.ecs.records import Task, TaskContainer, TaskDefinition, TaskInterface, cluster_key
+from proa.base.chance import Chance
+from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
+from proa.dispatch.skin import Parts
+from proa.model.resources import Port, Resources
+from proa.placement.asks import Ask, Strategy
+
+Document = dict[str, Any]
+ZONE_ATTRIBUTE = "ecs.availability-zone"
+DEFAULT_STRATEGY = (("spread", f"attribute:{ZONE_ATTRIBUTE}"), ("spread", "instanceId"))
+
+
+def overridden(definition: TaskDefinition, overrides: Document) -> list[Document]:
+    """The definition's containers with RunTask's containerOverrides applied.
+
+    Raises InvalidParameterException for an override of a container there is none of."""
+    by_name = {item.get("name"): item for item in overrides.get("containerOverrides") or []}
+    unknown = sorted(
+        str(name)
+        for name in by_name
+        if name not in {item["name"] for item in definition.containers}
+    )
+    if unknown:
+        raise invalid(
+            f"Override for container named {unknown[0]} is not a container in the TaskDefinition."
+        )
+    return [
+        _merge(container, by_name.get(container["name"]) or {})
+        for container in definition.containers
+    ]
+
+
+def _merge(container: Document, override: Document) -> Document:
+    merged = dict(container)
+    for member in ("command", "cpu", "memory", "memoryReservation"):
+        if override.get(member) is not None:
+            merged[member] = override[member]
+    environment = {item["name"]: item.get("value", "") for item in container["environment"]}
+    environment.update(
+        {item["name"]: item.get("value", "") for item in override.get("environment") or []}
+    )
+    merged["environment"] = [{"name": name, "value": text} for name, text in environment.items()]
+    return merged
+
+
+def task_size(definition: TaskDefinition, overrides: Document, launch_type: str) -> tuple[int, int]:
+    """(CPU units, MiB) that a task reserves: its own size, or the sum of its containers'.
+
+    Raises InvalidParameterException for an overridden size that Fargate does not offer."""
+    containers = overridden(definition, overrides)
+    try:
+        cpu = fargate.cpu_units(overrides.get("cpu") or definition.document.get("cpu") or "0")
+        memory = fargate.memory_mib(
+            overrides.get("memory") or definition.document.get("memory") or "0"
+        )
+    except ValueError:
+        raise invalid("Invalid 'cpu' or 'memory' setting for task.") from None
+    if launch_type == "FARGATE":
+        if not fargate.is_size(cpu, memory):
+            raise invalid(fargate.NO_CONFIGURATION)
+        return cpu, memory
+    reserved = [item.get("memoryReservation") or item.get("memory") or 0 for item in containers]
+    return cpu or sum(item["cpu"] for item in containers), memory or sum(reserved)
+
+
+def draft(task: Task, definition: TaskDefinition, chance: Chance) -> Task:
+    """``task`` with what follows from its definition filled in; no interface yet.
+
+    The caller sets identity, launch type, overrides, group, owner and times."""
+    cpu, memory = task_size(definition, task.overrides, task.launch_type)
+    containers = tuple(
+        TaskContainer(
+            id=chance.uid(),
+            name=item["name"],
+            image=item["image"],
+            cpu=str(item["cpu"]),
+            memory=str(item["memory"]) if item.get("memory") else "",
+            memory_reservation=(
+                str(item["memoryReservation"]) if item.get("memoryReservation") else ""
+            ),
+            essential=item["essential"],
+            health_checked=is_checked(item),
+        )
+        for item in overridden(definition, task.overrides)
+    )
+    return msgspec.structs.replace(
+        task,
+        family=definition.family,
+        revision=definition.revision,
+        cpu=str(cpu),
+        memory=str(memory),
+        network_mode=definition.network_mode,
+        containers=containers,
+    )
+
+
+def is_checked(container: Document) -> bool:
+    """Whether a container definition has a health check that does something."""
+    health = container.get("healthCheck") or {"command": ["NONE"]}
+    return bool(health["command"][0] != "NONE")
+
+
+def log_groups(definition: TaskDefinition) -> list[tuple[str, str, bool]]:
+    """(region, group, create) of every awslogs container, without repetitions, in order."""
+    found: dict[tuple[str, str], bool] = {}
+    for container in definition.containers:
+        log = container.get("logConfiguration")
+        if not log or log["logDriver"] != "awslogs":
+            continue
+        options = log.get("options") or {}
+        place = (options["awslogs-region"], options["awslogs-group"])
+        create = options.get("awslogs-create-group", "").lower() == "true"
+        found[place] = found.get(place, False) or create
+    return [(region, group, create) for (region, group), create in found.items()]
+
+
+def is_prepared(account: str, definition: TaskDefinition, groups: LogGroups) -> bool:
+    """Whether every log group the definition names is there already."""
+    return all(groups.exists(account, region, group) for region, group, _ in log_groups(definition))
+
+
+def with_interface(
+    task: Task, subnet: str, network: Document, vpc: Vpc, taken: set[str], chance: Chance
+) -> tuple[Task, Parts]:
+    """The task with an interface in ``subnet``, and what creates the interface.
+
+    Raises NoAddress when the subnet is full."""
+    found = vpc.subnet(task.account, task.region, subnet)
+    assert found is not None, "the subnet was checked with the request"
+    public = network.get("assignPublicIp") == "ENABLED"
+    groups = tuple(network.get("securityGroups") or ())
+    made, parts = vpc.plan_interface(
+        task.account, task.region, subnet, groups, task.arn, public, taken, task.created_at
+    )
+    interface = TaskInterface(
+        id=made.id,
+        attachment=chance.uid(),
+        subnet=made.subnet,
+        zone=made.zone,
+        vpc=made.vpc,
+        address=made.address,
+        mac=made.mac,
+        private_dns=made.private_dns,
+        public_address=made.public_address,
+        dns_server=found.dns_server,
+        status="ATTACHING",
+    )
+    zone = made.zone if task.launch_type == "FARGATE" else task.zone
+    return msgspec.structs.replace(task, interface=interface, zone=zone), parts
+
+
+def next_subnet(
+    subnets: Sequence[Subnet], running: Mapping[str, int], zones: Sequence[str]
+) -> Subnet:
+    """The subnet for one more task: in the zone with fewest of its siblings, ties in the order
+    given. ``zones``, if any, are the only ones with container instances to land on."""
+    usable = [subnet for subnet in subnets if not zones or subnet.zone in zones] or list(subnets)
+    return min(usable, key=lambda subnet: running.get(subnet.zone, 0))
+
+
+def host_ports(definition: TaskDefinition) -> tuple[Port, ...]:
+    """Ports that a task takes on its Instance: bridge mode's fixed ones and host mode's."""
+    if definition.network_mode not in ("bridge", "host"):
+        return ()
+    return tuple(
+        Port(mapping["hostPort"], mapping["protocol"])
+        for container in definition.containers
+        for mapping in container["portMappings"]
+        if mapping.get("hostPort")
+    )
+
+
+def reserve_of(task: Task) -> Resources:
+    """What the task books: CPU units and MiB in the hull's units, and itself."""
+    return Resources(
+        cpu=int(task.cpu or 0) * CPU_PER_ECS_UNIT,
+        memory=int(task.memory or 0) * MIB,
+        sandboxes=1,
+    )
+
+
+def request_of(task: Task, definition: TaskDefinition, instance: str = "") -> Ask:
+    """The placement wish of a task. ``instance`` pins it (StartTask)."""
+    is_fargate = task.launch_type == "FARGATE"
+    strategies = () if is_fargate else (task.strategy or DEFAULT_STRATEGY)
+    cluster = cluster_key(task.account, task.region, task.cluster)
+    zone = task.zone if is_fargate or task.interface is None else task.interface.zone
+    return Ask(
+        uid=task.id,
+        key=task.key,
+        cluster=cluster,
+        reserve=reserve_of(task),
+        ports=host_ports(definition),
+        namespace=cluster,
+        strategies=tuple(_strategy(kind, field) for kind, field in strategies),
+        constraints=tuple(
+            query.parse(expression)
+            for kind, expression in _constraints(task, definition)
+            if kind == "memberOf"
+        ),
+        group=f"{cluster}/{task.group}",
+        distinct=any(kind == "distinctInstance" for kind, _ in task.constraints),
+        fargate=is_fargate,
+        zone=zone if not instance else "",
+        pinned=instance,
+    )
+
+
+def _constraints(task: Task, definition: TaskDefinition) -> list[tuple[str, str]]:
+    own = definition.document.get("placementConstraints") or []
+    declared = [(item["type"], item.get("expression") or "") for item in own]
+    return [*declared, *task.constraints]
+
+
+def _strategy(kind: str, field: str) -> Strategy:
+    return Strategy(kind, field.removeprefix("attribute:") if kind == "spread" else field.lower())

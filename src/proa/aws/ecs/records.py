@@ -1,0 +1,440 @@
+"""What ECS stores: records, keys, and the tables that controllers and operations read.
+
+Keys lie under ``/aws/<account>/<region>/ecs/``. Nested API structures (a task definition's
+document, a network configuration, tags) are kept with their wire names: the gateway has checked
+their shapes, and the answer gives them back unchanged. Records are replaced, never mutated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from proa.aws.ecs.names import arn
+from proa.model.host import Instance
+from proa.reconcile.view import Table
+from proa.store.api import Put
+
+Document = dict[str, Any]
+Tags = tuple[dict[str, str], ...]
+
+# Statuses of a task that still holds or may get a place (AWS counts these as RUNNING + PENDING).
+COUNTED = ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING")
+PENDING = ("PROVISIONING", "PENDING", "ACTIVATING")
+
+
+class Cluster(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A cluster; INACTIVE ones are kept so that DescribeClusters still knows them."""
+
+    account: str
+    region: str
+    name: str
+    status: str = "ACTIVE"
+    created_at: float = 0.0
+    settings: tuple[Document, ...] = ()
+    configuration: Document | None = None
+    capacity_providers: tuple[str, ...] = ()
+    default_strategy: tuple[Document, ...] = ()
+    service_connect: Document | None = None
+    tags: Tags = ()
+
+    @property
+    def arn(self) -> str:
+        return arn(self.account, self.region, "cluster", self.name)
+
+    @property
+    def key(self) -> str:
+        return cluster_key(self.account, self.region, self.name)
+
+
+class TaskDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One revision. ``document`` is the API's own structure with defaults filled in."""
+
+    account: str
+    region: str
+    family: str
+    revision: int
+    document: Document
+    status: str = "ACTIVE"
+    registered_at: float = 0.0
+    registered_by: str = ""
+    deregistered_at: float = 0.0
+    tags: Tags = ()
+
+    @property
+    def arn(self) -> str:
+        return arn(self.account, self.region, "task-definition", f"{self.family}:{self.revision}")
+
+    @property
+    def key(self) -> str:
+        return task_definition_key(self.account, self.region, self.family, self.revision)
+
+    @property
+    def network_mode(self) -> str:
+        return str(self.document.get("networkMode") or "bridge")
+
+    @property
+    def containers(self) -> list[Document]:
+        return list(self.document["containerDefinitions"])
+
+
+class Family(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The highest revision a family ever had: numbers are never given out twice."""
+
+    revision: int
+
+
+class TaskContainer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A task's container as DescribeTasks shows it."""
+
+    id: str
+    name: str
+    image: str
+    cpu: str = "0"
+    memory: str = ""
+    memory_reservation: str = ""
+    essential: bool = True
+    health_checked: bool = False
+    last_status: str = "PENDING"
+    exit_code: int | None = None
+    reason: str = ""
+    runtime_id: str = ""
+    image_digest: str = ""
+    health: str = "UNKNOWN"
+    bindings: tuple[Document, ...] = ()
+
+
+class TaskInterface(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The network interface a task owns. ``hidden`` ones carry bridge mode and are not shown."""
+
+    id: str
+    attachment: str
+    subnet: str
+    zone: str
+    vpc: str
+    address: str
+    mac: str = ""
+    private_dns: str = ""
+    public_address: str = ""
+    dns_server: str = ""
+    status: str = "PRECREATED"
+    hidden: bool = False
+
+
+class Task(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A task. ``prepared`` once its log groups are known to exist; ``counted`` once its service
+    has taken note of how it ended; ``serial`` is the agent's last report taken in."""
+
+    account: str
+    region: str
+    cluster: str
+    id: str
+    family: str
+    revision: int
+    launch_type: str
+    cpu: str = ""
+    memory: str = ""
+    capacity_provider: str = ""
+    platform_version: str = ""
+    network_mode: str = "bridge"
+    group: str = ""
+    service: str = ""
+    deployment: str = ""
+    started_by: str = ""
+    overrides: Document = {}
+    tags: Tags = ()
+    exec_enabled: bool = False
+    strategy: tuple[tuple[str, str], ...] = ()
+    constraints: tuple[tuple[str, str], ...] = ()
+    subnets: tuple[str, ...] = ()
+    last_status: str = "PROVISIONING"
+    desired_status: str = "RUNNING"
+    prepared: bool = False
+    pinned: bool = False
+    instance: str = ""
+    zone: str = ""
+    interface: TaskInterface | None = None
+    containers: tuple[TaskContainer, ...] = ()
+    health: str = "UNKNOWN"
+    created_at: float = 0.0
+    pull_started_at: float = 0.0
+    pull_stopped_at: float = 0.0
+    started_at: float = 0.0
+    connected_at: float = 0.0
+    stopping_at: float = 0.0
+    execution_stopped_at: float = 0.0
+    stopped_at: float = 0.0
+    stop_code: str = ""
+    stopped_reason: str = ""
+    unplaced: tuple[str, ...] = ()
+    unplaced_closest: str = ""
+    counted: bool = False
+    changes: int = 1
+    serial: int = 0
+
+    @property
+    def arn(self) -> str:
+        return arn(self.account, self.region, "task", self.cluster, self.id)
+
+    @property
+    def key(self) -> str:
+        return task_key(self.account, self.region, self.cluster, self.id)
+
+    @property
+    def definition_arn(self) -> str:
+        return arn(self.account, self.region, "task-definition", f"{self.family}:{self.revision}")
+
+    @property
+    def service_key(self) -> str:
+        """The key of the service that owns it; empty for a standalone task."""
+        if not self.service:
+            return ""
+        return service_key(self.account, self.region, self.cluster, self.service)
+
+
+class Deployment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One rollout of a service: what its tasks are launched from, and how far it is.
+
+    ``failed_tasks`` is the API's consecutive count; ``streak`` counts failures since the last
+    healthy task and drives the back-off that ends at ``hold_until``."""
+
+    id: str
+    family: str
+    revision: int
+    status: str = "PRIMARY"
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    launch_type: str = ""
+    strategy: tuple[Document, ...] = ()
+    platform_version: str = ""
+    network: Document | None = None
+    rollout_state: str = "IN_PROGRESS"
+    rollout_reason: str = ""
+    failed_tasks: int = 0
+    streak: int = 0
+    failed_at: float = 0.0
+    hold_until: float = 0.0
+    rollback: bool = False
+
+
+class Service(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A service; its counts are derived from its tasks and never stored."""
+
+    account: str
+    region: str
+    cluster: str
+    name: str
+    desired_count: int
+    deployments: tuple[Deployment, ...]
+    status: str = "ACTIVE"
+    created_at: float = 0.0
+    created_by: str = ""
+    scheduling: str = "REPLICA"
+    configuration: Document = {}
+    launch_type: str = ""
+    strategy: tuple[Document, ...] = ()
+    platform_version: str = ""
+    network: Document | None = None
+    placement_strategy: tuple[Document, ...] = ()
+    placement_constraints: tuple[Document, ...] = ()
+    health_grace_s: int | None = None
+    managed_tags: bool = False
+    propagate_tags: str = "NONE"
+    exec_enabled: bool = False
+    rebalancing: str = "DISABLED"
+    role_arn: str = ""
+    tags: Tags = ()
+    steady: bool = False
+    last_completed: Deployment | None = None
+    event_count: int = 0
+    said: dict[str, float] = {}
+    inactive_at: float = 0.0
+
+    @property
+    def arn(self) -> str:
+        return arn(self.account, self.region, "service", self.cluster, self.name)
+
+    @property
+    def key(self) -> str:
+        return service_key(self.account, self.region, self.cluster, self.name)
+
+    @property
+    def primary(self) -> Deployment:
+        """The newest deployment, the one the service moves to."""
+        return self.deployments[0]
+
+
+class ServiceEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a service's event stream; a ring of 100 keys holds the newest."""
+
+    serial: int
+    id: str
+    created_at: float
+    message: str
+
+
+class Token(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A clientToken that was used: what was asked (digest) and what came of it."""
+
+    digest: str
+    arns: tuple[str, ...]
+    at: float
+
+
+class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An account setting of one principal; ``principal`` empty is the account's default."""
+
+    name: str
+    value: str
+    principal: str = ""
+
+
+EVENT_RING = 100
+
+
+def base_key(account: str, region: str) -> str:
+    """The prefix of everything ECS keeps for one account and region."""
+    return f"/aws/{account}/{region}/ecs/"
+
+
+def cluster_key(account: str, region: str, name: str) -> str:
+    return f"{base_key(account, region)}cluster/{name}"
+
+
+def task_definition_key(account: str, region: str, family: str, revision: int) -> str:
+    return f"{base_key(account, region)}taskdef/{family}/{revision:08d}"
+
+
+def family_key(account: str, region: str, family: str) -> str:
+    return f"{base_key(account, region)}family/{family}"
+
+
+def task_key(account: str, region: str, cluster: str, identifier: str) -> str:
+    return f"{base_key(account, region)}task/{cluster}/{identifier}"
+
+
+def service_key(account: str, region: str, cluster: str, name: str) -> str:
+    return f"{base_key(account, region)}service/{cluster}/{name}"
+
+
+def event_key(service: Service, serial: int) -> str:
+    """The ring's slot of a service event: serial modulo 100."""
+    prefix = f"{base_key(service.account, service.region)}event/{service.cluster}/{service.name}/"
+    return f"{prefix}{serial % EVENT_RING:02d}"
+
+
+def token_key(account: str, region: str, scope: str, token: str) -> str:
+    """Tokens may hold any printable character, so the key carries their digest."""
+    return f"{base_key(account, region)}token/{scope}/{hashlib.sha256(token.encode()).hexdigest()}"
+
+
+def setting_key(account: str, region: str, principal: str, name: str) -> str:
+    who = hashlib.sha256(principal.encode()).hexdigest()[:16] if principal else "default"
+    return f"{base_key(account, region)}setting/{who}/{name}"
+
+
+_encoder = msgspec.json.Encoder()
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+def put(key: str, record: msgspec.Struct) -> Put:
+    """The write of one record."""
+    return Put(key, _encoder.encode(record))
+
+
+def _decoder(kind: type[R]) -> Callable[[bytes], R]:
+    decoder = msgspec.json.Decoder(kind)
+
+    def decode(body: bytes) -> R:
+        try:
+            return decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from error
+
+    return decode
+
+
+def _is(kind: str, parts: int) -> Callable[[str], bool]:
+    """Keys ``/aws/<account>/<region>/ecs/<kind>/…`` with this many parts after the kind."""
+
+    def matches(key: str) -> bool:
+        pieces = key.split("/")
+        return len(pieces) == 6 + parts and pieces[4] == "ecs" and pieces[5] == kind
+
+    return matches
+
+
+def _waiting(_key: str, task: Task) -> Iterable[str]:
+    """``provision``: log groups to look after; ``place``: ready for placement to find it a home."""
+    if task.last_status != "PROVISIONING" or task.desired_status != "RUNNING":
+        return ()
+    if not task.prepared or task.instance:
+        return ("provision",)
+    return ("place",)
+
+
+def _on_instance(_key: str, task: Task) -> Iterable[str]:
+    return (task.instance,) if task.instance and task.last_status != "STOPPED" else ()
+
+
+def _dispatched(_key: str, task: Task) -> Iterable[str]:
+    """The Instance whose agent must know of the task: bound, and not yet over."""
+    bound = task.instance and task.last_status not in ("PROVISIONING", "STOPPED")
+    return (task.instance,) if bound else ()
+
+
+def _published(_key: str, task: Task) -> Iterable[str]:
+    """Bridge tasks with host ports, for the rules that lead to them."""
+    bound = task.network_mode == "bridge" and task.last_status not in ("PROVISIONING", "STOPPED")
+    return ("yes",) if bound and any(item.bindings for item in task.containers) else ()
+
+
+CLUSTERS = Table("ecs clusters", "/aws/", _decoder(Cluster), _is("cluster", 1))
+TASK_DEFINITIONS = Table(
+    "ecs task definitions", "/aws/", _decoder(TaskDefinition), _is("taskdef", 2)
+)
+FAMILIES = Table("ecs families", "/aws/", _decoder(Family), _is("family", 1))
+TASKS = Table(
+    "ecs tasks",
+    "/aws/",
+    _decoder(Task),
+    _is("task", 2),
+    {
+        "uid": lambda _key, task: (task.id,),
+        "cluster": lambda _key, task: (cluster_key(task.account, task.region, task.cluster),),
+        "service": lambda _key, task: (task.service_key,) if task.service else (),
+        "instance": _on_instance,
+        "dispatched": _dispatched,
+        "published": _published,
+        "waiting": _waiting,
+    },
+)
+SERVICES = Table(
+    "ecs services",
+    "/aws/",
+    _decoder(Service),
+    _is("service", 2),
+    {"cluster": lambda _key, item: (cluster_key(item.account, item.region, item.cluster),)},
+)
+EVENTS = Table("ecs service events", "/aws/", _decoder(ServiceEvent), _is("event", 3))
+TOKENS = Table("ecs client tokens", "/aws/", _decoder(Token), _is("token", 2))
+SETTINGS = Table("ecs account settings", "/aws/", _decoder(Setting), _is("setting", 2))
+TABLES: tuple[Table[Any], ...] = (
+    CLUSTERS,
+    TASK_DEFINITIONS,
+    FAMILIES,
+    TASKS,
+    SERVICES,
+    EVENTS,
+    TOKENS,
+    SETTINGS,
+)
+
+
+def is_container_instance(instance: Instance, cluster: str) -> bool:
+    """Whether an Instance shows up as a container instance of the cluster with this key:
+    Fargate's Instances are never listed."""
+    return instance.cluster == cluster and instance.purchase != "fargate"
