@@ -44,7 +44,7 @@ def reserved(
         raise CallerFault("there is no default subnet for bridge networking")
     try:
         made, parts = vpc.plan_interface(
-            task.account, task.region, subnet.id, (), task.arn, False, taken, now
+            task.account, task.region, subnet.id, (), task.key, False, taken, now
         )
     except NoAddress as error:
         raise CallerFault(str(error)) from error

@@ -146,7 +146,7 @@ def with_interface(
     public = network.get("assignPublicIp") == "ENABLED"
     groups = tuple(network.get("securityGroups") or ())
     made, parts = vpc.plan_interface(
-        task.account, task.region, subnet, groups, task.arn, public, taken, task.created_at
+        task.account, task.region, subnet, groups, task.key, public, taken, task.created_at
     )
     interface = TaskInterface(
         id=made.id,

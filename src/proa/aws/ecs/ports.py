@@ -71,8 +71,8 @@ class Vpc(Protocol):
         taken: set[str],
         now: float,
     ) -> tuple[Interface, Parts]:
-        """An interface for ``holder`` (the task's ARN) with a free address, and what creates it.
-        No groups means the VPC's default one. Addresses in ``taken`` are not chosen and the
+        """An interface with a free address for ``holder`` (a task's store key), and what creates
+        it. No groups means the VPC's default one. Addresses in ``taken`` are not chosen and the
         chosen one is added, so that one transaction may hold several. Raises NoAddress."""
         ...
 

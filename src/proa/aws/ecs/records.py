@@ -320,10 +320,15 @@ def service_key(account: str, region: str, cluster: str, name: str) -> str:
     return f"{base_key(account, region)}service/{cluster}/{name}"
 
 
+def event_prefix(service: Service) -> str:
+    """Where a service's events lie."""
+    base = base_key(service.account, service.region)
+    return f"{base}event/{service.cluster}/{service.name}/"
+
+
 def event_key(service: Service, serial: int) -> str:
     """The ring's slot of a service event: serial modulo 100."""
-    prefix = f"{base_key(service.account, service.region)}event/{service.cluster}/{service.name}/"
-    return f"{prefix}{serial % EVENT_RING:02d}"
+    return f"{event_prefix(service)}{serial % EVENT_RING:02d}"
 
 
 def token_key(account: str, region: str, scope: str, token: str) -> str:

@@ -1,0 +1,134 @@
+"""Container instances: the hull's Instances that belong to a cluster, as ECS shows them.
+
+The shared local Instance of a cluster shows what is left of it after every task of the cluster;
+what the other orchestrator holds of the same machine is the Pool's matter, not the API's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proa.aws.ecs import binding, hull, launch, paging, query
+from proa.aws.ecs.names import arn, container_instance_id, invalid, within_cluster
+from proa.aws.ecs.operations.base import Ecs
+from proa.aws.ecs.records import PENDING, TASKS, Cluster, Task, is_container_instance
+from proa.aws.gateway.service import Context, Input, Output
+from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
+from proa.cloud import compute
+from proa.model.host import Instance
+from proa.model.resources import Resources
+
+MAX_DESCRIBED = 100
+RESERVED_TCP = ("22", "2376", "2375", "51678", "51679")
+_ATTRIBUTES = (
+    "com.amazonaws.ecs.capability.docker-remote-api.1.19",
+    "com.amazonaws.ecs.capability.docker-remote-api.1.24",
+    "com.amazonaws.ecs.capability.logging-driver.awslogs",
+    "com.amazonaws.ecs.capability.logging-driver.json-file",
+    "com.amazonaws.ecs.capability.privileged-container",
+    "ecs.capability.container-health-check",
+    "ecs.capability.container-ordering",
+    "ecs.capability.execution-role-awslogs",
+    "ecs.capability.task-eni",
+)
+
+
+def container_instances(ecs: Ecs, cluster: Cluster) -> list[Instance]:
+    """The cluster's container instances, in key order."""
+    entries = ecs.view.rows(compute.INSTANCES).by("cluster", cluster.key)
+    return [item.value for item in entries if is_container_instance(item.value, cluster.key)]
+
+
+def find_instance(ecs: Ecs, context: Context, cluster: Cluster, text: str) -> Instance | None:
+    """The container instance of an id or ARN."""
+    id = within_cluster(context, text, "container-instance", cluster.name)
+    found = container_instances(ecs, cluster)
+    return next((item for item in found if container_instance_id(item.id) == id), None)
+
+
+async def describe_container_instances(ecs: Ecs, context: Context, request: Input) -> Output:
+    """Container instances by id or ARN; unknown ones are failures with reason MISSING."""
+    wanted = request["containerInstances"]
+    if not wanted or len(wanted) > MAX_DESCRIBED:
+        raise invalid(f"Container instances must have 1 to {MAX_DESCRIBED} elements.")
+    await ecs.fresh()
+    cluster = ecs.cluster(context, request).value
+    found, failures = [], []
+    for text in wanted:
+        instance = find_instance(ecs, context, cluster, text)
+        if instance is None:
+            id = within_cluster(context, text, "container-instance", cluster.name)
+            failures.append({"arn": _arn(cluster, id), "reason": "MISSING"})
+        else:
+            found.append(_shown(ecs, cluster, instance))
+    return {"containerInstances": found, "failures": failures}
+
+
+async def list_container_instances(ecs: Ecs, context: Context, request: Input) -> Output:
+    """ARNs of container instances with a status and an expression that holds for them."""
+    await ecs.fresh()
+    cluster = ecs.cluster(context, request).value
+    term = query.parse(request["filter"]) if request.get("filter") else None
+    status = request.get("status") or "ACTIVE"
+    arns = sorted(
+        _arn(cluster, container_instance_id(instance.id))
+        for instance in container_instances(ecs, cluster)
+        if _status(instance) == status
+        and (term is None or query.matches(term, hull.attributes_of(instance)))
+    )
+    page, more = paging.page(arns, request.get("nextToken"), request.get("maxResults"))
+    return {"containerInstanceArns": page, **({"nextToken": more} if more else {})}
+
+
+def _arn(cluster: Cluster, id: str) -> str:
+    return arn(cluster.account, cluster.region, "container-instance", cluster.name, id)
+
+
+def _status(instance: Instance) -> str:
+    return instance.state.upper()
+
+
+def _shown(ecs: Ecs, cluster: Cluster, instance: Instance) -> Output:
+    tasks = [entry.value for entry in ecs.view.rows(TASKS).by("instance", instance.id)]
+    used = Resources()
+    for task in tasks:
+        used = used.plus(launch.reserve_of(task))
+    attributes = [{"name": name} for name in _ATTRIBUTES]
+    attributes += [
+        {"name": name, "value": value} for name, value in hull.attributes_of(instance).items()
+    ]
+    return {
+        "containerInstanceArn": _arn(cluster, container_instance_id(instance.id)),
+        "ec2InstanceId": instance.id,
+        "version": 1,
+        "versionInfo": {"agentVersion": "1.0.0"},
+        "status": _status(instance),
+        "agentConnected": True,
+        "runningTasksCount": sum(task.last_status == "RUNNING" for task in tasks),
+        "pendingTasksCount": sum(task.last_status in PENDING for task in tasks),
+        "registeredResources": _resources(instance.capacity, ()),
+        "remainingResources": _resources(instance.capacity.minus(used), tasks),
+        "attributes": attributes,
+        "registeredAt": instance.created_at,
+        "attachments": [],
+        "tags": [],
+    }
+
+
+def _resources(amount: Resources, tasks: Sequence[Task]) -> list[Output]:
+    ports = sorted({port for task in tasks for port in binding.bound_ports(task)})
+
+    def taken(protocol: str) -> list[str]:
+        return [port.rpartition(":")[2] for port in ports if f":{protocol}:" in port]
+
+    return [
+        {"name": "CPU", "type": "INTEGER", "integerValue": amount.cpu // CPU_PER_ECS_UNIT},
+        {"name": "MEMORY", "type": "INTEGER", "integerValue": amount.memory // MIB},
+        {"name": "PORTS", "type": "STRINGSET", "stringSetValue": [*RESERVED_TCP, *taken("tcp")]},
+        {"name": "PORTS_UDP", "type": "STRINGSET", "stringSetValue": taken("udp")},
+    ]
+
+
+def zones_of(instances: list[Instance]) -> list[str]:
+    """The zones that container instances stand in."""
+    return sorted({item.zone for item in instances if item.state == "active"})

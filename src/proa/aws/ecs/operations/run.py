@@ -1,0 +1,288 @@
+"""RunTask and StartTask: tasks are validated, placed at once, and written with what they own.
+
+A task that finds no room is a failure in the answer and leaves nothing behind. The others are one
+transaction: records, interfaces, Fargate Instances and the client token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from proa.aws.ecs import binding, capacity, hull, launch, shown, writes
+from proa.aws.ecs.names import arn, invalid, new_task_id
+from proa.aws.ecs.operations import instances, launching, tags
+from proa.aws.ecs.operations.base import ATTEMPTS, Ecs
+from proa.aws.ecs.ports import NoAddress
+from proa.aws.ecs.records import (
+    TASKS,
+    TOKENS,
+    Cluster,
+    Task,
+    TaskDefinition,
+    Token,
+    put,
+    task_key,
+    token_key,
+)
+from proa.aws.gateway.service import AwsError, Context, Input, Output
+from proa.base.errors import Conflict
+from proa.dispatch.skin import Parts
+from proa.model.host import Instance
+from proa.placement.asks import Placed, Unplaced
+from proa.store.api import Guard
+
+Document = dict[str, Any]
+MAX_COUNT = 10
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one call is about to write, and what could not be."""
+
+    taken: set[str] = field(default_factory=set)
+    tasks: list[Task] = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
+    failures: list[Document] = field(default_factory=list)
+
+
+async def run_task(ecs: Ecs, context: Context, request: Input) -> Output:
+    """Start up to ten tasks wherever there is room."""
+    count = request.get("count")
+    count = 1 if count is None else count
+    if not 1 <= count <= MAX_COUNT:
+        raise invalid(f"count must be between 1 and {MAX_COUNT}")
+    return await _attempts(ecs, context, request, "", [""] * count)
+
+
+async def start_task(ecs: Ecs, context: Context, request: Input) -> Output:
+    """Start one task on each of the named container instances."""
+    wanted = request["containerInstances"]
+    if not 1 <= len(wanted) <= MAX_COUNT:
+        raise invalid(f"Container instances must have 1 to {MAX_COUNT} elements.")
+    return await _attempts(ecs, context, {**request, "launchType": "EC2"}, "start", wanted)
+
+
+async def _attempts(
+    ecs: Ecs, context: Context, request: Input, kind: str, places: Sequence[str]
+) -> Output:
+    for _ in range(ATTEMPTS):
+        await ecs.fresh()
+        cluster = ecs.cluster(context, request).value
+        before = _earlier(ecs, cluster, request)
+        if before is not None:
+            return before
+        try:
+            batch = await _plan(ecs, context, cluster, request, kind, places)
+        except Conflict:
+            continue
+        try:
+            if batch.tasks:
+                token = _token(cluster, request, batch.tasks)
+                await ecs.commit(writes.transaction(*batch.parts, *token))
+        except Conflict:
+            for task in batch.tasks:
+                ecs.placer.cancel(task.key)
+            continue
+        answers = [shown.task(task, with_tags=True) for task in batch.tasks]
+        return {"tasks": answers, "failures": batch.failures}
+    raise AwsError("ServerException", "Service Unavailable. Please try again later.", 500)
+
+
+async def _plan(
+    ecs: Ecs, context: Context, cluster: Cluster, request: Input, kind: str, places: Sequence[str]
+) -> _Batch:
+    definition = launching.active_definition(ecs, context, request["taskDefinition"])
+    how = launching.launch_of(ecs, cluster, definition, request)
+    found = instances.container_instances(ecs, cluster)
+    if how.launch_type == "EC2" and not found:
+        raise invalid("No Container Instances were found in your cluster.")
+    batch = _Batch()
+    wanted: list[tuple[Task, str]] = []
+    running: Counter[str] = Counter()
+    for place in places:
+        pinned = instances.find_instance(ecs, context, cluster, place) if kind else None
+        if kind and pinned is None:
+            batch.failures.append({"arn": _instance_arn(cluster, place), "reason": "MISSING"})
+            continue
+        task = _draft(ecs, context, cluster, definition, how, request)
+        if how.strategy:
+            provider = capacity.next_provider(how.strategy, running)
+            running[provider] += 1
+            task = msgspec.structs.replace(task, capacity_provider=provider)
+        zones = [pinned.zone] if pinned else instances.zones_of(found)
+        subnets = Counter(item.interface.zone for item, _ in wanted if item.interface)
+        task, parts = _with_network(ecs, cluster, task, how, zones, subnets, batch)
+        wanted.append((task, pinned.id if pinned else ""))
+        batch.parts.append(parts)
+    await _place(ecs, context, cluster, definition, wanted, batch)
+    return batch
+
+
+def _instance_arn(cluster: Cluster, text: str) -> str:
+    id = text.rpartition("/")[2]
+    return arn(cluster.account, cluster.region, "container-instance", cluster.name, id)
+
+
+def _draft(
+    ecs: Ecs,
+    context: Context,
+    cluster: Cluster,
+    definition: TaskDefinition,
+    how: launching.Launch,
+    request: Input,
+) -> Task:
+    group = request.get("group") or f"family:{definition.family}"
+    if group.startswith("service:"):
+        raise invalid("Task group names that start with 'service:' are reserved for services.")
+    task = Task(
+        account=cluster.account,
+        region=cluster.region,
+        cluster=cluster.name,
+        id=new_task_id(ecs.chance),
+        family=definition.family,
+        revision=definition.revision,
+        launch_type=how.launch_type,
+        platform_version=how.platform_version,
+        group=group,
+        started_by=request.get("startedBy") or "",
+        overrides=request.get("overrides") or {},
+        tags=_tags(cluster, definition, request),
+        exec_enabled=bool(request.get("enableExecuteCommand")),
+        strategy=launching.pairs(how.placement_strategy, "type", "field"),
+        constraints=launching.pairs(how.placement_constraints, "type", "expression"),
+        prepared=launch.is_prepared(cluster.account, definition, ecs.logs),
+        created_at=context.now,
+    )
+    return launch.draft(task, definition, ecs.chance)
+
+
+def _tags(
+    cluster: Cluster, definition: TaskDefinition, request: Input
+) -> tuple[dict[str, str], ...]:
+    given = {tag["key"]: tag for tag in tags.checked(request.get("tags"))}
+    if request.get("propagateTags") == "SERVICE":
+        raise invalid("propagateTags SERVICE is only valid for services.")
+    if request.get("propagateTags") == "TASK_DEFINITION":
+        given = {**{tag["key"]: tag for tag in definition.tags}, **given}
+    if request.get("enableECSManagedTags"):
+        key = "aws:ecs:clusterName"
+        given[key] = {"key": key, "value": cluster.name}
+    return tuple(given.values())
+
+
+def _with_network(
+    ecs: Ecs,
+    cluster: Cluster,
+    task: Task,
+    how: launching.Launch,
+    zones: list[str],
+    running: Counter[str],
+    batch: _Batch,
+) -> tuple[Task, Parts]:
+    if how.network is None:
+        return task, Parts()
+    subnets = launching.subnets_of(ecs, cluster, how.network["subnets"])
+    usable = zones if how.launch_type == "EC2" else []
+    subnet = launch.next_subnet(subnets, running, usable)
+    try:
+        return launch.with_interface(task, subnet.id, how.network, ecs.vpc, batch.taken, ecs.chance)
+    except NoAddress as error:
+        raise invalid(str(error)) from error
+
+
+async def _place(
+    ecs: Ecs,
+    context: Context,
+    cluster: Cluster,
+    definition: TaskDefinition,
+    wanted: list[tuple[Task, str]],
+    batch: _Batch,
+) -> None:
+    """Keep of the planned tasks those that found a place; the others become failures."""
+    asks = [launch.request_of(task, definition, pinned) for task, pinned in wanted]
+    decisions = await ecs.placer.try_place(asks)
+    planned, batch.parts = batch.parts, []
+    try:
+        for (task, _), parts, decision in zip(wanted, planned, decisions, strict=True):
+            if isinstance(decision, Unplaced):
+                batch.failures += hull.failures_of(
+                    decision, cluster.account, cluster.region, cluster.name
+                )
+                continue
+            task, placed = _settle(ecs, context, definition, task, decision, batch)
+            batch.tasks.append(task)
+            batch.parts.append(writes.joined((writes.created(task, task.key), parts, placed)))
+    except Exception:
+        for ask in asks:
+            ecs.placer.cancel(ask.key)
+        raise
+
+
+def _settle(
+    ecs: Ecs,
+    context: Context,
+    definition: TaskDefinition,
+    task: Task,
+    decision: Placed,
+    batch: _Batch,
+) -> tuple[Task, Parts]:
+    """The task on its Instance. One that needs neither interface nor log group starts at once;
+    the others are the provision controller's to start."""
+    instance: Instance
+    instance, made = hull.made_or_found(ecs.view, decision, context.now)
+    task, parts = binding.reserved(
+        ecs.view, task, definition, instance, ecs.vpc, batch.taken, context.now
+    )
+    if task.prepared and task.network_mode != "awsvpc":
+        task = binding.started(task)
+    return task, writes.joined((made, parts))
+
+
+def _digest(request: Input) -> str:
+    """A digest of all that a repeated call must repeat."""
+    told = {name: value for name, value in request.items() if name != "clientToken"}
+    return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+
+
+def _token(cluster: Cluster, request: Input, tasks: Sequence[Task]) -> tuple[Parts, ...]:
+    token = request.get("clientToken")
+    if not token:
+        return ()
+    key = token_key(cluster.account, cluster.region, cluster.name, token)
+    record = Token(_digest(request), tuple(task.arn for task in tasks), tasks[0].created_at)
+    return (Parts((Guard(key, 0),), (put(key, record),)),)
+
+
+def _earlier(ecs: Ecs, cluster: Cluster, request: Input) -> Output | None:
+    """The answer to a call that was made before with the same client token.
+
+    Raises ConflictException when that call asked for something else."""
+    token = request.get("clientToken")
+    if not token:
+        return None
+    if len(token) > 64 or not all(33 <= ord(letter) <= 126 for letter in token):
+        raise invalid("clientToken must have 1 to 64 printable characters.")
+    entry = ecs.view.rows(TOKENS).get(
+        token_key(cluster.account, cluster.region, cluster.name, token)
+    )
+    if entry is None:
+        return None
+    if entry.value.digest != _digest(request):
+        raise AwsError(
+            "ConflictException",
+            "The provided clientToken is already in use with a different RunTask request.",
+            fields={"resourceIds": list(entry.value.arns)},
+        )
+    rows = ecs.view.rows(TASKS)
+    keys = [
+        task_key(cluster.account, cluster.region, cluster.name, text.rpartition("/")[2])
+        for text in entry.value.arns
+    ]
+    found = [row.value for key in keys if (row := rows.get(key)) is not None]
+    return {"tasks": [shown.task(task, with_tags=True) for task in found], "failures": []}

@@ -1,0 +1,86 @@
+"""``ports.Vpc`` over the hull's networks. Made once by the assembly over the shared view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network
+
+from proa.aws.ecs.ports import Interface, NoAddress, SecurityGroup, Subnet
+from proa.base.chance import Chance
+from proa.cloud import compute, network
+from proa.dispatch.skin import Parts
+from proa.reconcile.view import View
+
+RESOLVER_OFFSET = 2  # the VPC's resolver is the base of its range plus two (VPC guide)
+
+
+class PlannedVpc:
+    """Subnets, groups and interfaces as the network planner knows them."""
+
+    def __init__(self, view: View, chance: Chance) -> None:
+        self._planner, self._chance = network.NetworkPlanner(view), chance
+
+    def subnet(self, account: str, region: str, id: str) -> Subnet | None:
+        found = self._planner.subnet(id)
+        if found is None or (found.account, found.region) != (account, region):
+            return None
+        return self._subnet(found)
+
+    def default_subnet(self, account: str, region: str, zone: str) -> Subnet | None:
+        subnets = self._planner.default_subnets(account, region)
+        best = sorted(subnets, key=lambda subnet: (subnet.zone != zone, subnet.zone))
+        return self._subnet(best[0]) if best else None
+
+    def _subnet(self, found: network.Subnet) -> Subnet:
+        vpc = self._planner.vpc(found.vpc)
+        server = ""
+        if vpc is not None and vpc.dns_support:
+            server = str(IPv4Network(vpc.cidr).network_address + RESOLVER_OFFSET)
+        return Subnet(found.id, found.vpc, found.zone, server)
+
+    def security_group(self, account: str, region: str, id: str) -> SecurityGroup | None:
+        found = self._planner.security_group(id)
+        if found is None or (found.account, found.region) != (account, region):
+            return None
+        return SecurityGroup(found.id, found.vpc)
+
+    def plan_interface(
+        self,
+        account: str,
+        region: str,
+        subnet: str,
+        groups: Sequence[str],
+        holder: str,
+        public: bool,
+        taken: set[str],
+        now: float,
+    ) -> tuple[Interface, Parts]:
+        try:
+            plan = self._planner.plan_interface(
+                account=account,
+                region=region,
+                subnet_id=subnet,
+                groups=groups,
+                holder=holder,
+                description="",
+                chance=self._chance,
+                public_ip=public,
+                now=now,
+                avoid=taken,
+            )
+        except network.NoFreeAddresses as error:
+            raise NoAddress(str(error)) from error
+        made = plan.interface
+        taken.add(made.address)
+        name = compute.private_name(made.address, region)
+        interface = Interface(
+            made.id, made.subnet, made.vpc, made.zone, made.address, made.mac, name
+        )
+        return interface, Parts(plan.guards, plan.writes)
+
+    def release_interface(self, account: str, region: str, id: str) -> Parts:
+        found = self._planner.interface(id)
+        if found is None or (found.account, found.region) != (account, region):
+            return Parts()
+        plan = self._planner.release_interface(found)
+        return Parts(plan.guards, plan.writes)
