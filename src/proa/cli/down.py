@@ -1,0 +1,153 @@
+"""``proa down``: stops every workload and process and removes every trace from the kernel.
+
+What stays is the data directory, from which the next ``up`` brings the same workloads back.
+Order matters: agent and control plane first, so that nothing is started again; then containers
+through our containerd while it still runs; then containerd; then whatever a crash left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+
+from proa.base.clock import SystemClock
+from proa.base.config import Config
+from proa.cli.instance import alive, load_config, process_id, stop_process, wait
+
+STOP_S = 30.0
+
+
+def down(data_dir: Path, *, purge: bool) -> int:
+    """Stop; the exit code is 1 where something could not be removed, which is then named."""
+    data_dir = data_dir.absolute()
+    config = load_config(data_dir)
+    if config is None:
+        click.echo(f"proa: nothing has run from {data_dir}")
+        if purge and data_dir.exists():
+            return _purge(data_dir)
+        return 0
+    for name in ("supervisor", "agent", "control"):
+        pid = process_id(data_dir, name)
+        if pid:
+            stop_process(pid, STOP_S)
+    containers = asyncio.run(_end_containers(config))
+    pid = process_id(data_dir, "containerd")
+    if pid:
+        stop_process(pid, STOP_S)
+    _kill_leftovers(data_dir)
+    _unmount(data_dir)
+    asyncio.run(_end_network(config))
+    _remove_cgroups()
+    shutil.rmtree(data_dir / "run", ignore_errors=True)
+    shutil.rmtree(data_dir / "containerd" / "state", ignore_errors=True)
+    click.echo(f"Proa is down; {containers} sandboxes were stopped")
+    left = leftovers(data_dir)
+    for item in left:
+        click.echo(f"proa: left behind: {item}", err=True)
+    if purge:
+        return _purge(data_dir)
+    return 1 if left else 0
+
+
+def _purge(data_dir: Path) -> int:
+    shutil.rmtree(data_dir)
+    click.echo(f"{data_dir} is gone")
+    return 0
+
+
+async def _end_containers(config: Config) -> int:
+    """Stop and remove every sandbox of ours; starts containerd for it if it has died."""
+    from proa.node.containerd.teardown import end_all
+
+    command: subprocess.Popen[bytes] | None = None
+    if not process_id(config.data_dir, "containerd"):
+        if not (config.containerd.state).exists():
+            return 0
+        command = subprocess.Popen(
+            config.containerd.command(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        return await end_all(config.containerd.socket, SystemClock())
+    finally:
+        if command is not None:
+            command.terminate()
+            command.wait()
+
+
+async def _end_network(config: Config) -> None:
+    from proa.node.linux.teardown import teardown_all
+
+    await teardown_all(config)
+
+
+def _ours(data_dir: Path) -> list[int]:
+    """Processes that were started from our data directory: shims and what they hold."""
+    found = []
+    mark = str(data_dir).encode() + b"/"
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes()
+            if mark in command and b"containerd" in command:
+                found.append(int(folder.name))
+    return found
+
+
+def _kill_leftovers(data_dir: Path) -> None:
+    clock = SystemClock()
+    deadline = clock.monotonic() + 5
+    while (pids := _ours(data_dir)) and clock.monotonic() < deadline:
+        for pid in pids:
+            if alive(pid):
+                stop_process(pid, 1.0)
+        wait(0.05)
+
+
+def mounts(data_dir: Path) -> list[str]:
+    """Mount points below the data directory, deepest first."""
+    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    inside = [point for point in points if point.startswith(f"{data_dir}/")]
+    return sorted(inside, key=len, reverse=True)
+
+
+def _unmount(data_dir: Path) -> None:
+    for point in mounts(data_dir):
+        subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+
+
+def cgroups() -> list[Path]:
+    """Control groups of ours, deepest first."""
+    tops = [*Path("/sys/fs/cgroup").glob("*/proa"), Path("/sys/fs/cgroup/proa")]
+    return [
+        folder
+        for top in tops
+        if top.is_dir()
+        for folder in sorted([*top.rglob("*/"), top], key=lambda path: -len(path.parts))
+        if folder.is_dir()
+    ]
+
+
+def _remove_cgroups() -> None:
+    for folder in cgroups():
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def leftovers(data_dir: Path) -> list[str]:
+    """Everything of ours that the kernel still holds."""
+    from proa.node.linux.teardown import leftovers as network_leftovers
+
+    return [
+        *(f"process {pid}" for pid in _ours(data_dir)),
+        *(f"mount {point}" for point in mounts(data_dir)),
+        *(f"cgroup {folder}" for folder in cgroups()),
+        *network_leftovers(),
+    ]

@@ -1,0 +1,189 @@
+"""``proa up``: checks, prepares, starts, waits. Repeating it on a running Proa changes nothing.
+
+Each step prints a line with its time. The first obstacle ends it with one line that says what
+is missing and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from proa.base.chance import Chance
+from proa.base.clock import SystemClock
+from proa.base.config import Config
+from proa.base.errors import CallerFault
+from proa.cli import host
+from proa.cli.instance import COMPONENTS, ask_hull, load_config, process_id, save_config, wait
+
+READY_S = 60.0
+SECRET_FILES = ("credentials.json", "sealing.key", "kubeconfig")
+
+
+class Obstacle(CallerFault):
+    """Proa cannot start; the text is the one line the user reads."""
+
+
+class Steps:
+    """Runs steps one after another and prints what each took."""
+
+    def __init__(self, clock: SystemClock) -> None:
+        self._clock = clock
+
+    def run(self, title: str, work: Callable[[], None]) -> None:
+        """One step: a line when it is done. Raises what ``work`` raises."""
+        click.echo(f"  {title} … ", nl=False)
+        started = self._clock.monotonic()
+        try:
+            work()
+        except Exception:
+            click.echo("failed")
+            raise
+        click.echo(f"{self._clock.monotonic() - started:.1f} s")
+
+
+def up(config: Config, *, detach: bool) -> int:
+    """Start Proa; the exit code is 0 once both APIs answer (or, in the foreground, once it was
+    stopped)."""
+    config = replace(config, data_dir=config.data_dir.absolute())
+    running = process_id(config.data_dir, "supervisor") != 0
+    try:
+        if running:
+            _same_as_running(config)
+            click.echo("Proa is running already")
+        else:
+            process = _start(config)
+        _await_ready(config)
+    except CallerFault as error:
+        click.echo(f"proa: {error}", err=True)
+        return 1
+    click.echo(f"AWS API http://{config.listen}:{config.aws_port}")
+    click.echo(f"Kubernetes API https://{config.listen}:{config.kube_port}")
+    click.echo('Next: eval "$(proa env)"')
+    if running or detach:
+        return 0
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        return process.wait()
+
+
+def _same_as_running(config: Config) -> None:
+    before = load_config(config.data_dir)
+    if before is not None and before != config:
+        changed = [
+            name.replace("_", "-")
+            for name in ("listen", "aws_port", "kube_port", "registry_port", "region", "strict")
+            if getattr(before, name) != getattr(config, name)
+        ]
+        if changed:
+            raise Obstacle(f"runs with another --{changed[0]}: proa down first, then up again")
+
+
+def _start(config: Config) -> subprocess.Popen[bytes]:
+    steps = Steps(SystemClock())
+    steps.run("examining the host", lambda: _examine(config))
+    steps.run("preparing the data directory", lambda: _prepare(config))
+    steps.run("building the network plugin", lambda: _build_plugin(config))
+    steps.run("building the demo images", lambda: _build_images(config))
+    processes: list[subprocess.Popen[bytes]] = []
+    steps.run("starting", lambda: processes.append(_launch(config)))
+    return processes[0]
+
+
+def _examine(config: Config) -> None:
+    obstacles = [item for item in host.findings(config, running=False) if item.obstacle]
+    if obstacles:
+        raise Obstacle(f"{obstacles[0].what}: {obstacles[0].remedy}")
+
+
+def _prepare(config: Config) -> None:
+    from proa.node.containerd.config import write
+
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    config.data_dir.chmod(0o711)
+    for name in ("run", "logs", "containerd", "agent"):
+        (config.data_dir / name).mkdir(exist_ok=True)
+    for name in COMPONENTS:
+        (config.run_dir / f"{name}.pid").unlink(missing_ok=True)
+    _write_secret(config.data_dir / "sealing.key", Chance().token(32))
+    chance = Chance()
+    credentials = {
+        "access_key": "AKIA" + _base32(chance.token(10)),
+        "secret_key": _base64(chance.token(30)),
+    }
+    _write_secret(config.data_dir / "credentials.json", json.dumps(credentials).encode())
+    save_config(config)
+    write(config.containerd)
+
+
+def _base32(data: bytes) -> str:
+    import base64
+
+    return base64.b32encode(data).decode()
+
+
+def _base64(data: bytes) -> str:
+    import base64
+
+    return base64.b64encode(data).decode()
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    """Made once; only its owner may read it."""
+    if path.exists():
+        return
+    partial = path.with_suffix(".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def _build_plugin(config: Config) -> None:
+    from proa.node.cni.build import build
+
+    build(config.containerd.cni_bin, config.containerd.cni_socket)
+
+
+def _build_images(config: Config) -> None:
+    from proa.serve.images import build
+
+    build(config.data_dir / "images")
+
+
+def _launch(config: Config) -> subprocess.Popen[bytes]:
+    with (config.data_dir / "logs" / "supervisor.log").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "proa.cli.supervisor", str(config.data_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+        )
+
+
+def _await_ready(config: Config) -> None:
+    clock = SystemClock()
+    deadline = clock.monotonic() + READY_S
+    while clock.monotonic() < deadline:
+        status = ask_hull(config, "/v1/status")
+        if status is not None and any(item["ready"] for item in status["hosts"]):
+            return
+        if not process_id(config.data_dir, "supervisor") and clock.monotonic() > deadline - 55:
+            raise Obstacle("the supervisor ended: look at proa logs supervisor")
+        wait(0.05)
+    silent = [name for name in COMPONENTS if not process_id(config.data_dir, name)]
+    what = f"{silent[0]} does not start" if silent else "the control plane does not answer"
+    raise Obstacle(f"{what}: look at proa logs {silent[0] if silent else 'control'}")
