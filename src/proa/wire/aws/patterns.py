@@ -1,0 +1,83 @@
+"""Model patterns (Java's regular expressions) as Python's, for validation.
+
+What cannot be translated faithfully is not enforced: ``compile_pattern`` returns None. Matching
+is of the whole value with ASCII classes, as Java's ``matches()`` does it. ``\\p{L}`` and its
+kind are expanded from Unicode's own table; beyond the basic plane every character counts as a
+letter and as a number, which only ever lets more through.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from functools import cache
+
+_BASIC_PLANE_END = 0x10000
+_ASTRAL = "\\U00010000-\\U0010FFFF"
+_PROPERTY = re.compile(r"\\p\{(?:Is)?([A-Za-z]+)\}")
+_SURROGATE_RANGE = r"\uD800\uDC00-\uDBFF\uDFFF"
+_CLASS_BEFORE_DASH = re.compile(r"(\\[wds])-(?=[^\]])")
+_POSIX = {
+    "Print": r"\x20-\x7e",
+    "Graph": r"\x21-\x7e",
+    "Alnum": "A-Za-z0-9",
+    "Alpha": "A-Za-z",
+    "Digit": "0-9",
+    "Lower": "a-z",
+    "Upper": "A-Z",
+    "Punct": r"!-/:-@\[-`{-~",
+    "ASCII": r"\x00-\x7f",
+    "Space": r"\s",
+    "XDigit": "0-9A-Fa-f",
+}
+
+
+@cache
+def _category(name: str) -> str:
+    """The ranges of a general category (``L``, ``Zs``) as the inside of a character class."""
+    ranges: list[str] = []
+    start = -1
+    for point in range(_BASIC_PLANE_END + 1):
+        inside = point < _BASIC_PLANE_END and unicodedata.category(chr(point)).startswith(name)
+        if inside and start < 0:
+            start = point
+        elif not inside and start >= 0:
+            ranges.append(f"\\u{start:04x}-\\u{point - 1:04x}")
+            start = -1
+    return "".join(ranges) + _ASTRAL
+
+
+def _inside_class(pattern: str, position: int) -> bool:
+    depth, index = 0, 0
+    while index < position:
+        if pattern[index] == "\\":
+            index += 2
+            continue
+        depth = 1 if pattern[index] == "[" else 0 if pattern[index] == "]" else depth
+        index += 1
+    return depth > 0
+
+
+def _expand(pattern: str) -> str:
+    def replacement(match: re.Match[str]) -> str:
+        name = match.group(1)
+        inside = _POSIX.get(name) or _category(name)
+        return inside if _inside_class(pattern, match.start()) else f"[{inside}]"
+
+    return _PROPERTY.sub(replacement, pattern)
+
+
+@cache
+def compile_pattern(pattern: str) -> re.Pattern[str] | None:
+    """The pattern for ``fullmatch``, or None where it is not enforceable."""
+    if "&&[" in pattern or "\\P{" in pattern or "[[:" in pattern:
+        return None
+    text = pattern.replace(_SURROGATE_RANGE, _ASTRAL)
+    text = _CLASS_BEFORE_DASH.sub(r"\1\\-", text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return re.compile(_expand(text), re.ASCII)
+    except (re.error, Warning, OverflowError):
+        return None
