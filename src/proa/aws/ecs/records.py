@@ -163,6 +163,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     pull_started_at: float = 0.0
     pull_stopped_at: float = 0.0
     started_at: float = 0.0
+    healthy_at: float = 0.0
     connected_at: float = 0.0
     stopping_at: float = 0.0
     execution_stopped_at: float = 0.0

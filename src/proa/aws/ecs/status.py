@@ -93,7 +93,7 @@ def after_report(task: Task, status: SandboxStatus, now: float) -> Task | None:
     if task.last_status == "STOPPED" or task.id != status.uid:
         return None
     before = task
-    task = _timed(_contained(task, status), status, now)
+    task = _timed(_contained(task, status, now), status, now)
     if task.desired_status == "RUNNING":
         task = _advance(task, status, now)
     if task.desired_status == "STOPPED" and task.last_status != "STOPPED":
@@ -103,7 +103,7 @@ def after_report(task: Task, status: SandboxStatus, now: float) -> Task | None:
     return msgspec.structs.replace(task, changes=before.changes + 1)
 
 
-def _contained(task: Task, status: SandboxStatus) -> Task:
+def _contained(task: Task, status: SandboxStatus, now: float) -> Task:
     by_name = {item.name: item for item in status.containers}
     containers = tuple(
         _container(item, by_name[item.name]) if item.name in by_name else item
@@ -112,8 +112,10 @@ def _contained(task: Task, status: SandboxStatus) -> Task:
     interface = task.interface
     if interface is not None and status.sandbox_ready_at and interface.status == "ATTACHING":
         interface = msgspec.structs.replace(interface, status="ATTACHED")
+    health = _task_health(containers)
+    healthy_at = task.healthy_at or (now if health == "HEALTHY" else 0.0)
     return msgspec.structs.replace(
-        task, containers=containers, health=_task_health(containers), interface=interface
+        task, containers=containers, health=health, healthy_at=healthy_at, interface=interface
     )
 
 

@@ -75,7 +75,7 @@ def _configuration(given: Document | None, current: Document) -> Document:
     low, high = merged["minimumHealthyPercent"], merged["maximumPercent"]
     if not 0 <= low <= 100:
         raise invalid("minimumHealthyPercent must be between 0 and 100.")
-    if not 100 <= high <= 200 and not low < high <= 200:
+    if not 100 <= high <= 200:
         raise invalid("maximumPercent must be between 100 and 200.")
     if low == 100 and high == 100:
         raise invalid(

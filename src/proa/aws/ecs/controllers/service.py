@@ -1,0 +1,238 @@
+"""The service controller: keeps a service's tasks, rolls its deployments, drains it.
+
+One reconcile is one transaction guarded by the service's version: it takes note of tasks that
+ended, decides by ``rollout.decide``, starts and stops what fits, and says what it did in events.
+What does not fit follows at once, for the service's own change calls it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from proa.aws.ecs import rollout, status, writes
+from proa.aws.ecs.controllers import deployments
+from proa.aws.ecs.controllers.siblings import Siblings
+from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
+from proa.aws.ecs.records import COUNTED, SERVICES, TASKS, Service, Task
+from proa.base.chance import Chance
+from proa.dispatch.skin import Parts
+from proa.reconcile.controller import Trigger
+from proa.reconcile.plan import NOTHING, Commit, Plan
+from proa.reconcile.runner import row_key
+from proa.reconcile.view import Change, Entry, View
+
+OWN_ROOM = 12  # operations kept free for the service and its closing events
+NO_ADDRESS_AGAIN_S = 30.0
+SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
+
+
+def _owner(_view: View, change: Change[Task]) -> Iterable[str]:
+    entry = change.new or change.old
+    return (entry.value.service_key,) if entry and entry.value.service else ()
+
+
+class _Round:
+    """What one reconcile is putting together."""
+
+    def __init__(self, entry: Entry[Service], now: float) -> None:
+        self.entry, self.now = entry, now
+        self.service = entry.value
+        self.parts: list[Parts] = []
+        self.messages: list[str] = []
+        self.again_at: list[float] = []
+
+    @property
+    def room(self) -> int:
+        used = len(self.messages) + sum(writes.size(parts) for parts in self.parts)
+        return writes.ROOM - OWN_ROOM - used
+
+    def complain(self, topic: str, message: str) -> None:
+        """Say something unless it was said within six hours."""
+        if self.now - self.service.said.get(topic, -SUPPRESS_S) < SUPPRESS_S:
+            return
+        self.messages.append(message)
+        recent = {name: at for name, at in self.service.said.items() if self.now - at < SUPPRESS_S}
+        said = {**recent, topic: self.now}
+        self.service = msgspec.structs.replace(self.service, said=said)
+
+    def plan(self, chance: Chance) -> Plan:
+        again_at = min((at for at in self.again_at if at > self.now), default=0.0)
+        if not self.parts and not self.messages and self.service == self.entry.value:
+            return Plan(again_at=again_at)
+        service, events = writes.said(self.service, self.messages, self.now, chance)
+        own = writes.replaced(self.entry, service)
+        return Plan((Commit(writes.transaction(own, *self.parts, events)),), again_at)
+
+
+class ServiceController:
+    """Keys are services'. ``settle_s`` is explained in ``controllers.CONTROLLERS``."""
+
+    name = "ecs-service"
+
+    def __init__(self, vpc: Vpc, logs: LogGroups, chance: Chance, settle_s: float) -> None:
+        self._vpc, self._logs, self._chance, self._settle_s = vpc, logs, chance, settle_s
+        self.triggers: Sequence[Trigger] = (Trigger(SERVICES, row_key), Trigger(TASKS, _owner))
+
+    def reconcile(self, view: View, key: str, now: float) -> Plan:
+        """One round for one service."""
+        entry = view.rows(SERVICES).get(key)
+        if entry is None or entry.value.status == "INACTIVE":
+            return NOTHING
+        tasks = view.rows(TASKS).by("service", key)
+        here = _Round(entry, now)
+        if entry.value.status == "DRAINING":
+            self._drain(here, tasks)
+            return here.plan(self._chance)
+        self._note_ends(here, tasks)
+        here.service, messages = deployments.judged(here.service, self._available(here, tasks))
+        here.messages += messages
+        self._step(view, here, tasks)
+        self._conclude(here, tasks)
+        return here.plan(self._chance)
+
+    def _drain(self, here: _Round, tasks: list[Entry[Task]]) -> None:
+        live = [item for item in tasks if item.value.desired_status == "RUNNING"]
+        stopped = self._stop(here, live, "")
+        if stopped:
+            here.messages.append(_stopped(stopped))
+        elif not live and all(item.value.last_status not in COUNTED for item in tasks):
+            here.service = msgspec.structs.replace(
+                here.service, status="INACTIVE", inactive_at=here.now
+            )
+
+    def _note_ends(self, here: _Round, tasks: list[Entry[Task]]) -> None:
+        """Count each ended task once, as a failure of its deployment if it never served."""
+        for item in tasks:
+            task = item.value
+            if task.last_status != "STOPPED" or task.counted or here.room < 40:
+                continue
+            noted = msgspec.structs.replace(task, counted=True)
+            here.parts.append(writes.replaced(item, noted))
+            if deployments.is_failure(task, self._settle_s):
+                here.service = deployments.with_failure(here.service, task, here.now)
+
+    def _available(self, here: _Round, tasks: list[Entry[Task]]) -> list[Task]:
+        return [
+            item.value
+            for item in tasks
+            if item.value.deployment == here.service.primary.id
+            and deployments.is_available(item.value, here.now, self._settle_s)
+        ]
+
+    def _step(self, view: View, here: _Round, tasks: list[Entry[Task]]) -> None:
+        service, primary = here.service, here.service.primary
+        units = [self._unit(here, item) for item in tasks if item.value.last_status != "STOPPED"]
+        held = here.now < primary.hold_until
+        decision = rollout.decide(
+            service.desired_count,
+            rollout.bounds(service.desired_count, service.configuration),
+            primary.id,
+            units,
+            may_start=not held and primary.rollout_state != "FAILED",
+        )
+        by_key = {item.key: item for item in tasks}
+        self._wait_for(here, tasks)
+        stopped = self._stop(here, [by_key[key] for key in decision.stop], primary.id)
+        started = self._start(view, here, [item.value for item in tasks], decision.start)
+        if started:
+            here.messages.append(f"has started {len(started)} tasks: {_named(started)}.")
+        if stopped:
+            here.messages.append(_stopped(stopped))
+        if started or stopped:
+            here.service = msgspec.structs.replace(here.service, steady=False)
+        if decision.blocked:
+            here.complain("blocked", deployments.BLOCKED)
+        if held and primary.streak:
+            here.complain(f"throttled {primary.id}", deployments.UNABLE_TO_START)
+        for item in tasks:
+            if item.value.unplaced and item.value.last_status == "PROVISIONING":
+                here.complain("unplaced", deployments.unplaced(item.value))
+                break
+
+    def _unit(self, here: _Round, item: Entry[Task]) -> rollout.Unit:
+        task = item.value
+        settle_s = self._settle_s if task.deployment == here.service.primary.id else 0.0
+        return rollout.Unit(
+            key=item.key,
+            deployment=task.deployment,
+            wanted=task.desired_status == "RUNNING",
+            counted=task.last_status in COUNTED,
+            available=deployments.is_available(task, here.now, settle_s),
+            unhealthy=task.health == "UNHEALTHY" and task.last_status == "RUNNING",
+            starved=bool(task.unplaced) and task.last_status == "PROVISIONING",
+            zone=task.zone,
+            instance=task.instance,
+            created_at=task.created_at,
+        )
+
+    def _wait_for(self, here: _Round, tasks: list[Entry[Task]]) -> None:
+        """Look again when a hold ends or a task has settled."""
+        here.again_at.append(here.service.primary.hold_until)
+        for item in tasks:
+            task = item.value
+            if task.last_status == "RUNNING" and task.deployment == here.service.primary.id:
+                here.again_at.append(task.started_at + self._settle_s)
+
+    def _stop(self, here: _Round, items: list[Entry[Task]], deployment: str) -> list[Task]:
+        """Tell tasks to stop, as many as the transaction takes."""
+        stopped = []
+        scaling = (
+            f"Scaling activity initiated by (deployment {deployment or here.service.primary.id})"
+        )
+        for item in items:
+            sick = item.value.health == "UNHEALTHY"
+            reason = status.FAILED_HEALTH if sick else scaling
+            task = status.asked_to_stop(item.value, "ServiceSchedulerInitiated", reason, here.now)
+            parts = writes.task_changed(item, task, self._vpc)
+            if writes.size(parts) > here.room:
+                break
+            here.parts.append(parts)
+            stopped.append(task)
+            if sick and deployment:
+                here.messages.append(f"(task {task.id}) failed container health checks.")
+        return stopped
+
+    def _start(self, view: View, here: _Round, tasks: list[Task], count: int) -> list[Task]:
+        """Create tasks of the primary deployment, as many as the transaction takes."""
+        siblings = Siblings(view, here.service, tasks, self._vpc, self._logs, self._chance)
+        started: list[Task] = []
+        for _ in range(count):
+            try:
+                task, parts = siblings.next(here.now)
+            except NoAddress as error:
+                here.complain("address", f"was unable to place a task. Reason: {error}.")
+                here.again_at.append(here.now + NO_ADDRESS_AGAIN_S)
+                break
+            if writes.size(parts) > here.room:
+                break
+            here.parts.append(parts)
+            started.append(task)
+        return started
+
+    def _conclude(self, here: _Round, tasks: list[Entry[Task]]) -> None:
+        """Drop deployments nothing is left of; say so when the service has become steady."""
+        left = {item.value.deployment for item in tasks if item.value.last_status in COUNTED}
+        here.service = deployments.without_empty(here.service, left)
+        counted = [item.value for item in tasks if item.value.last_status in COUNTED]
+        available = self._available(here, tasks)
+        service = here.service
+        is_steady = (
+            len(service.deployments) == 1
+            and len(counted) == len(available) == service.desired_count
+            and service.primary.rollout_state != "FAILED"
+        )
+        if is_steady and not here.parts:
+            here.service, messages = deployments.completed(service, here.now)
+            here.messages += messages
+        elif not is_steady and service.steady:
+            here.service = msgspec.structs.replace(here.service, steady=False)
+
+
+def _named(tasks: list[Task]) -> str:
+    return " ".join(f"(task {task.id})" for task in tasks)
+
+
+def _stopped(tasks: list[Task]) -> str:
+    return f"has stopped {len(tasks)} running tasks: {_named(tasks)}."

@@ -1,0 +1,66 @@
+"""Sweep: what has been over for long enough is forgotten.
+
+Stopped tasks stay for an hour (DescribeTasks' own promise), and until their service has taken
+note of how they ended; INACTIVE services with their events likewise; client tokens for a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from proa.aws.ecs.records import EVENTS, SERVICES, TASKS, TOKENS, event_prefix
+from proa.reconcile.controller import Trigger
+from proa.reconcile.plan import NOTHING, Commit, Plan
+from proa.reconcile.runner import row_key
+from proa.reconcile.view import Entry, View
+from proa.store.api import Delete, Guard, Transaction
+
+KEEP_STOPPED_S = 3600.0
+KEEP_INACTIVE_S = 3600.0
+KEEP_TOKEN_S = 24 * 3600.0
+EVENTS_AT_ONCE = 50
+
+
+class Sweep:
+    """Keys are those of tasks, services and tokens."""
+
+    name = "ecs-sweep"
+
+    def __init__(self) -> None:
+        self.triggers: Sequence[Trigger] = tuple(
+            Trigger(table, row_key) for table in (TASKS, SERVICES, TOKENS)
+        )
+
+    def reconcile(self, view: View, key: str, now: float) -> Plan:
+        """Delete the record if its time has come, or say when that will be."""
+        if (token := view.rows(TOKENS).get(key)) is not None:
+            return _due(token, token.value.at + KEEP_TOKEN_S, now)
+        if (task := view.rows(TASKS).get(key)) is not None:
+            if task.value.last_status != "STOPPED":
+                return NOTHING
+            owner = view.rows(SERVICES).get(task.value.service_key) if task.value.service else None
+            if owner is not None and owner.value.status == "ACTIVE" and not task.value.counted:
+                return NOTHING
+            return _due(task, task.value.stopped_at + KEEP_STOPPED_S, now)
+        service = view.rows(SERVICES).get(key)
+        if service is None or service.value.status != "INACTIVE":
+            return NOTHING
+        events = list(view.rows(EVENTS).scan(event_prefix(service.value)))
+        return _due(service, service.value.inactive_at + KEEP_INACTIVE_S, now, events)
+
+
+def _due(entry: Entry[Any], at: float, now: float, below: Sequence[Entry[Any]] = ()) -> Plan:
+    if now < at:
+        return Plan(again_at=at)
+    steps = [
+        Commit(
+            Transaction(
+                (Guard(entry.key, entry.version),),
+                tuple(Delete(item.key) for item in below[first : first + EVENTS_AT_ONCE]),
+            )
+        )
+        for first in range(0, len(below), EVENTS_AT_ONCE)
+    ]
+    last = Transaction((Guard(entry.key, entry.version),), (Delete(entry.key),))
+    return Plan((*steps, Commit(last)))
