@@ -58,11 +58,23 @@ class Zones(msgspec.Struct, frozen=True, tag="zones"):
     origins: tuple[str, ...] = ("cluster.local",)
 
 
+class VpcRange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A VPC that has Sandboxes on this Host: its address ranges, the range of its virtual
+    addresses, and the addresses at which its DNS server answers. The Host itself can reach the
+    ranges of the first VPC, and of each further one that overlaps with none before it."""
+
+    id: str
+    cidrs: tuple[str, ...]
+    services: str = ""
+    dns: tuple[str, ...] = ()
+
+
 class Instances(msgspec.Struct, frozen=True, tag="instances"):
     """The Host's Pool and the Instances cut from it, for admission and addressing."""
 
     host: Host
     instances: tuple[Instance, ...] = ()
+    vpcs: tuple[VpcRange, ...] = ()  # empty: the agent knows of the default VPC only
 
 
 class Synced(msgspec.Struct, frozen=True, tag="synced"):

@@ -1,0 +1,1 @@
+"""The network of a Linux Host: router namespaces, routed veths, nftables (DESIGN D6)."""

@@ -1,0 +1,87 @@
+"""Names and fixed numbers of Proa's links, namespaces and tables on one Host.
+
+All names carry a tag of the data directory, so that several Proas can share a machine and each
+finds its own leftovers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from proa.base.config import Config
+from proa.cloud.network.bootstrap import stable_id
+from proa.model.feed import VpcRange
+
+GATEWAY = "169.254.1.1"  # what every end of a link calls its other end
+ROUTER_MAC = "02:fe:00:00:00:01"
+HOST_MAC = "02:fe:00:00:00:02"
+HOST_LINK = "host"  # the router's end of the link to the Host
+SANDBOX_LINK = "eth0"
+DOOMED = 0xD00  # device group of links that wait to be deleted together
+DNS_HOST = 10  # the cluster DNS address is the tenth of the service range, as in EKS
+
+
+@dataclass(slots=True, frozen=True)
+class Layout:
+    """Where one data directory's network lives."""
+
+    data_dir: Path
+
+    @property
+    def tag(self) -> str:
+        """Six hexadecimal digits that stand for the data directory."""
+        return hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:6]
+
+    @property
+    def netns_dir(self) -> Path:
+        return self.data_dir / "run" / "netns"
+
+    @property
+    def saved_sysctls(self) -> Path:
+        """What the Host's sysctls were before."""
+        return self.data_dir / "run" / "sysctls.json"
+
+    @property
+    def host_table(self) -> str:
+        """The nftables table in the Host's own namespace."""
+        return f"proa_{self.tag}"
+
+    @property
+    def host_link_prefix(self) -> str:
+        return f"pv{self.tag}-"
+
+    def host_link(self, vpc: str) -> str:
+        """The Host's end of its link to a VPC's router; at most 15 characters."""
+        return self.host_link_prefix + hashlib.sha256(vpc.encode()).hexdigest()[:6]
+
+    def namespace(self, name: str) -> Path:
+        """The mount of a router's (by VPC) or an Instance's (by id) namespace."""
+        return self.netns_dir / name
+
+
+def sandbox_link(uid: str, netns_path: str) -> str:
+    """The router's end of a Sandbox's link: stable for one namespace of one Sandbox."""
+    return "pv" + hashlib.sha256(f"{uid}\0{netns_path}".encode()).hexdigest()[:12]
+
+
+def link_address(vpc: str) -> str:
+    """The link-local address behind which the Sandboxes of a VPC appear that the Host cannot
+    reach: stable, out of 169.254.64.0/18."""
+    number = int.from_bytes(hashlib.sha256(vpc.encode()).digest()[:2], "big") % (1 << 14)
+    return str(IPv4Network("169.254.64.0/18")[number])
+
+
+def nth_address(cidr: str, number: int) -> str:
+    """The address ``number`` places after the network's own."""
+    return str(IPv4Network(cidr).network_address + number)
+
+
+def default_range(config: Config) -> VpcRange:
+    """The default VPC of the configured account and region (``bootstrap_network``)."""
+    vpc = stable_id("vpc", config.account, config.region)
+    services = config.service_cidr
+    dns = (nth_address(services, DNS_HOST), nth_address(config.vpc_cidr, 2))
+    return VpcRange(vpc, (config.vpc_cidr,), services, dns)

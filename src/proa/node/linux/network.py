@@ -1,0 +1,295 @@
+"""``LinuxNetwork``: the agent's NetworkPort on a real Linux Host (DESIGN D6).
+
+``cli`` makes one for the agent. Netlink and namespaces are worked in one thread of its own,
+``nft`` in another, so that a long list of rules never stands before an attachment. All state
+lies in the kernel: a new agent finds the links of the old one by their aliases and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv4Network
+from typing import Protocol, TypeVar
+
+from proa.base.aio import Tasks
+from proa.base.clock import Clock
+from proa.base.config import Config
+from proa.base.errors import TryAgain
+from proa.cloud.network import mac_of
+from proa.model.feed import Instances, Rules, Vip, VpcRange, Zones
+from proa.model.host import Instance
+from proa.model.sandbox import Network
+from proa.node.linux import channel as kernel
+from proa.node.linux.conntrack import forget_flows
+from proa.node.linux.layout import Layout, default_range, link_address
+from proa.node.linux.nft import run_nft
+from proa.node.linux.router import Router, host_mtu
+from proa.traffic.vips import VipTable, compile_vips, difference, host_table, stale_flows, whole
+
+T = TypeVar("T")
+REAP_AFTER_S = 1.0
+DNS_PORT = 53
+_INSTANCE_ALIAS = "instance/"
+
+
+class NameServer(Protocol):
+    """Who answers DNS (``serve.dns``). It takes bound sockets, datagram and listening stream
+    ones, closes them when it is closed, and answers by the newest zones."""
+
+    async def listen(self, sockets: Sequence[socket.socket]) -> None: ...
+
+    def update(self, zones: Zones) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class LinuxNetwork:
+    """Needs root. One per data directory; ``names`` is optional."""
+
+    def __init__(self, config: Config, clock: Clock, names: NameServer | None = None) -> None:
+        self._layout = Layout(config.data_dir)
+        self._default = default_range(config)
+        self._clock, self._names = clock, names
+        self._links = ThreadPoolExecutor(1, thread_name_prefix="proa-links")
+        self._nft = ThreadPoolExecutor(1, thread_name_prefix="proa-nft")
+        self._root: kernel.Channel | None = None
+        self._routers: dict[str, Router] = {}
+        self._namespaces: dict[str, str] = {}
+        self._tables: dict[str, VipTable] = {}
+        self._vips: dict[str, tuple[Vip, ...]] = {}
+        self._host_script = ""
+        self._rules = Rules()
+        self._ensuring, self._ruling = asyncio.Lock(), asyncio.Lock()
+        self._tasks = Tasks()
+        self._reaping = False
+
+    async def _in_links(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._links, work)
+
+    async def _in_nft(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._nft, work)
+
+    async def ensure(self, instances: Instances) -> None:
+        """Routers for the VPCs, the Host's addresses, namespaces of dedicated Instances."""
+        async with self._ensuring:
+            ranges = instances.vpcs or (self._default,)
+            new = await self._in_links(lambda: self._ensure_links(ranges, instances.instances))
+            await self._in_nft(self._rule_host)
+            await self._open(new)
+
+    async def attach(self, netns_path: str, network: Network, uid: str) -> str:
+        """See ``NetworkPort.attach``; about a millisecond."""
+        router = self._routers.get(network.vpc)
+        if router is None:
+            router = await self._unknown_vpc(network.vpc)
+        mac = network.mac or mac_of(network.vpc, network.address)
+        await self._in_links(lambda: router.attach(netns_path, network.address, mac, uid))
+        return network.address
+
+    async def detach(self, uid: str) -> None:
+        """Traffic stops at once; the link itself usually goes with the Sandbox's namespace, and
+        what is left is deleted together a little later (each deletion alone costs 30 ms)."""
+        await self._in_links(lambda: self._doom(lambda alias: alias == uid))
+        if not self._reaping:
+            self._reaping = True
+            self._tasks.spawn(self._reap_later(), "reap links")
+
+    async def keep(self, uids: Collection[str]) -> None:
+        """Release what is attached for anybody else."""
+        living = frozenset(uids)
+
+        def dead(alias: str) -> bool:
+            return alias not in living and not alias.startswith(_INSTANCE_ALIAS)
+
+        await self._in_links(lambda: self._doom(dead))
+        await self._in_links(self._reap)
+
+    def instance_namespace(self, instance: str) -> str:
+        """Path of a dedicated Instance's namespace; empty for the machine's own."""
+        return self._namespaces.get(instance, "")
+
+    async def apply_rules(self, rules: Rules) -> None:
+        """Make the VIP tables be these. Several calls that wait become one."""
+        self._rules = rules
+        async with self._ruling:
+            if self._rules is rules:
+                await self._in_nft(self._rule_routers)
+
+    async def apply_zones(self, zones: Zones) -> None:
+        """Hand the names to the name server."""
+        if self._names is not None:
+            self._names.update(zones)
+
+    async def close(self) -> None:
+        """Stop working; interfaces and rules stay."""
+        await self._tasks.close()
+        if self._names is not None:
+            await self._names.close()
+        await self._in_links(self._close_channels)
+        self._links.shutdown()
+        self._nft.shutdown()
+
+    async def _unknown_vpc(self, vpc: str) -> Router:
+        """A VPC that the control plane has not described: its Sandboxes reach each other and
+        the world, the Host does not reach them."""
+        if self._root is None:
+            raise TryAgain("the Host's network is not ready")
+        async with self._ensuring:
+            if vpc not in self._routers:
+                await self._in_links(lambda: self._router(VpcRange(vpc, ()), False))
+                await self._in_nft(self._rule_routers)
+            return self._routers[vpc]
+
+    async def _open(self, new: Sequence[Router]) -> None:
+        """Rules and name service for routers that this process has not served yet."""
+        if not new:
+            return
+        await self._in_nft(self._rule_routers)
+        if self._names is not None:
+            sockets = await self._in_links(lambda: _dns_sockets(new))
+            await self._names.listen(sockets)
+
+    async def _reap_later(self) -> None:
+        await self._clock.sleep(REAP_AFTER_S)
+        self._reaping = False
+        await self._in_links(self._reap)
+
+    # Below: in the links thread.
+
+    def _ensure_links(
+        self, ranges: Sequence[VpcRange], instances: Sequence[Instance]
+    ) -> list[Router]:
+        if self._root is None:
+            self._layout.netns_dir.mkdir(parents=True, exist_ok=True)
+            self._save_and_set_forwarding()
+            self._root = kernel.Channel()
+        new: list[Router] = []
+        seen: list[IPv4Network] = []
+        for range in ranges:
+            networks = [IPv4Network(cidr) for cidr in range.cidrs]
+            apart = not any(one.overlaps(other) for one in networks for other in seen)
+            seen += networks
+            if range.id not in self._routers:
+                new.append(self._router(range, bool(networks) and apart))
+        for vpc, router in self._routers.items():
+            mine = [one for one in instances if self._vpc_of(one) == vpc and one.address]
+            router.hold_host_addresses({one.address for one in mine if one.shared})
+            self._ensure_namespaces(router, [one for one in mine if _has_namespace(one)])
+        return new
+
+    def _router(self, range: VpcRange, reachable: bool) -> Router:
+        assert self._root is not None
+        router = Router(self._layout, self._root, range, reachable, host_mtu(self._root))
+        self._routers[range.id] = router
+        return router
+
+    def _vpc_of(self, instance: Instance) -> str:
+        if not instance.address:
+            return ""
+        address = IPv4Address(instance.address)
+        for vpc, router in self._routers.items():
+            if any(address in IPv4Network(cidr) for cidr in router.range.cidrs):
+                return vpc
+        return ""
+
+    def _ensure_namespaces(self, router: Router, instances: Sequence[Instance]) -> None:
+        wanted = {_INSTANCE_ALIAS + one.id: one for one in instances}
+        attached = {link.alias: link for link in router.attached()}
+        gone = [
+            alias
+            for alias in sorted(attached)
+            if alias.startswith(_INSTANCE_ALIAS) and alias not in wanted
+        ]
+        router.doom(attached[alias] for alias in gone)
+        for alias in gone:
+            instance = alias.removeprefix(_INSTANCE_ALIAS)
+            self._namespaces.pop(instance, None)
+            kernel.drop_namespace(self._layout.namespace(instance))
+        for alias, one in wanted.items():
+            path = self._layout.namespace(one.id)
+            kernel.make_namespace(path)
+            if alias not in attached:
+                mac = mac_of(router.range.id, one.address)
+                router.attach(str(path), one.address, mac, alias)
+            self._namespaces[one.id] = str(path)
+
+    def _doom(self, wanted: Callable[[str], bool]) -> None:
+        for router in self._routers.values():
+            router.doom(link for link in router.attached() if wanted(link.alias))
+
+    def _reap(self) -> None:
+        for router in self._routers.values():
+            router.reap()
+
+    def _save_and_set_forwarding(self) -> None:
+        name = "net.ipv4.ip_forward"
+        with contextlib.suppress(FileExistsError), self._layout.saved_sysctls.open("x") as file:
+            json.dump({name: kernel.read_sysctl(name)}, file)
+        kernel.write_sysctl(name, "1")
+
+    def _close_channels(self) -> None:
+        for router in self._routers.values():
+            router.close()
+        self._routers.clear()
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+
+    # Below: in the nft thread.
+
+    def _rule_host(self) -> None:
+        reachable = [router for router in self._routers.values() if router.reachable]
+        sources = [cidr for router in reachable for cidr in router.range.cidrs]
+        hidden = [link_address(vpc) for vpc, r in self._routers.items() if not r.reachable]
+        links = f"{self._layout.host_link_prefix}*"
+        script = host_table(self._layout.host_table, [*sources, *hidden], links)
+        if script != self._host_script:
+            run_nft(script)
+            self._host_script = script
+
+    def _rule_routers(self) -> None:
+        vips: dict[str, list[Vip]] = {vpc: [] for vpc in self._routers}
+        for vip in self._rules.vips:
+            if vip.vpc in vips:
+                vips[vip.vpc].append(vip)
+        for vpc, router in list(self._routers.items()):
+            self._rule_router(router, tuple(vips.get(vpc, ())))
+
+    def _rule_router(self, router: Router, vips: tuple[Vip, ...]) -> None:
+        vpc = router.range.id
+        behind = "" if router.reachable else link_address(vpc)
+        table = compile_vips(vips, router=router.address, own=router.range.dns, behind=behind)
+        old = self._tables.pop(vpc, None)
+        script = whole(table) if old is None else difference(old, table)
+        if script:
+            with kernel.entered(router.namespace):
+                run_nft(script)
+                forget_flows(stale_flows(self._vips.get(vpc, ()), vips))
+        self._tables[vpc], self._vips[vpc] = table, vips
+
+
+def _has_namespace(instance: Instance) -> bool:
+    """Dedicated Instances have one; a Fargate Instance's only Sandbox has its own."""
+    return not instance.shared and instance.purchase != "fargate"
+
+
+def _dns_sockets(routers: Iterable[Router]) -> list[socket.socket]:
+    """Bound sockets in the routers' namespaces, for both transports."""
+    sockets: list[socket.socket] = []
+    for router in routers:
+        with kernel.entered(router.namespace):
+            for address in router.range.dns:
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    one = socket.socket(socket.AF_INET, kind)
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    one.setblocking(False)
+                    one.bind((address, DNS_PORT))
+                    if kind == socket.SOCK_STREAM:
+                        one.listen(64)
+                    sockets.append(one)
+    return sockets

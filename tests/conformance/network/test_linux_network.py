@@ -1,0 +1,337 @@
+"""LinuxNetwork on this machine's kernel: reachability, VIPs, restarts, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from proa.base.clock import SystemClock
+from proa.cloud.network import mac_of
+from proa.model.feed import Endpoint, Instances, Rules, Vip, VpcRange
+from proa.model.host import Host, Instance
+from proa.model.sandbox import Network
+from proa.node.linux.layout import default_range
+from proa.node.linux.network import LinuxNetwork
+from proa.node.linux.teardown import leftovers, teardown_all
+from tests.conformance.network.machine import Place, config_in, picture, places
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="root and nft"),
+]
+HOST = Place()
+HOST_ADDRESS = "10.213.0.10"
+SERVICE = "10.214.0.77"
+
+
+def shared_instance(address: str = HOST_ADDRESS) -> Instance:
+    return Instance(id="i-1", host="h", cluster="/kube/c/", address=address)
+
+
+def state(*instances: Instance, vpcs: tuple[VpcRange, ...] = ()) -> Instances:
+    return Instances(Host(id="h"), instances or (shared_instance(),), vpcs)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    before = picture()
+    yield tmp_path
+    teardown_all(config_in(tmp_path))
+    assert leftovers(config_in(tmp_path)) == []
+    assert picture() == before
+
+
+def vpc_in(directory: Path) -> str:
+    return default_range(config_in(directory)).id
+
+
+@contextlib.asynccontextmanager
+async def agent(directory: Path, **more: object) -> AsyncIterator[LinuxNetwork]:
+    network = LinuxNetwork(config_in(directory), SystemClock(), **more)  # type: ignore[arg-type]
+    try:
+        yield network
+    finally:
+        await network.close()
+
+
+def address(number: int) -> str:
+    return f"10.213.1.{number + 1}"
+
+
+async def attach(network: LinuxNetwork, directory: Path, sandboxes: list[Place]) -> None:
+    vpc = vpc_in(directory)
+    for number, place in enumerate(sandboxes):
+        wanted = Network(vpc=vpc, address=address(number))
+        assert await network.attach(place.path, wanted, f"uid-{number}") == address(number)
+
+
+def on_a_host(
+    directory: Path,
+    count: int,
+    scene: Callable[[LinuxNetwork, list[Place]], Awaitable[None]],
+) -> None:
+    """Run a scene on a Host with ``count`` attached sandboxes."""
+
+    async def main(sandboxes: list[Place]) -> None:
+        async with agent(directory) as network:
+            await network.ensure(state())
+            await attach(network, directory, sandboxes)
+            await scene(network, sandboxes)
+
+    with places(directory, count) as sandboxes:
+        asyncio.run(main(sandboxes))
+
+
+def vip(directory: Path, *targets: str, port: int = 80, protocol: str = "tcp") -> Vip:
+    ends = tuple(Endpoint(one, 8080) for one in targets)
+    return Vip(vpc_in(directory), SERVICE, port, protocol, ends)
+
+
+def test_sandboxes_and_host_reach_each_other_at_their_own_addresses(directory: Path) -> None:
+    async def scene(_network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        one, two = sandboxes
+        two.serve("two", 8080)
+        HOST.serve("host", 18080)
+        assert one.call(address(1), 8080) == f"two {address(0)}"
+        assert HOST.call(address(1), 8080) == f"two {HOST_ADDRESS}"
+        assert one.call(HOST_ADDRESS, 18080) == f"host {address(0)}"
+
+    on_a_host(directory, 2, scene)
+    HOST.remove()
+
+
+def test_an_interface_has_the_planned_mac_and_a_default_route(directory: Path) -> None:
+    async def scene(_network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        shown = sandboxes[0].shell("ip -o link show eth0; ip route").stdout
+        assert mac_of(vpc_in(directory), address(0)) in shown
+        assert "default via 169.254.1.1 dev eth0" in shown
+
+    on_a_host(directory, 1, scene)
+
+
+def test_an_address_that_nobody_has_is_refused_at_once(directory: Path) -> None:
+    async def scene(_network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        with pytest.raises(OSError, match=r"(?i)unreachable|no route"):
+            sandboxes[0].call("10.213.9.9", 80)
+
+    on_a_host(directory, 1, scene)
+
+
+def test_a_vip_spreads_connections_from_sandboxes_and_the_host(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        client, one, two = sandboxes
+        one.serve("one", 8080)
+        two.serve("two", 8080)
+        await network.apply_rules(Rules((vip(directory, address(1), address(2)),)))
+        for caller in (client, HOST):
+            answers = {caller.call(SERVICE, 80).split()[0] for _ in range(40)}
+            assert answers == {"one", "two"}
+
+    on_a_host(directory, 3, scene)
+
+
+def test_a_sandbox_reaches_itself_by_its_own_vip(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        sandboxes[0].serve("self", 8080)
+        await network.apply_rules(Rules((vip(directory, address(0)),)))
+        assert sandboxes[0].call(SERVICE, 80) == "self 10.213.0.1"
+
+    on_a_host(directory, 1, scene)
+
+
+def test_the_host_reaches_itself_and_is_reached_by_a_vip(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        HOST.serve("api", 8080)
+        await network.apply_rules(Rules((vip(directory, HOST_ADDRESS, port=443),)))
+        assert sandboxes[0].call(SERVICE, 443) == f"api {address(0)}"
+        assert HOST.call(SERVICE, 443).startswith("api ")
+        HOST.remove()
+
+    on_a_host(directory, 1, scene)
+
+
+def test_a_vip_without_endpoints_refuses_over_both_protocols(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        await network.apply_rules(Rules((vip(directory), vip(directory, port=53, protocol="udp"))))
+        for caller in (sandboxes[0], HOST):
+            with pytest.raises(ConnectionRefusedError):
+                caller.call(SERVICE, 80)
+            with pytest.raises(ConnectionRefusedError):
+                caller.call(SERVICE, 53, socket.SOCK_DGRAM)
+
+    on_a_host(directory, 1, scene)
+
+
+def test_a_udp_client_follows_its_vip_to_a_new_endpoint(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        client, one, two = sandboxes
+        one.serve("one", 8080, socket.SOCK_DGRAM)
+        two.serve("two", 8080, socket.SOCK_DGRAM)
+        calling = client.open_socket(socket.SOCK_DGRAM)
+        calling.connect((SERVICE, 53))
+
+        def ask() -> str:
+            calling.send(b"?")
+            return calling.recv(100).decode().split()[0]
+
+        await network.apply_rules(Rules((vip(directory, address(1), port=53, protocol="udp"),)))
+        assert ask() == "one"
+        await network.apply_rules(Rules((vip(directory, address(2), port=53, protocol="udp"),)))
+        assert ask() == "two"
+
+    on_a_host(directory, 3, scene)
+
+
+def test_rules_follow_endpoints_without_touching_the_other_vips(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        client, one, two = sandboxes
+        one.serve("one", 8080)
+        two.serve("two", 8080)
+        fixed = vip(directory, address(1), port=81)
+        await network.apply_rules(Rules((fixed, vip(directory, address(1)))))
+        assert client.call(SERVICE, 80).startswith("one")
+        await network.apply_rules(Rules((fixed, vip(directory, address(2)))))
+        assert client.call(SERVICE, 80).startswith("two")
+        await network.apply_rules(Rules((fixed,)))
+        with pytest.raises(OSError):
+            client.call(SERVICE, 80)
+        assert client.call(SERVICE, 81).startswith("one")
+
+    on_a_host(directory, 3, scene)
+
+
+def test_client_affinity_keeps_a_client_at_one_endpoint(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        client, *servers = sandboxes
+        for number, place in enumerate(servers):
+            place.serve(f"s{number}", 8080)
+        targets = tuple(Endpoint(address(number), 8080) for number in range(1, 4))
+        sticky = Vip(vpc_in(directory), SERVICE, 80, "tcp", targets, affinity_s=10800)
+        await network.apply_rules(Rules((sticky,)))
+        assert len({client.call(SERVICE, 80) for _ in range(20)}) == 1
+
+    on_a_host(directory, 4, scene)
+
+
+def test_a_new_agent_keeps_what_lives_and_releases_the_rest(directory: Path) -> None:
+    async def main(sandboxes: list[Place]) -> None:
+        one, two = sandboxes
+        two.serve("two", 8080)
+        async with agent(directory) as network:
+            await network.ensure(state())
+            await attach(network, directory, sandboxes)
+            await network.apply_rules(Rules((vip(directory, address(1)),)))
+        assert one.call(SERVICE, 80).startswith("two"), "nobody is needed for traffic to flow"
+        calling = one.open_socket(socket.SOCK_STREAM)
+        calling.connect((address(1), 8080))
+        async with agent(directory) as network:
+            await network.ensure(state())
+            await network.keep(["uid-1"])
+            calling.send(b"?")
+            assert HOST.call(address(1), 8080) == f"two {HOST_ADDRESS}"
+            with pytest.raises(OSError):
+                HOST.call(address(0), 8080)
+
+    with places(directory, 2) as sandboxes:
+        asyncio.run(main(sandboxes))
+
+
+def test_detached_addresses_may_be_attached_again_elsewhere(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        _, two = sandboxes
+        await network.detach("uid-0")
+        await network.detach("uid-1")
+        await network.detach("never attached")
+        wanted = Network(vpc=vpc_in(directory), address=address(0))
+        await network.attach(two.path, wanted, "uid-2")
+        two.serve("moved", 8080)
+        assert HOST.call(address(0), 8080).startswith("moved")
+
+    on_a_host(directory, 2, scene)
+
+
+def test_attaching_twice_is_as_good_as_once(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        await attach(network, directory, sandboxes)
+        sandboxes[0].serve("one", 8080)
+        assert HOST.call(address(0), 8080).startswith("one")
+
+    on_a_host(directory, 1, scene)
+
+
+def test_the_host_answers_for_its_shared_instances_only_while_they_exist(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        HOST.serve("host", 18080)
+        await network.ensure(state(shared_instance("10.213.0.11"), shared_instance("10.213.0.12")))
+        assert sandboxes[0].call("10.213.0.11", 18080).startswith("host")
+        await network.ensure(state(shared_instance("10.213.0.12")))
+        assert sandboxes[0].call("10.213.0.12", 18080).startswith("host")
+        sandboxes[0].serve("one", 8080)
+        assert HOST.call(address(0), 8080) == "one 10.213.0.12"
+        with pytest.raises(OSError):
+            sandboxes[0].call("10.213.0.11", 18080)
+        HOST.remove()
+
+    on_a_host(directory, 1, scene)
+
+
+def test_a_dedicated_instance_has_a_namespace_with_its_own_address(directory: Path) -> None:
+    dedicated = Instance(
+        id="i-own", host="h", cluster="/kube/c/", shared=False, address="10.213.0.50"
+    )
+
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        assert network.instance_namespace("i-own") == ""
+        await network.ensure(state(shared_instance(), dedicated))
+        await network.keep([])
+        inside = Place(network.instance_namespace("i-own"))
+        inside.serve("instance", 8080)
+        assert HOST.call("10.213.0.50", 8080).startswith("instance")
+        await network.ensure(state())
+        assert network.instance_namespace("i-own") == ""
+        inside.remove()
+
+    on_a_host(directory, 0, scene)
+
+
+def test_overlapping_vpcs_stay_apart(directory: Path) -> None:
+    async def main(sandboxes: list[Place]) -> None:
+        first = default_range(config_in(directory))
+        second = VpcRange("vpc-second", first.cidrs)
+        async with agent(directory) as network:
+            await network.ensure(state(vpcs=(first, second)))
+            for number, vpc in enumerate((first.id, first.id, "vpc-second", "vpc-second")):
+                wanted = Network(vpc=vpc, address=address(number % 2))
+                await network.attach(sandboxes[number].path, wanted, f"uid-{number}")
+            sandboxes[1].serve("first", 8080)
+            sandboxes[3].serve("second", 8080)
+            HOST.serve("host", 18080)
+            assert sandboxes[0].call(address(1), 8080).startswith("first")
+            assert sandboxes[2].call(address(1), 8080).startswith("second")
+            assert HOST.call(address(1), 8080).startswith("first")
+
+    with places(directory, 4) as sandboxes:
+        asyncio.run(main(sandboxes))
+    HOST.remove()
+
+
+def test_a_range_that_is_routed_already_is_not_taken(directory: Path) -> None:
+    from proa.base.errors import CallerFault
+
+    async def main() -> None:
+        async with agent(directory) as network:
+            with pytest.raises(CallerFault, match="already routed"):
+                await network.ensure(state())
+
+    HOST.shell("ip route add unreachable 10.213.0.0/16")
+    try:
+        asyncio.run(main())
+    finally:
+        HOST.shell("ip route del unreachable 10.213.0.0/16")
