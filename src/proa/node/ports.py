@@ -25,6 +25,10 @@ class ImageError(CallerFault):
     """An image reference that can never be pulled (InvalidImageName)."""
 
 
+class MountError(CallerFault):
+    """A volume that cannot be made (FailedMount)."""
+
+
 class ControlLink(Protocol):
     """The agent's way to the control plane."""
 
@@ -95,7 +99,7 @@ class Volumes(Protocol):
     """Directories and files that the agent provides to containers."""
 
     async def prepare(self, sandbox: Sandbox) -> None:
-        """Make every volume; raises CallerFault where one cannot be (FailedMount)."""
+        """Make every volume; raises MountError where one cannot be."""
         ...
 
     async def update(self, sandbox: Sandbox) -> None:
@@ -116,6 +120,24 @@ class Volumes(Protocol):
     async def remove(self, uid: str) -> None:
         """Unmount and delete everything of a Sandbox."""
         ...
+
+
+class Logs(Protocol):
+    """What becomes of the lines that containers write."""
+
+    def follow(self, sandbox: Sandbox) -> None:
+        """Ship the lines of its containers that have a sink."""
+        ...
+
+    async def finish(self, uid: str) -> None:
+        """Returns when the last line of a Sandbox that is gone has been delivered."""
+        ...
+
+    async def remove(self, uid: str) -> None:
+        """Delete its log files."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Checkpoint(Protocol):

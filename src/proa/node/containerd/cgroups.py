@@ -8,6 +8,7 @@ Called by ``ContainerdRuntime``.
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from proa.node.containerd.spec import CPU_PERIOD_US, quota_us
@@ -54,11 +55,22 @@ def make(parent: str, memory_limit: int, cpu_quota: int, root: Path = ROOT) -> N
         (folder / "cpu.cfs_quota_us").write_text(str(quota))
 
 
+def _roots(root: Path) -> list[Path]:
+    if _unified(root):
+        return [root]
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
+
+
 def remove(parent: str, root: Path = ROOT) -> None:
-    """Remove the empty folder, and the Instance's above it once that is empty too."""
-    roots = [root] if _unified(root) else sorted(path for path in root.iterdir() if path.is_dir())
-    for controller in roots:
-        folder = controller / parent.lstrip("/")
-        with contextlib.suppress(OSError):  # absent, or still in use by a neighbour
-            folder.rmdir()
-            folder.parent.rmdir()
+    """Remove the empty folder. Those above it stay: a neighbour may be starting in them."""
+    for controller in _roots(root):
+        with contextlib.suppress(OSError):  # absent
+            (controller / parent.lstrip("/")).rmdir()
+
+
+def sweep(root: Path = ROOT) -> None:
+    """Remove every empty cgroup of ours; called when everything is down."""
+    for controller in _roots(root):
+        for folder, _, _ in os.walk(controller / "proa", topdown=False):
+            with contextlib.suppress(OSError):  # in use
+                os.rmdir(folder)

@@ -1,0 +1,89 @@
+"""The last word on room: whether a Sandbox fits what is left, whoever placed it. Pure.
+
+Called by ``Agent`` for each new assignment. Shared Instances of a Host draw together on its
+Pool less what dedicated Instances hold; a dedicated one has its own capacity (DESIGN section
+2). Reasons and texts are the kubelet's; the ECS side translates the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proa.model.feed import Instances
+from proa.model.resources import Port, Resources
+from proa.model.sandbox import Sandbox
+
+_MILLICORE = 128  # 1/128,000 vCPU each
+
+
+def admit(sandbox: Sandbox, held: Iterable[Sandbox], known: Instances) -> tuple[str, str]:
+    """("", "") when it fits, else (reason, message). ``held`` are the Sandboxes that were
+    admitted and still hold what they reserve."""
+    instances = {instance.id: instance for instance in known.instances}
+    own = instances.get(sandbox.instance)
+    shared = own is None or own.shared
+    if shared:
+        capacity = known.host.pool
+        for instance in known.instances:
+            if not instance.shared:
+                capacity = capacity.minus(instance.capacity)
+        members = {i.id for i in known.instances if not i.shared}
+        neighbours = [other for other in held if other.instance not in members]
+    else:
+        assert own is not None
+        capacity = own.capacity
+        neighbours = [other for other in held if other.instance == sandbox.instance]
+    used = Resources()
+    for other in neighbours:
+        used = used.plus(_asks(other))
+    refusal = _short(_asks(sandbox), used, capacity)
+    if refusal[0]:
+        return refusal
+    here = [other for other in neighbours if other.instance == sandbox.instance]
+    return _ports(sandbox, here)
+
+
+def _asks(sandbox: Sandbox) -> Resources:
+    """What is booked: at least one place."""
+    reserve = sandbox.reserve
+    if reserve.sandboxes:
+        return reserve
+    return reserve.plus(Resources(sandboxes=1))
+
+
+def _short(ask: Resources, used: Resources, capacity: Resources) -> tuple[str, str]:
+    rows = (
+        ("cpu", ask.cpu, used.cpu, capacity.cpu, _MILLICORE),
+        ("memory", ask.memory, used.memory, capacity.memory, 1),
+        ("ephemeral-storage", ask.disk, used.disk, capacity.disk, 1),
+        ("pods", ask.sandboxes, used.sandboxes, capacity.sandboxes, 1),
+    )
+    for name, wanted, taken, whole, unit in rows:
+        unlimited = name in ("pods", "ephemeral-storage") and whole == 0
+        if wanted and not unlimited and wanted > whole - taken:
+            return f"OutOf{name}", (
+                f"Pod was rejected: Node didn't have enough resource: {name}, "
+                f"requested: {wanted // unit}, used: {taken // unit}, capacity: {whole // unit}"
+            )
+    return "", ""
+
+
+def _ports(sandbox: Sandbox, neighbours: list[Sandbox]) -> tuple[str, str]:
+    taken = [port for other in neighbours for port in other.ports]
+    for port in sandbox.ports:
+        if any(_collide(port, other) for other in taken):
+            if sandbox.skin == "ecs":
+                return "OutOfports", f"port {port.number}/{port.protocol} is taken"
+            return "NodePorts", (
+                "Pod was rejected: Predicate NodePorts failed: "
+                "node(s) didn't have free ports for the requested pod ports"
+            )
+    return "", ""
+
+
+def _collide(one: Port, other: Port) -> bool:
+    everywhere = ("", "0.0.0.0")
+    same_place = (
+        one.address == other.address or one.address in everywhere or other.address in everywhere
+    )
+    return same_place and (one.number, one.protocol) == (other.number, other.protocol)
