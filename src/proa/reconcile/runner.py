@@ -112,12 +112,15 @@ class Runner:
                 queue.add_after(key, max(0.0, plan.again_at - self._clock.now()))
 
     async def perform(self, plan: Plan) -> None:
-        """Carry out the steps in order, then wait until the view shows them."""
+        """Carry out the steps in order, then wait until the view shows them; also those before
+        one that fails, or the next decision would do them again."""
         version = 0
-        for step in plan.steps:
-            version = max(version, await self._performers[type(step)](step))
-        if version:
-            await self._view.reached(version)
+        try:
+            for step in plan.steps:
+                version = max(version, await self._performers[type(step)](step))
+        finally:
+            if version:
+                await self._view.reached(version)
 
     async def _commit(self, step: Commit) -> int:
         return (await self._store.commit(step.transaction)).version

@@ -1,0 +1,198 @@
+"""The tables of a view that hold Kubernetes objects, and by what they are found.
+
+One view serves every cluster: index values begin with the cluster, as keys do. Declared here
+once; the assembly gives ``TABLES`` to its View.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from proa.kube import objects
+from proa.kube.keys import is_resource, object_key
+from proa.kube.objects import Meta, Object, Pod
+from proa.reconcile.view import Entry, Table, View
+
+O = TypeVar("O", bound=Object)  # noqa: E741
+PREFIX = "/kube/"
+Index = Callable[[str, Any], Iterable[str]]
+
+
+def cluster_of(key: str) -> str:
+    """The cluster's uid out of any key below ``PREFIX``."""
+    return key.split("/", 3)[2]
+
+
+def _by_namespace(key: str, value: Any) -> Iterable[str]:
+    return (f"{cluster_of(key)}/{value.metadata.namespace}",)
+
+
+def _by_owner(key: str, value: Any) -> Iterable[str]:
+    return tuple(f"{cluster_of(key)}/{ref.uid}" for ref in value.metadata.owner_references)
+
+
+def _by_controller(key: str, value: Any) -> Iterable[str]:
+    owner = value.metadata.controller
+    return (f"{cluster_of(key)}/{owner.uid}",) if owner else ()
+
+
+def _by_uid(key: str, value: Any) -> Iterable[str]:
+    return (f"{cluster_of(key)}/{value.metadata.uid}",)
+
+
+def _orphans(key: str, value: Any) -> Iterable[str]:
+    return () if value.metadata.controller else _by_namespace(key, value)
+
+
+def _by_label(key: str, value: Any) -> Iterable[str]:
+    cluster, namespace = cluster_of(key), value.metadata.namespace
+    return tuple(
+        label_value(cluster, namespace, name, text) for name, text in value.metadata.labels.items()
+    )
+
+
+def label_value(cluster: str, namespace: str, label: str, text: str) -> str:
+    """The value under which index "label" files objects of a namespace."""
+    return f"{cluster}/{namespace}/{label}={text}"
+
+
+def _by_service(key: str, value: Any) -> Iterable[str]:
+    name = value.metadata.labels.get("kubernetes.io/service-name", "")
+    return (f"{cluster_of(key)}/{value.metadata.namespace}/{name}",) if name else ()
+
+
+def _by_node(key: str, value: Pod) -> Iterable[str]:
+    return (f"{cluster_of(key)}/{value.spec.node_name}",) if value.spec.node_name else ()
+
+
+def _config_maps(key: str, pod: Pod) -> Iterable[str]:
+    return _references(key, pod, "config_map")
+
+
+def _secrets(key: str, pod: Pod) -> Iterable[str]:
+    return _references(key, pod, "secret")
+
+
+def _references(key: str, pod: Pod, kind: str) -> Iterable[str]:
+    """The ConfigMaps or Secrets that a pod's compiled form depends on."""
+    names: dict[str, None] = {}
+
+    def add(name: str | None) -> None:
+        if name:
+            names[f"{cluster_of(key)}/{pod.metadata.namespace}/{name}"] = None
+
+    for container in (*pod.spec.init_containers, *pod.spec.containers):
+        for variable in container.env:
+            if variable.value_from is not None:
+                reference = getattr(variable.value_from, f"{kind}_key_ref")
+                add(reference and reference.name)
+        for source in container.env_from:
+            reference = getattr(source, f"{kind}_ref")
+            add(reference and reference.name)
+    for volume in pod.spec.volumes:
+        if kind == "config_map" and volume.config_map is not None:
+            add(volume.config_map.name)
+        if kind == "secret" and volume.secret is not None:
+            add(volume.secret.secret_name)
+        for item in volume.projected.sources if volume.projected else ():
+            reference = getattr(item, kind)
+            add(reference and reference.name)
+    return tuple(names)
+
+
+def _table(
+    group: str, resource: str, kind: type[O], indexes: Mapping[str, Index] | None = None
+) -> Table[O]:
+    return Table(
+        f"kube-{resource}",
+        PREFIX,
+        objects.decoder(kind),
+        lambda key: is_resource(key, group, resource),
+        {"namespace": _by_namespace, "uid": _by_uid, **(indexes or {})},
+    )
+
+
+def _is_object(key: str) -> bool:
+    return key.count("/") == 6
+
+
+OBJECTS: Table[Object] = Table(
+    "kube-objects",
+    PREFIX,
+    objects.decoder(Object),
+    _is_object,
+    {"namespace": _by_namespace, "uid": _by_uid, "owner": _by_owner},
+)
+_claimed: Mapping[str, Index] = {"controller": _by_controller, "orphans": _orphans}
+
+PODS: Table[Pod] = _table(
+    "",
+    "pods",
+    Pod,
+    {
+        **_claimed,
+        "label": _by_label,
+        "node": _by_node,
+        "config-map": _config_maps,
+        "secret": _secrets,
+    },
+)
+REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, _claimed)
+DEPLOYMENTS = _table("apps", "deployments", objects.Deployment)
+SERVICES = _table("", "services", objects.Service)
+ENDPOINT_SLICES = _table(
+    "discovery.k8s.io", "endpointslices", objects.EndpointSlice, {"service": _by_service}
+)
+ENDPOINTS = _table("", "endpoints", objects.Object)
+NODES = _table("", "nodes", objects.Node)
+LEASES = _table("coordination.k8s.io", "leases", objects.Lease)
+NAMESPACES = _table("", "namespaces", objects.Namespace)
+SERVICE_ACCOUNTS = _table("", "serviceaccounts", objects.Object)
+CONFIG_MAPS = _table("", "configmaps", objects.ConfigMap)
+SECRETS = _table("", "secrets", objects.Secret)
+EVENTS = _table("", "events", objects.Event)
+
+TABLES: tuple[Table[Any], ...] = (
+    OBJECTS,
+    PODS,
+    REPLICA_SETS,
+    DEPLOYMENTS,
+    SERVICES,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    NODES,
+    LEASES,
+    NAMESPACES,
+    SERVICE_ACCOUNTS,
+    CONFIG_MAPS,
+    SECRETS,
+    EVENTS,
+)
+
+
+def namespace_of(view: View, cluster: str, name: str) -> Entry[objects.Namespace] | None:
+    """A namespace by name."""
+    return view.rows(NAMESPACES).get(object_key(cluster, "", "namespaces", "", name))
+
+
+def node_of(view: View, cluster: str, name: str) -> Entry[objects.Node] | None:
+    """A node by name."""
+    return view.rows(NODES).get(object_key(cluster, "", "nodes", "", name))
+
+
+def selected_pods(view: View, cluster: str, namespace: str, labels: Mapping[str, str]) -> list[
+    Entry[Pod]
+]:  # fmt: skip
+    """The pods of a namespace that carry all ``labels``; none for an empty selector."""
+    if not labels:
+        return []
+    first = min(labels.items())
+    found = view.rows(PODS).by("label", label_value(cluster, namespace, *first))
+    wanted = labels.items()
+    return [entry for entry in found if wanted <= entry.value.metadata.labels.items()]
+
+
+def describe(meta: Meta) -> str:
+    """namespace/name, or the name alone."""
+    return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
