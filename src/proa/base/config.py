@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
@@ -49,3 +50,19 @@ class Config:
         """How often a Pool's (CPU, memory) may be reserved: 8 and 4, so that a laptop holds the
         examples; 1 and 1 under ``strict`` (DESIGN section 2)."""
         return (1, 1) if self.strict else (8, 4)
+
+    def save(self) -> None:
+        """Remember, in the data directory, what this Proa runs with."""
+        text = json.dumps({**asdict(self), "data_dir": str(self.data_dir)}, indent=1)
+        partial = self.data_dir / "config.json.partial"
+        partial.write_text(text)
+        partial.rename(self.data_dir / "config.json")
+
+
+def load_config(data_dir: Path) -> Config | None:
+    """What the last ``up`` of a data directory ran with; None where Proa never ran."""
+    try:
+        fields = json.loads((data_dir / "config.json").read_text())
+    except FileNotFoundError:
+        return None
+    return Config(**{**fields, "data_dir": Path(fields["data_dir"])})

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from proa.base.config import Config
+from proa.base.config import Config, load_config
 from proa.cli.host import Finding, findings
-from proa.cli.instance import COMPONENTS, ask_hull, load_config, process_id
+from proa.cli.instance import COMPONENTS, ask_hull, process_id
 
 
 def system_findings(config: Config) -> list[Finding]:

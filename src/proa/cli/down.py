@@ -15,11 +15,21 @@ from pathlib import Path
 
 import click
 
+from proa.base.aio import gather
+from proa.base.chance import Chance
 from proa.base.clock import SystemClock
-from proa.base.config import Config
-from proa.cli.instance import alive, load_config, process_id, stop_process, wait
+from proa.base.config import Config, load_config
+from proa.base.errors import TryAgain
+from proa.cli.instance import (
+    alive,
+    containerd_layout,
+    process_id,
+    stop_process,
+    wait,
+)
 
 STOP_S = 30.0
+GRACE_S = 10.0  # for containers to end by themselves
 
 
 def down(data_dir: Path, *, purge: bool) -> int:
@@ -35,18 +45,18 @@ def down(data_dir: Path, *, purge: bool) -> int:
         pid = process_id(data_dir, name)
         if pid:
             stop_process(pid, STOP_S)
-    containers = asyncio.run(_end_containers(config))
+    sandboxes = _end_containers(config)
     pid = process_id(data_dir, "containerd")
     if pid:
         stop_process(pid, STOP_S)
     _kill_leftovers(data_dir)
     _unmount(data_dir)
-    asyncio.run(_end_network(config))
+    _end_network(config)
     _remove_cgroups()
     shutil.rmtree(data_dir / "run", ignore_errors=True)
     shutil.rmtree(data_dir / "containerd" / "state", ignore_errors=True)
-    click.echo(f"Proa is down; {containers} sandboxes were stopped")
-    left = leftovers(data_dir)
+    click.echo(f"Proa is down; {sandboxes} sandboxes were stopped")
+    left = leftovers(config)
     for item in left:
         click.echo(f"proa: left behind: {item}", err=True)
     if purge:
@@ -60,31 +70,57 @@ def _purge(data_dir: Path) -> int:
     return 0
 
 
-async def _end_containers(config: Config) -> int:
+def _end_containers(config: Config) -> int:
     """Stop and remove every sandbox of ours; starts containerd for it if it has died."""
-    from proa.node.containerd.teardown import end_all
-
-    command: subprocess.Popen[bytes] | None = None
+    layout = containerd_layout(config)
+    daemon: subprocess.Popen[bytes] | None = None
     if not process_id(config.data_dir, "containerd"):
-        if not (config.containerd.state).exists():
+        if not layout.state.exists():
             return 0
-        command = subprocess.Popen(
-            config.containerd.command(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+        daemon = subprocess.Popen(
+            layout.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
     try:
-        return await end_all(config.containerd.socket, SystemClock())
+        return asyncio.run(_end_sandboxes(config))
     finally:
-        if command is not None:
-            command.terminate()
-            command.wait()
+        if daemon is not None:
+            daemon.terminate()
+            daemon.wait()
 
 
-async def _end_network(config: Config) -> None:
+async def _end_sandboxes(config: Config) -> int:
+    from proa.node.containerd.client import ContainerdRuntime
+    from proa.node.linux import LinuxNetwork
+
+    clock = SystemClock()
+    network = LinuxNetwork(config, clock)
+    runtime = ContainerdRuntime(containerd_layout(config), network, clock, Chance())
+    await runtime.start()
+    try:
+        deadline = clock.monotonic() + STOP_S
+        while True:
+            try:
+                listing = await runtime.list()
+                break
+            except TryAgain:
+                if clock.monotonic() > deadline:
+                    return 0
+                await clock.sleep(0.1)
+        running = [item for item in listing.containers if item.state == "running"]
+        await gather([runtime.stop_container(item.id, GRACE_S) for item in running])
+        for sandbox in listing.sandboxes:
+            await runtime.stop_sandbox(sandbox.id)
+            await runtime.remove_sandbox(sandbox.id)
+        return len(listing.sandboxes)
+    finally:
+        await runtime.close()
+        await network.close()
+
+
+def _end_network(config: Config) -> None:
     from proa.node.linux.teardown import teardown_all
 
-    await teardown_all(config)
+    teardown_all(config)
 
 
 def _ours(data_dir: Path) -> list[int]:
@@ -141,13 +177,13 @@ def _remove_cgroups() -> None:
             folder.rmdir()
 
 
-def leftovers(data_dir: Path) -> list[str]:
+def leftovers(config: Config) -> list[str]:
     """Everything of ours that the kernel still holds."""
     from proa.node.linux.teardown import leftovers as network_leftovers
 
     return [
-        *(f"process {pid}" for pid in _ours(data_dir)),
-        *(f"mount {point}" for point in mounts(data_dir)),
+        *(f"process {pid}" for pid in _ours(config.data_dir)),
+        *(f"mount {point}" for point in mounts(config.data_dir)),
         *(f"cgroup {folder}" for folder in cgroups()),
-        *network_leftovers(),
+        *network_leftovers(config),
     ]

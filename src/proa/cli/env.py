@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from proa.cli.instance import load_config
+from proa.base.config import load_config
 
 CLIENTS = Path(sys.prefix) / "clients"
 

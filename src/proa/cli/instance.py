@@ -12,29 +12,20 @@ import os
 import signal
 import socket
 import threading
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from proa.base.clock import SystemClock
 from proa.base.config import Config
+from proa.node.containerd.config import Layout
 
 COMPONENTS = ("supervisor", "containerd", "control", "agent")
 
 
-def save_config(config: Config) -> None:
-    """Remember what this Proa runs with."""
-    text = json.dumps({**asdict(config), "data_dir": str(config.data_dir)}, indent=1)
-    (config.data_dir / "config.json").write_text(text)
-
-
-def load_config(data_dir: Path) -> Config | None:
-    """What the last ``up`` ran with; None where Proa never ran."""
-    try:
-        fields = json.loads((data_dir / "config.json").read_text())
-    except FileNotFoundError:
-        return None
-    return Config(**{**fields, "data_dir": Path(fields["data_dir"])})
+def containerd_layout(config: Config) -> Layout:
+    """Where Proa's own containerd lies."""
+    mirror = f"http://127.0.0.1:{config.registry_port}"
+    return Layout(config.data_dir, config.containerd_socket, mirror)
 
 
 def process_id(data_dir: Path, component: str) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from proa.cli.instance import ask_hull, load_config
+from proa.base.config import load_config
+from proa.cli.instance import ask_hull
 
 
 def status(data_dir: Path, *, as_json: bool) -> int:

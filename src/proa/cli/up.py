@@ -6,6 +6,7 @@ is missing and what to do.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -18,10 +19,16 @@ import click
 
 from proa.base.chance import Chance
 from proa.base.clock import SystemClock
-from proa.base.config import Config
+from proa.base.config import Config, load_config
 from proa.base.errors import CallerFault
 from proa.cli import host
-from proa.cli.instance import COMPONENTS, ask_hull, load_config, process_id, save_config, wait
+from proa.cli.instance import (
+    COMPONENTS,
+    ask_hull,
+    containerd_layout,
+    process_id,
+    wait,
+)
 
 READY_S = 60.0
 SECRET_FILES = ("credentials.json", "sealing.key", "kubeconfig")
@@ -117,24 +124,12 @@ def _prepare(config: Config) -> None:
     _write_secret(config.data_dir / "sealing.key", Chance().token(32))
     chance = Chance()
     credentials = {
-        "access_key": "AKIA" + _base32(chance.token(10)),
-        "secret_key": _base64(chance.token(30)),
+        "access_key": "AKIA" + base64.b32encode(chance.token(10)).decode(),
+        "secret_key": base64.b64encode(chance.token(30)).decode(),
     }
     _write_secret(config.data_dir / "credentials.json", json.dumps(credentials).encode())
-    save_config(config)
-    write(config.containerd)
-
-
-def _base32(data: bytes) -> str:
-    import base64
-
-    return base64.b32encode(data).decode()
-
-
-def _base64(data: bytes) -> str:
-    import base64
-
-    return base64.b64encode(data).decode()
+    config.save()
+    write(containerd_layout(config))
 
 
 def _write_secret(path: Path, content: bytes) -> None:
@@ -153,7 +148,8 @@ def _write_secret(path: Path, content: bytes) -> None:
 def _build_plugin(config: Config) -> None:
     from proa.node.cni.build import build
 
-    build(config.containerd.cni_bin, config.containerd.cni_socket)
+    layout = containerd_layout(config)
+    build(layout.cni_bin, layout.cni_socket)
 
 
 def _build_images(config: Config) -> None:

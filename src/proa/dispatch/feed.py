@@ -9,25 +9,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from ipaddress import IPv4Network
 from typing import Any
 
 from proa.base.clock import Clock
+from proa.base.config import Config
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
+from proa.cloud.network import VPCS, Vpc
 from proa.dispatch.skin import Skin
-from proa.model.feed import Assign, Down, Instances, Rules, Synced, Zones
+from proa.model.feed import Assign, Down, Instances, Rules, Synced, VpcRange, Zones
 from proa.model.sandbox import Assignment
 from proa.reconcile.view import Change, Table, View
 
 log = get_logger(__name__)
 RETRY_COMPILE_S = 2.0
+RESOLVER_OFFSET = 2  # the VPC's resolver is the base of its range plus two (VPC guide)
+CLUSTER_DNS_OFFSET = 10  # where EKS puts the cluster's DNS in the range of services
 
 
 class Feed:
     """One connected agent's stream. ``close`` unsubscribes."""
 
-    def __init__(self, view: View, clock: Clock, skins: Sequence[Skin], host: str) -> None:
-        self._view, self._clock, self._skins, self._host = view, clock, skins, host
+    def __init__(
+        self, view: View, clock: Clock, config: Config, skins: Sequence[Skin], host: str
+    ) -> None:
+        self._view, self._clock, self._config = view, clock, config
+        self._skins, self._host = skins, host
         self._by_table = {skin.sandboxes: skin for skin in skins}
         self._traffic = {table for skin in skins for table in skin.traffic}
         self._dirty: dict[str, Skin] = {}
@@ -47,7 +55,7 @@ class Feed:
         if skin is not None:
             if self._concerns(skin, change.key):
                 self._mark(change.key, skin)
-        elif table is compute.INSTANCES or table is compute.HOSTS:
+        elif table in (compute.INSTANCES, compute.HOSTS, VPCS):
             self._instances_dirty = True
             self._wake.set()
         else:
@@ -126,7 +134,23 @@ class Feed:
         host = self._view.rows(compute.HOSTS).get(compute.host_key(self._host))
         if host is None:
             return []
-        return [Instances(host.value, tuple(compute.instances_on(self._view, self._host)))]
+        instances = tuple(compute.instances_on(self._view, self._host))
+        return [Instances(host.value, instances, self._vpcs())]
+
+    def _vpcs(self) -> tuple[VpcRange, ...]:
+        """Every VPC, the home region's default one first: the Host reaches that one always."""
+        home = (self._config.account, self._config.region)
+        vpcs = [entry.value for entry in self._view.rows(VPCS).scan()]
+        vpcs.sort(key=lambda vpc: (not vpc.is_default or (vpc.account, vpc.region) != home, vpc.id))
+        return tuple(self._range(vpc, number == 0) for number, vpc in enumerate(vpcs))
+
+    def _range(self, vpc: Vpc, first: bool) -> VpcRange:
+        resolver = str(IPv4Network(vpc.cidr).network_address + RESOLVER_OFFSET)
+        if not first:
+            return VpcRange(vpc.id, (vpc.cidr,), dns=(resolver,))
+        services = self._config.service_cidr
+        cluster_dns = str(IPv4Network(services).network_address + CLUSTER_DNS_OFFSET)
+        return VpcRange(vpc.id, (vpc.cidr,), services, (cluster_dns, resolver))
 
     def _traffic_messages(self) -> list[Down]:
         vips = tuple(vip for skin in self._skins for vip in skin.vips(self._view))

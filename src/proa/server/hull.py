@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from proa.base.clock import Clock
+from proa.base.config import Config
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
@@ -39,6 +40,7 @@ class HullApi:
         self,
         view: View,
         clock: Clock,
+        config: Config,
         skins: Sequence[Skin],
         *,
         join: Callable[[Hello], Awaitable[None]],
@@ -46,7 +48,8 @@ class HullApi:
         ship: Callable[[LogBatch], Awaitable[None]],
         status: Callable[[], dict[str, Any]],
     ) -> None:
-        self._view, self._clock, self._skins = view, clock, {skin.name: skin for skin in skins}
+        self._view, self._clock, self._config = view, clock, config
+        self._skins = {skin.name: skin for skin in skins}
         self._join, self._heartbeat, self._ship, self._status = join, heartbeat, ship, status
 
     async def handle(self, request: Request) -> Response:
@@ -74,7 +77,7 @@ class HullApi:
         return Response(200, stream=self._lines(host))
 
     async def _lines(self, host: str) -> AsyncIterator[bytes]:
-        feed = Feed(self._view, self._clock, list(self._skins.values()), host)
+        feed = Feed(self._view, self._clock, self._config, list(self._skins.values()), host)
         try:
             async for message in feed.stream():
                 yield encode_line(message)
