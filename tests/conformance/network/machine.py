@@ -133,6 +133,8 @@ def _answer_datagrams(server: socket.socket, name: str) -> None:
     with contextlib.suppress(OSError):
         while True:
             _, peer = server.recvfrom(10)
+            if peer is None:  # shut down
+                return
             server.sendto(f"{name} {peer[0]}".encode(), peer)
 
 

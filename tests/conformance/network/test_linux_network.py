@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from proa.base.clock import SystemClock
+from proa.base.errors import CallerFault
 from proa.cloud.network import mac_of
 from proa.model.feed import Endpoint, Instances, Rules, Vip, VpcRange
 from proa.model.host import Host, Instance
@@ -229,18 +230,20 @@ def test_a_new_agent_keeps_what_lives_and_releases_the_rest(directory: Path) -> 
             await attach(network, directory, sandboxes)
             await network.apply_rules(Rules((vip(directory, address(1)),)))
         assert one.call(SERVICE, 80).startswith("two"), "nobody is needed for traffic to flow"
-        calling = one.open_socket(socket.SOCK_STREAM)
+        calling = HOST.open_socket(socket.SOCK_STREAM)
         calling.connect((address(1), 8080))
         async with agent(directory) as network:
             await network.ensure(state())
             await network.keep(["uid-1"])
             calling.send(b"?")
+            assert calling.recv(100).startswith(b"two"), "an open connection lives on"
             assert HOST.call(address(1), 8080) == f"two {HOST_ADDRESS}"
             with pytest.raises(OSError):
                 HOST.call(address(0), 8080)
 
     with places(directory, 2) as sandboxes:
         asyncio.run(main(sandboxes))
+    HOST.remove()
 
 
 def test_detached_addresses_may_be_attached_again_elsewhere(directory: Path) -> None:
@@ -323,8 +326,6 @@ def test_overlapping_vpcs_stay_apart(directory: Path) -> None:
 
 
 def test_a_range_that_is_routed_already_is_not_taken(directory: Path) -> None:
-    from proa.base.errors import CallerFault
-
     async def main() -> None:
         async with agent(directory) as network:
             with pytest.raises(CallerFault, match="already routed"):
