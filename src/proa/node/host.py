@@ -1,0 +1,73 @@
+"""``HostAgent``: the agent put together over the real ports of one machine.
+
+``cli.main`` makes one from a ``Config``, a link and a network, hosts ``api.handle`` on the
+agent's socket, and awaits ``run``. Everything it keeps lies below ``data_dir/agent``.
+"""
+
+from __future__ import annotations
+
+from proa.base.aio import Tasks
+from proa.base.chance import Chance
+from proa.base.clock import Clock
+from proa.base.config import Config
+from proa.node.agent import Agent, Ports
+from proa.node.api import AgentApi
+from proa.node.checkpoint import FileCheckpoint
+from proa.node.containerd.client import ContainerdRuntime
+from proa.node.containerd.config import Layout
+from proa.node.netprobe import HostProber, SandboxSockets
+from proa.node.ports import ControlLink, NetworkPort
+from proa.node.rotation import LogRotation
+from proa.node.shipping import LogShipper
+from proa.node.volumes import DiskVolumes
+
+
+def layout_of(config: Config) -> Layout:
+    """Where our containerd lives, for ``config.write`` and ``build``."""
+    mirror = f"http://127.0.0.1:{config.registry_port}"
+    return Layout(config.data_dir, config.containerd_socket, mirror)
+
+
+class HostAgent:
+    """Agent, API and log rotation of this machine."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        link: ControlLink,
+        network: NetworkPort,
+        clock: Clock,
+        chance: Chance,
+        host: str,
+    ) -> None:
+        folder = layout.data_dir / "agent"
+        log_root = folder / "logs"
+        self.runtime = ContainerdRuntime(layout, network, clock, chance)
+        self._sockets = SandboxSockets()
+        self._shipper = LogShipper(link, clock, log_root)
+        ports = Ports(
+            link=link,
+            runtime=self.runtime,
+            network=network,
+            volumes=DiskVolumes(folder / "sandboxes"),
+            prober=HostProber(self.runtime, self._sockets),
+            checkpoint=FileCheckpoint(folder / "checkpoint"),
+            logs=self._shipper,
+            clock=clock,
+        )
+        self.agent = Agent(ports, host, log_root)
+        self.api = AgentApi(self.agent, self.runtime, log_root, self._sockets)
+        self._rotation = LogRotation(self.runtime, clock, log_root, self._shipper.needed_from)
+        self._tasks = Tasks()
+
+    async def run(self) -> None:
+        """Work until cancelled; containers stay as they are."""
+        await self.runtime.start()
+        self._tasks.spawn(self._rotation.run(self.agent.workers.values), "log rotation")
+        try:
+            await self.agent.run()
+        finally:
+            await self._tasks.close()
+            self.api.close()
+            self._sockets.close()
+            await self.runtime.close()
