@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 from proa.wire.aws.model import Model
@@ -26,9 +27,24 @@ class Route:
     labels: tuple[str, ...]
     query: tuple[tuple[str, str], ...]
     literals: int
+    deprecated: bool
 
 
-def _route(operation: str, method: str, uri: str) -> Route:
+def _required_query(model: Model, operation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Query keys that an operation's required members are bound to (S3's ``uploadId``)."""
+    if "input" not in operation:
+        return []
+    shape = model.shape(operation["input"])
+    members = ((name, shape.members[name]) for name in sorted(shape.required))
+    return [
+        (model.shape(ref).wire_name(name), "")
+        for name, ref in members
+        if ref.get("location") == "querystring"
+    ]
+
+
+def _route(name: str, operation: Mapping[str, Any], bound: list[tuple[str, str]]) -> Route:
+    method, uri = operation["http"]["method"], operation["http"]["requestUri"]
     path, _, query = uri.partition("?")
     labels: list[str] = []
 
@@ -43,11 +59,12 @@ def _route(operation: str, method: str, uri: str) -> Route:
     pieces.append(re.escape(path[position:]))
     text = "".join(pieces)
     trailing = "" if text.endswith("/") else "/?"
-    keys = tuple(
-        (key, value) for key, _, value in (part.partition("=") for part in query.split("&")) if key
-    )
+    parts = (part.partition("=") for part in query.split("&"))
+    keys = (*((key, value) for key, _, value in parts if key), *bound)
     literals = sum(1 for part in path.split("/") if part and not _LABEL.search(part))
-    return Route(operation, method, re.compile(text + trailing), tuple(labels), keys, literals)
+    deprecated = bool(operation.get("deprecated"))
+    pattern = re.compile(text + trailing)
+    return Route(name, method, pattern, tuple(labels), keys, literals, deprecated)
 
 
 class Routes:
@@ -56,13 +73,17 @@ class Routes:
     def __init__(self, model: Model) -> None:
         by_method: dict[str, list[Route]] = {}
         for name, operation in model.operations.items():
-            http = operation.get("http")
-            if http is None:
+            if "http" not in operation:
                 continue
-            route = _route(name, http["method"], http["requestUri"])
+            bound = _required_query(model, operation) if model.service == "s3" else []
+            route = _route(name, operation, bound)
             by_method.setdefault(route.method, []).append(route)
         for routes in by_method.values():
-            routes.sort(key=lambda r: (-r.literals, -len(r.query), len(r.labels), r.operation))
+            routes.sort(
+                key=lambda r: (
+                    -r.literals, -len(r.query), len(r.labels), r.deprecated, r.operation
+                )
+            )  # fmt: skip
         self._by_method = by_method
 
     def match(
