@@ -327,3 +327,16 @@ def test_a_task_refused_by_its_agent_says_which_resource_was_short() -> None:
         assert task["stoppedReason"] == "RESOURCE:CPU"
 
     run_world(story)
+
+
+def test_room_given_back_is_used_again() -> None:
+    async def story(world: World) -> None:
+        await world.define_ec2(container={"memory": 300})
+        for _ in range(3):
+            answer = await world.call("RunTask", taskDefinition="local")
+            arn = answer["tasks"][0]["taskArn"]
+            await world.until_status(arn, "RUNNING")
+            await world.call("StopTask", task=arn)
+            await world.until_status(arn, "STOPPED")
+
+    run_world(story, pool=Resources(4096 * CPU_PER_ECS_UNIT, 512 * MIB, 0, 10))

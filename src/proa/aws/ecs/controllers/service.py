@@ -24,6 +24,7 @@ from proa.reconcile.runner import row_key
 from proa.reconcile.view import Change, Entry, View
 
 OWN_ROOM = 12  # operations kept free for the service and its closing events
+NOTES_LEAVE = 40  # operations that taking note of ended tasks leaves for starting and stopping
 NO_ADDRESS_AGAIN_S = 30.0
 SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
@@ -103,10 +104,11 @@ class ServiceController:
             )
 
     def _note_ends(self, here: _Round, tasks: list[Entry[Task]]) -> None:
-        """Count each ended task once, as a failure of its deployment if it never served."""
+        """Count each task that comes to its end once, as a failure of its deployment if it never
+        served; before its replacement is decided, so that the breaker and the throttle see it."""
         for item in tasks:
             task = item.value
-            if task.last_status != "STOPPED" or task.counted or here.room < 40:
+            if task.desired_status != "STOPPED" or task.counted or here.room < NOTES_LEAVE:
                 continue
             noted = msgspec.structs.replace(task, counted=True)
             here.parts.append(writes.replaced(item, noted))
