@@ -331,7 +331,7 @@ class Runtime(Protocol):
     async def remove_container(self, id: str) -> None: ...
 
     async def container(self, id: str) -> RuntimeContainer:
-        """Its present state; raises NotFound."""
+        """Its present state, which may follow an exit's event by moments; raises NotFound."""
         ...
 
     async def list(self) -> Listing:

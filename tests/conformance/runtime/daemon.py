@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 from proa.node.cni.build import build
+from proa.node.containerd import cgroups
 from proa.node.containerd.config import PAUSE_IMAGE, Layout, write
 
+INSTANCE = "i-suite"
 BUSYBOX = "docker.io/library/busybox:latest"
 CTR = ("ctr", "--timeout", "60s")
 
@@ -117,6 +119,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._kill_shims()
+        cgroups.sweep(f"/proa/{INSTANCE}")
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             target = line.split()[4]
             if target.startswith(f"{self.layout.data_dir}/"):

@@ -68,9 +68,9 @@ def remove(parent: str, root: Path = ROOT) -> None:
             (controller / parent.lstrip("/")).rmdir()
 
 
-def sweep(root: Path = ROOT) -> None:
-    """Remove every empty cgroup of ours; called when everything is down."""
+def sweep(below: str = "/proa", root: Path = ROOT) -> None:
+    """Remove every empty cgroup from ``below`` down; called when everything is down."""
     for controller in _roots(root):
-        for folder, _, _ in os.walk(controller / "proa", topdown=False):
+        for folder, _, _ in os.walk(controller / below.lstrip("/"), topdown=False):
             with contextlib.suppress(OSError):  # in use
                 os.rmdir(folder)

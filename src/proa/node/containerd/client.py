@@ -11,6 +11,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -195,6 +196,7 @@ class ContainerdRuntime:
 
     async def create_container(self, sandbox: RuntimeSandbox, spec: ContainerSpec) -> str:
         whole = spec.sandbox
+        (Path(whole.log_dir) / spec.log_path).parent.mkdir(parents=True, exist_ok=True)
         request = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id,
             config=container_config(whole.sandbox, spec),

@@ -6,6 +6,7 @@ FIFOs, and patches of a container's OCI spec. Used by ``ContainerdRuntime`` only
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable
@@ -86,8 +87,9 @@ class Native:
         kill = tasks_pb.KillRequest(container_id=id, signal=number)
         await call(self._task.Kill(kill, metadata=NAMESPACE, timeout=CALL_S))
         wait = tasks_pb.WaitRequest(container_id=id)
-        with contextlib.suppress(TryAgain):
-            await call(self._task.Wait(wait, metadata=NAMESPACE, timeout=grace_s))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await call(self._task.Wait(wait, metadata=NAMESPACE))
 
     async def patch_network(self, id: str, path: str) -> None:
         """Put a created container into the network namespace at ``path``."""
