@@ -12,15 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from proa.base.chance import Chance
 from proa.base.clock import SystemClock
 from proa.base.errors import CallerFault
 from proa.cloud.network import mac_of
-from proa.model.feed import Endpoint, Instances, Rules, Vip, VpcRange
+from proa.model.feed import Endpoint, Instances, Rules, Vip, VpcRange, ZoneRecord, Zones
 from proa.model.host import Host, Instance
 from proa.model.sandbox import Network
 from proa.node.linux.layout import default_range
 from proa.node.linux.network import LinuxNetwork
 from proa.node.linux.teardown import leftovers, teardown_all
+from proa.serve.dns import DnsServer
 from tests.conformance.network.machine import Place, config_in, picture, places
 
 pytestmark = [
@@ -336,3 +338,55 @@ def test_a_range_that_is_routed_already_is_not_taken(directory: Path) -> None:
         asyncio.run(main())
     finally:
         HOST.shell("ip route del unreachable 10.213.0.0/16")
+
+
+ZONES = Zones(
+    (
+        ZoneRecord("web-service.production.svc.cluster.local", "A", (SERVICE,)),
+        ZoneRecord("many.production.svc.cluster.local", "A", tuple(map(address, range(200)))),
+    )
+)
+RESOLV_CONF = """\
+nameserver 10.214.0.10
+search default.svc.cluster.local svc.cluster.local cluster.local
+options ndots:5
+"""
+
+
+def test_names_are_answered_inside_sandboxes_and_on_the_host(directory: Path) -> None:
+    def run_with_our_dns(place: Place, command: str) -> str:
+        (directory / "resolv.conf").write_text(RESOLV_CONF)
+        bind = f"mount --bind {directory}/resolv.conf /etc/resolv.conf"
+        return place.shell(f"unshare -m sh -c '{bind}; {command}'").stdout
+
+    async def main(sandboxes: list[Place]) -> None:
+        client, server = sandboxes
+        names = DnsServer(Chance("dns"), lambda: ())
+        async with agent(directory, names=names) as network:
+            await network.ensure(state())
+            await attach(network, directory, sandboxes)
+            await network.apply_zones(ZONES)
+            await network.apply_rules(Rules((vip(directory, address(1)),)))
+            server.serve("HTTP/1.0 200 OK\r\n\r\nhello", 8080)
+            loop = asyncio.get_running_loop()
+
+            async def run(place: Place, command: str) -> str:
+                return await loop.run_in_executor(None, run_with_our_dns, place, command)
+
+            for place in (client, HOST):
+                for at in ("10.214.0.10", "10.213.0.2"):
+                    found = await run(
+                        place, f"busybox nslookup web-service.production.svc.cluster.local {at}"
+                    )
+                    assert SERVICE in found
+            glibc = "getent ahostsv4 web-service.production"
+            assert SERVICE in await run(client, glibc)
+            assert (await run(client, "getent ahostsv4 absent.production")) == ""
+            over_tcp = await run(client, "getent ahostsv4 many.production")
+            assert len({line.split()[0] for line in over_tcp.splitlines()}) == 200
+            assert "hello" in await run(
+                client, "busybox wget -q -O - http://web-service.production"
+            )
+
+    with places(directory, 2) as sandboxes:
+        asyncio.run(main(sandboxes))
