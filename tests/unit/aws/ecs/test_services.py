@@ -140,9 +140,7 @@ def test_the_circuit_breaker_without_rollback_stops_launching() -> None:
         await world.create(count=1, deploymentConfiguration=breaker)
 
         async def failed() -> bool:
-            return bool(
-                (await world.described())["deployments"][0]["rolloutState"] == "FAILED"
-            )
+            return bool((await world.described())["deployments"][0]["rolloutState"] == "FAILED")
 
         await world.until(failed)
         count = len(world.records())
@@ -214,15 +212,12 @@ def test_a_service_without_room_waits_says_so_and_starts_when_there_is_room() ->
     async def story(world: World) -> None:
         await world.define_ec2(container={"memory": 300})
         blocker = (await world.call("RunTask", taskDefinition="local"))["tasks"][0]["taskArn"]
-        await world.call(
-            "CreateService", serviceName="web", taskDefinition="local", desiredCount=1
-        )
+        await world.call("CreateService", serviceName="web", taskDefinition="local", desiredCount=1)
         await world.clock.sleep(5)
         service = await world.described()
         assert service["pendingCount"] == 1
         assert any(
-            "no container instance met all of its requirements. The closest matching "
-            in text
+            "no container instance met all of its requirements. The closest matching " in text
             and text.endswith("has insufficient memory available.")
             for text in messages(service)
         )

@@ -34,8 +34,9 @@ def test_a_fargate_task_goes_from_provisioning_to_running_with_its_interface() -
         assert details["privateIPv4Address"].startswith("172.31.")
         assert set(details) >= {"networkInterfaceId", "macAddress", "privateDnsName"}
         container = task["containers"][0]
-        assert container["networkInterfaces"][0]["privateIpv4Address"] == (
-            details["privateIPv4Address"]
+        assert (
+            container["networkInterfaces"][0]["privateIpv4Address"]
+            == (details["privateIPv4Address"])
         )
         assert container["lastStatus"] == "RUNNING" and container["imageDigest"] == "sha256:abc"
         assert task["attachments"][0]["status"] == "ATTACHED"

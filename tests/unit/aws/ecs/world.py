@@ -14,7 +14,16 @@ from proa.aws.ecs import hull
 from proa.aws.ecs.bootstrap import bootstrap
 from proa.aws.ecs.controllers import CONTROLLERS
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import CLUSTERS, TABLES, TASKS, Task, cluster_key
+from proa.aws.ecs.records import (
+    CLUSTERS,
+    SERVICES,
+    TABLES,
+    TASKS,
+    Service,
+    Task,
+    cluster_key,
+    service_key,
+)
 from proa.aws.ecs.service import build
 from proa.aws.ecs.vpc import PlannedVpc
 from proa.aws.gateway.service import Context
@@ -32,7 +41,7 @@ from proa.model.resources import Resources
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.runner import Runner
 from proa.reconcile.view import View
-from proa.store.api import Guard, Put
+from proa.store.api import Guard, Put, Transaction
 from proa.store.sqlite import memory_store
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
@@ -119,7 +128,9 @@ class FakeAgent:
         self.serial += 1
         told = self.stopping.get(task.id)
         is_gone = told is not None and now - told >= self.stop_s
-        containers = tuple(self._container(task, item.name, now, is_gone) for item in task.containers)
+        containers = tuple(
+            self._container(task, item.name, now, is_gone) for item in task.containers
+        )
         over = all(item.state == "exited" for item in containers)
         running = all(item.state != "waiting" for item in containers)
         phase = "running" if running and not over else "failed" if over else "pending"
@@ -181,6 +192,7 @@ class World:
         self.settle_s, self.pool = settle_s, pool
         self.tasks = Tasks()
         self.chance = Chance("world")
+        self.on_commit: Callable[[], None] | None = None
 
     async def open(self) -> None:
         self.store = await memory_store(self.clock)
@@ -211,9 +223,17 @@ class World:
         self.service = build(ecs)
         self.runner.start()
         self.scheduler.start()
+        self.tasks.spawn(self._watch(), "watch")
         self.agent = FakeAgent(self)
         self.tasks.spawn(self.scheduler.run(), "scheduler")
         self.tasks.spawn(self.agent.run(), "agent")
+
+    async def _watch(self) -> None:
+        """Call ``on_commit`` once the view shows each commit whole."""
+        async for _ in self.store.watch("/aws/", after=self.view.version):
+            if self.on_commit is not None:
+                await self.view.reached(await self.store.version())
+                self.on_commit()
 
     async def _add_host(self) -> None:
         host = Host(id="host-1", physical=self.pool, pool=self.pool)
@@ -229,8 +249,6 @@ class World:
             region=REGION,
             now=self.clock.now(),
         )
-        from proa.store.api import Transaction
-
         done = await self.store.commit(
             Transaction((), (compute.put_host(host), compute.put_instance(self.instance)))
         )
@@ -324,6 +342,10 @@ class World:
 
         await self.until(holds, limit_s)
         return await self.described(name)
+
+    def service_record(self, name: str) -> Service | None:
+        entry = self.view.rows(SERVICES).get(service_key(ACCOUNT, REGION, "default", name))
+        return entry.value if entry else None
 
     def default_cluster(self) -> Any:
         return self.view.rows(CLUSTERS).get(cluster_key(ACCOUNT, REGION, "default"))
