@@ -10,7 +10,8 @@ from __future__ import annotations
 import msgspec
 
 from proa.aws.ecs.ports import NoAddress, Vpc
-from proa.aws.ecs.records import TASKS, Document, Task, TaskDefinition, TaskInterface
+from proa.aws.ecs.records import Document, Task, TaskDefinition, TaskInterface
+from proa.aws.ecs.tables import TASKS
 from proa.base.errors import CallerFault
 from proa.dispatch.skin import Parts
 from proa.model.host import Instance

@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from proa.aws.ecs import launch
-from proa.aws.ecs.records import Task, TaskDefinition, cluster_key
+from proa.aws.ecs.keys import cluster_key
+from proa.aws.ecs.records import Task, TaskDefinition
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
 from proa.model.sandbox import (
     Container,

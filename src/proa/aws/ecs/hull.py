@@ -15,9 +15,11 @@ import msgspec
 
 from proa.aws.ecs import binding, compile, launch, status, writes
 from proa.aws.ecs.fargate import NO_CAPACITY
+from proa.aws.ecs.keys import task_definition_key
 from proa.aws.ecs.names import arn, container_instance_id
 from proa.aws.ecs.ports import Secrets, Vpc
-from proa.aws.ecs.records import TASK_DEFINITIONS, TASKS, Task, TaskDefinition, task_definition_key
+from proa.aws.ecs.records import Task, TaskDefinition
+from proa.aws.ecs.tables import TASK_DEFINITIONS, TASKS
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, Conflict
 from proa.cloud import compute

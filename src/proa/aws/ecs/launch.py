@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from proa.aws.ecs import fargate, query
+from proa.aws.ecs.keys import cluster_key
 from proa.aws.ecs.names import invalid
 from proa.aws.ecs.ports import LogGroups, Subnet, Vpc
-from proa.aws.ecs.records import Task, TaskContainer, TaskDefinition, TaskInterface, cluster_key
+from proa.aws.ecs.records import Task, TaskContainer, TaskDefinition, TaskInterface
 from proa.base.chance import Chance
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
 from proa.dispatch.skin import Parts

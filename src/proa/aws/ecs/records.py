@@ -1,21 +1,24 @@
-"""What ECS stores: records, keys, and the tables that controllers and operations read.
+"""What ECS stores, as immutable structs: ``keys`` says where, ``tables`` how views see it.
 
-Keys lie under ``/aws/<account>/<region>/ecs/``. Nested API structures (a task definition's
+Nested API structures (a task definition's
 document, a network configuration, tags) are kept with their wire names: the gateway has checked
 their shapes, and the answer gives them back unchanged. Records are replaced, never mutated.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from proa.aws.ecs.keys import (
+    cluster_key,
+    event_prefix,
+    service_key,
+    task_definition_key,
+    task_key,
+)
 from proa.aws.ecs.names import arn
-from proa.model.host import Instance
-from proa.reconcile.view import Table
 from proa.store.api import Put
 
 Document = dict[str, Any]
@@ -24,6 +27,7 @@ Tags = tuple[dict[str, str], ...]
 # Statuses of a task that still holds or may get a place (AWS counts these as RUNNING + PENDING).
 COUNTED = ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING")
 PENDING = ("PROVISIONING", "PENDING", "ACTIVATING")
+EVENT_RING = 100
 
 
 class Cluster(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,7 +130,7 @@ class TaskInterface(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     """A task. ``prepared`` once its log groups are known to exist; ``counted`` once its service
-    has taken note of how it ended; ``serial`` is the agent's last report taken in."""
+    has taken note of how it ended; ``changes`` is the version that the API shows."""
 
     account: str
     region: str
@@ -149,11 +153,9 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     exec_enabled: bool = False
     strategy: tuple[tuple[str, str], ...] = ()
     constraints: tuple[tuple[str, str], ...] = ()
-    subnets: tuple[str, ...] = ()
     last_status: str = "PROVISIONING"
     desired_status: str = "RUNNING"
     prepared: bool = False
-    pinned: bool = False
     instance: str = ""
     zone: str = ""
     interface: TaskInterface | None = None
@@ -174,7 +176,6 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     unplaced_closest: str = ""
     counted: bool = False
     changes: int = 1
-    serial: int = 0
 
     @property
     def arn(self) -> str:
@@ -263,6 +264,15 @@ class Service(msgspec.Struct, frozen=True, omit_defaults=True):
         return service_key(self.account, self.region, self.cluster, self.name)
 
     @property
+    def event_prefix(self) -> str:
+        """Where its events lie."""
+        return event_prefix(self.account, self.region, self.cluster, self.name)
+
+    def event_key(self, serial: int) -> str:
+        """The ring's slot of an event: serial modulo 100."""
+        return f"{self.event_prefix}{serial % EVENT_RING:02d}"
+
+    @property
     def primary(self) -> Deployment:
         """The newest deployment, the one the service moves to."""
         return self.deployments[0]
@@ -293,154 +303,9 @@ class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
     principal: str = ""
 
 
-EVENT_RING = 100
-
-
-def base_key(account: str, region: str) -> str:
-    """The prefix of everything ECS keeps for one account and region."""
-    return f"/aws/{account}/{region}/ecs/"
-
-
-def cluster_key(account: str, region: str, name: str) -> str:
-    return f"{base_key(account, region)}cluster/{name}"
-
-
-def task_definition_key(account: str, region: str, family: str, revision: int) -> str:
-    return f"{base_key(account, region)}taskdef/{family}/{revision:08d}"
-
-
-def family_key(account: str, region: str, family: str) -> str:
-    return f"{base_key(account, region)}family/{family}"
-
-
-def task_key(account: str, region: str, cluster: str, identifier: str) -> str:
-    return f"{base_key(account, region)}task/{cluster}/{identifier}"
-
-
-def service_key(account: str, region: str, cluster: str, name: str) -> str:
-    return f"{base_key(account, region)}service/{cluster}/{name}"
-
-
-def event_prefix(service: Service) -> str:
-    """Where a service's events lie."""
-    base = base_key(service.account, service.region)
-    return f"{base}event/{service.cluster}/{service.name}/"
-
-
-def event_key(service: Service, serial: int) -> str:
-    """The ring's slot of a service event: serial modulo 100."""
-    return f"{event_prefix(service)}{serial % EVENT_RING:02d}"
-
-
-def token_key(account: str, region: str, scope: str, token: str) -> str:
-    """Tokens may hold any printable character, so the key carries their digest."""
-    return f"{base_key(account, region)}token/{scope}/{hashlib.sha256(token.encode()).hexdigest()}"
-
-
-def setting_key(account: str, region: str, principal: str, name: str) -> str:
-    who = hashlib.sha256(principal.encode()).hexdigest()[:16] if principal else "default"
-    return f"{base_key(account, region)}setting/{who}/{name}"
-
-
 _encoder = msgspec.json.Encoder()
-R = TypeVar("R", bound=msgspec.Struct)
 
 
 def put(key: str, record: msgspec.Struct) -> Put:
     """The write of one record."""
     return Put(key, _encoder.encode(record))
-
-
-def _decoder(kind: type[R]) -> Callable[[bytes], R]:
-    decoder = msgspec.json.Decoder(kind)
-
-    def decode(body: bytes) -> R:
-        try:
-            return decoder.decode(body)
-        except msgspec.DecodeError as error:
-            raise ValueError(str(error)) from error
-
-    return decode
-
-
-def _is(kind: str, parts: int) -> Callable[[str], bool]:
-    """Keys ``/aws/<account>/<region>/ecs/<kind>/…`` with this many parts after the kind."""
-
-    def matches(key: str) -> bool:
-        pieces = key.split("/")
-        return len(pieces) == 6 + parts and pieces[4] == "ecs" and pieces[5] == kind
-
-    return matches
-
-
-def _waiting(_key: str, task: Task) -> Iterable[str]:
-    """``provision``: log groups to look after; ``place``: ready for placement to find it a home."""
-    if task.last_status != "PROVISIONING" or task.desired_status != "RUNNING":
-        return ()
-    if not task.prepared or task.instance:
-        return ("provision",)
-    return ("place",)
-
-
-def _on_instance(_key: str, task: Task) -> Iterable[str]:
-    return (task.instance,) if task.instance and task.last_status != "STOPPED" else ()
-
-
-def _dispatched(_key: str, task: Task) -> Iterable[str]:
-    """The Instance whose agent must know of the task: bound, and not yet over."""
-    bound = task.instance and task.last_status not in ("PROVISIONING", "STOPPED")
-    return (task.instance,) if bound else ()
-
-
-def _published(_key: str, task: Task) -> Iterable[str]:
-    """Bridge tasks with host ports, for the rules that lead to them."""
-    bound = task.network_mode == "bridge" and task.last_status not in ("PROVISIONING", "STOPPED")
-    return ("yes",) if bound and any(item.bindings for item in task.containers) else ()
-
-
-CLUSTERS = Table("ecs clusters", "/aws/", _decoder(Cluster), _is("cluster", 1))
-TASK_DEFINITIONS = Table(
-    "ecs task definitions", "/aws/", _decoder(TaskDefinition), _is("taskdef", 2)
-)
-FAMILIES = Table("ecs families", "/aws/", _decoder(Family), _is("family", 1))
-TASKS = Table(
-    "ecs tasks",
-    "/aws/",
-    _decoder(Task),
-    _is("task", 2),
-    {
-        "uid": lambda _key, task: (task.id,),
-        "cluster": lambda _key, task: (cluster_key(task.account, task.region, task.cluster),),
-        "service": lambda _key, task: (task.service_key,) if task.service else (),
-        "instance": _on_instance,
-        "dispatched": _dispatched,
-        "published": _published,
-        "waiting": _waiting,
-    },
-)
-SERVICES = Table(
-    "ecs services",
-    "/aws/",
-    _decoder(Service),
-    _is("service", 2),
-    {"cluster": lambda _key, item: (cluster_key(item.account, item.region, item.cluster),)},
-)
-EVENTS = Table("ecs service events", "/aws/", _decoder(ServiceEvent), _is("event", 3))
-TOKENS = Table("ecs client tokens", "/aws/", _decoder(Token), _is("token", 2))
-SETTINGS = Table("ecs account settings", "/aws/", _decoder(Setting), _is("setting", 2))
-TABLES: tuple[Table[Any], ...] = (
-    CLUSTERS,
-    TASK_DEFINITIONS,
-    FAMILIES,
-    TASKS,
-    SERVICES,
-    EVENTS,
-    TOKENS,
-    SETTINGS,
-)
-
-
-def is_container_instance(instance: Instance, cluster: str) -> bool:
-    """Whether an Instance shows up as a container instance of the cluster with this key:
-    Fargate's Instances are never listed."""
-    return instance.cluster == cluster and instance.purchase != "fargate"

@@ -168,7 +168,6 @@ def _timed(task: Task, status: SandboxStatus, now: float) -> Task:
         pull_stopped_at=task.pull_stopped_at or status.pull_stopped_at,
         connected_at=task.connected_at or now,
         started_at=started,
-        serial=max(task.serial, status.serial),
     )
 
 

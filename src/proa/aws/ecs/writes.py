@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from proa.aws.ecs.ports import Vpc
-from proa.aws.ecs.records import Service, ServiceEvent, Task, event_key, put
+from proa.aws.ecs.records import Service, ServiceEvent, Task, put
 from proa.base.chance import Chance
 from proa.cloud import compute
 from proa.dispatch.skin import Parts
@@ -53,7 +53,7 @@ def said(
     for message in messages:
         text = f"(service {service.name}) {message}"
         event = ServiceEvent(service.event_count, chance.uid(), now, text)
-        writes.append(put(event_key(service, service.event_count), event))
+        writes.append(put(service.event_key(service.event_count), event))
         service = msgspec.structs.replace(service, event_count=service.event_count + 1)
     return service, Parts((), tuple(writes))
 

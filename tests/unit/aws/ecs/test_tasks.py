@@ -341,3 +341,15 @@ def test_room_given_back_is_used_again() -> None:
             await world.until_status(arn, "STOPPED")
 
     run_world(story, pool=Resources(4096 * CPU_PER_ECS_UNIT, 512 * MIB, 0, 10))
+
+
+def test_a_fargate_task_is_booked_on_the_pool_it_was_placed_on() -> None:
+    async def story(world: World) -> None:
+        await world.define()
+        arn = (await started(world))["tasks"][0]["taskArn"]
+        await world.until_status(arn, "RUNNING")
+        (booking,) = world.scheduler.fleet.bookings.values()
+        assert booking.pool == "host-1"
+        assert world.scheduler.fleet.pool_used["host-1"][0] == 256 * CPU_PER_ECS_UNIT
+
+    run_world(story)

@@ -13,18 +13,11 @@ from botocore.validate import ParamValidator
 from proa.aws.ecs import hull
 from proa.aws.ecs.bootstrap import bootstrap
 from proa.aws.ecs.controllers import CONTROLLERS
+from proa.aws.ecs.keys import cluster_key, service_key
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import (
-    CLUSTERS,
-    SERVICES,
-    TABLES,
-    TASKS,
-    Service,
-    Task,
-    cluster_key,
-    service_key,
-)
+from proa.aws.ecs.records import Service, Task
 from proa.aws.ecs.service import build
+from proa.aws.ecs.tables import CLUSTERS, SERVICES, TABLES, TASKS
 from proa.aws.ecs.vpc import PlannedVpc
 from proa.aws.gateway.service import Context
 from proa.base.aio import Tasks

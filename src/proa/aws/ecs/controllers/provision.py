@@ -14,7 +14,8 @@ import msgspec
 from proa.aws.ecs import binding, launch, status, writes
 from proa.aws.ecs.hull import definition_of
 from proa.aws.ecs.ports import LogGroups, Vpc
-from proa.aws.ecs.records import TASKS, Task
+from proa.aws.ecs.records import Task
+from proa.aws.ecs.tables import TASKS
 from proa.dispatch.skin import Parts
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Commit, Plan

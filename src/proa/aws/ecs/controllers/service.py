@@ -15,7 +15,8 @@ from proa.aws.ecs import rollout, status, writes
 from proa.aws.ecs.controllers import deployments
 from proa.aws.ecs.controllers.siblings import Siblings
 from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
-from proa.aws.ecs.records import COUNTED, SERVICES, TASKS, Service, Task
+from proa.aws.ecs.records import COUNTED, Service, Task
+from proa.aws.ecs.tables import SERVICES, TASKS
 from proa.base.chance import Chance
 from proa.dispatch.skin import Parts
 from proa.reconcile.controller import Trigger

@@ -10,19 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from proa.aws.ecs import capacity, launch, writes
+from proa.aws.ecs.keys import cluster_key, task_definition_key
 from proa.aws.ecs.names import new_task_id
 from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
-from proa.aws.ecs.records import (
-    COUNTED,
-    TASK_DEFINITIONS,
-    Service,
-    Tags,
-    Task,
-    TaskDefinition,
-    cluster_key,
-    is_container_instance,
-    task_definition_key,
-)
+from proa.aws.ecs.records import COUNTED, Service, Tags, Task, TaskDefinition
+from proa.aws.ecs.tables import TASK_DEFINITIONS, is_container_instance
 from proa.base.chance import Chance
 from proa.cloud import compute
 from proa.dispatch.skin import Parts

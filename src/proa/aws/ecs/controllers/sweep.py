@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proa.aws.ecs.records import EVENTS, SERVICES, TASKS, TOKENS, event_prefix
+from proa.aws.ecs.tables import EVENTS, SERVICES, TASKS, TOKENS
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Commit, Plan
 from proa.reconcile.runner import row_key
@@ -46,7 +46,7 @@ class Sweep:
         service = view.rows(SERVICES).get(key)
         if service is None or service.value.status != "INACTIVE":
             return NOTHING
-        events = list(view.rows(EVENTS).scan(event_prefix(service.value)))
+        events = list(view.rows(EVENTS).scan(service.value.event_prefix))
         return _due(service, service.value.inactive_at + KEEP_INACTIVE_S, now, events)
 
 

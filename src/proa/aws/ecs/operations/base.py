@@ -11,23 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from proa.aws.ecs.keys import cluster_key, family_key, service_key, task_definition_key
 from proa.aws.ecs.names import cluster_name
 from proa.aws.ecs.ports import LogGroups, Placer, Vpc
-from proa.aws.ecs.records import (
-    CLUSTERS,
-    FAMILIES,
-    SERVICES,
-    TASK_DEFINITIONS,
-    TASKS,
-    Cluster,
-    Service,
-    Task,
-    TaskDefinition,
-    cluster_key,
-    family_key,
-    service_key,
-    task_definition_key,
-)
+from proa.aws.ecs.records import Cluster, Service, Task, TaskDefinition
+from proa.aws.ecs.tables import CLUSTERS, FAMILIES, SERVICES, TASK_DEFINITIONS, TASKS
 from proa.aws.gateway.service import AwsError, Context, Input
 from proa.base.chance import Chance
 from proa.base.errors import Conflict

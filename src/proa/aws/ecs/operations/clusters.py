@@ -7,17 +7,12 @@ import msgspec
 from proa.aws.ecs import paging, writes
 from proa.aws.ecs.capacity import checked_strategy
 from proa.aws.ecs.fargate import CAPACITY_PROVIDERS
+from proa.aws.ecs.keys import base_key, cluster_key
 from proa.aws.ecs.names import DEFAULT_CLUSTER, NAME, arn, cluster_name, invalid
 from proa.aws.ecs.operations import tags
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import (
-    CLUSTERS,
-    PENDING,
-    Cluster,
-    base_key,
-    cluster_key,
-    is_container_instance,
-)
+from proa.aws.ecs.records import PENDING, Cluster
+from proa.aws.ecs.tables import CLUSTERS, is_container_instance
 from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.cloud import compute
 from proa.store.api import Transaction

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from proa.aws.ecs import binding, hull, launch, paging, query
 from proa.aws.ecs.names import arn, container_instance_id, invalid, within_cluster
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import PENDING, TASKS, Cluster, Task, is_container_instance
+from proa.aws.ecs.records import PENDING, Cluster, Task
+from proa.aws.ecs.tables import TASKS, is_container_instance
 from proa.aws.gateway.service import Context, Input, Output
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
 from proa.cloud import compute

@@ -15,21 +15,13 @@ from typing import Any
 import msgspec
 
 from proa.aws.ecs import binding, capacity, hull, launch, shown, writes
+from proa.aws.ecs.keys import task_key, token_key
 from proa.aws.ecs.names import arn, invalid, new_task_id
 from proa.aws.ecs.operations import instances, launching, tags
 from proa.aws.ecs.operations.base import ATTEMPTS, Ecs
 from proa.aws.ecs.ports import NoAddress
-from proa.aws.ecs.records import (
-    TASKS,
-    TOKENS,
-    Cluster,
-    Task,
-    TaskDefinition,
-    Token,
-    put,
-    task_key,
-    token_key,
-)
+from proa.aws.ecs.records import Cluster, Task, TaskDefinition, Token, put
+from proa.aws.ecs.tables import TASKS, TOKENS
 from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.base.errors import Conflict
 from proa.dispatch.skin import Parts
@@ -217,7 +209,8 @@ async def _place(
                 continue
             task, placed = _settle(ecs, context, definition, task, decision, batch)
             batch.tasks.append(task)
-            batch.parts.append(writes.joined((writes.created(task, task.key), parts, placed)))
+            # the Instance first: whoever follows the view books the task on one it knows
+            batch.parts.append(writes.joined((placed, writes.created(task, task.key), parts)))
     except Exception:
         for ask in asks:
             ecs.placer.cancel(ask.key)

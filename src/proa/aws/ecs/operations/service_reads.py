@@ -5,7 +5,8 @@ from __future__ import annotations
 from proa.aws.ecs import paging, shown
 from proa.aws.ecs.names import arn, invalid, within_cluster
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import EVENTS, TASKS, Service, ServiceEvent, event_prefix
+from proa.aws.ecs.records import Service, ServiceEvent
+from proa.aws.ecs.tables import EVENTS, TASKS
 from proa.aws.gateway.service import Context, Input, Output
 
 MAX_DESCRIBED = 10
@@ -19,7 +20,7 @@ def answer(ecs: Ecs, service: Service, with_tags: bool) -> Output:
 
 def _events(ecs: Ecs, service: Service) -> list[ServiceEvent]:
     """The newest events of this life of the service, newest first."""
-    entries = ecs.view.rows(EVENTS).scan(event_prefix(service))
+    entries = ecs.view.rows(EVENTS).scan(service.event_prefix)
     found = [entry.value for entry in entries if entry.value.created_at >= service.created_at]
     return sorted(found, key=lambda event: -event.serial)
 

@@ -9,21 +9,14 @@ from typing import Any
 import msgspec
 
 from proa.aws.ecs import shown, writes
+from proa.aws.ecs.keys import token_key
 from proa.aws.ecs.names import NAME, invalid, new_deployment_id, within_cluster
 from proa.aws.ecs.operations import launching, tags
 from proa.aws.ecs.operations.base import Ecs
 from proa.aws.ecs.operations.launching import unsupported
 from proa.aws.ecs.operations.service_reads import answer
-from proa.aws.ecs.records import (
-    TOKENS,
-    Cluster,
-    Deployment,
-    Service,
-    TaskDefinition,
-    Token,
-    put,
-    token_key,
-)
+from proa.aws.ecs.records import Cluster, Deployment, Service, TaskDefinition, Token, put
+from proa.aws.ecs.tables import TOKENS
 from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.dispatch.skin import Parts
 from proa.reconcile.view import Entry

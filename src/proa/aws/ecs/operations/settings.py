@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from proa.aws.ecs import paging, writes
+from proa.aws.ecs.keys import base_key, setting_key
 from proa.aws.ecs.names import invalid
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import SETTINGS, Setting, base_key, put, setting_key
+from proa.aws.ecs.records import Setting, put
+from proa.aws.ecs.tables import SETTINGS
 from proa.aws.gateway.service import Context, Input, Output
 from proa.dispatch.skin import Parts
 from proa.store.api import Transaction

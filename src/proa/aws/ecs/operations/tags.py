@@ -7,19 +7,11 @@ from typing import Any
 import msgspec
 
 from proa.aws.ecs import writes
+from proa.aws.ecs.keys import cluster_key, service_key, task_definition_key, task_key
 from proa.aws.ecs.names import invalid, parse_arn
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import (
-    CLUSTERS,
-    SERVICES,
-    TASK_DEFINITIONS,
-    TASKS,
-    Tags,
-    cluster_key,
-    service_key,
-    task_definition_key,
-    task_key,
-)
+from proa.aws.ecs.records import Tags
+from proa.aws.ecs.tables import CLUSTERS, SERVICES, TASK_DEFINITIONS, TASKS
 from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.reconcile.view import Entry
 from proa.store.api import Transaction

@@ -5,17 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from proa.aws.ecs import paging, taskdef, taskdef_rules, writes
+from proa.aws.ecs.keys import base_key, family_key
 from proa.aws.ecs.names import client_fault, task_definition_name
 from proa.aws.ecs.operations import tags
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import (
-    FAMILIES,
-    TASK_DEFINITIONS,
-    Family,
-    TaskDefinition,
-    base_key,
-    family_key,
-)
+from proa.aws.ecs.records import Family, TaskDefinition
+from proa.aws.ecs.tables import FAMILIES, TASK_DEFINITIONS
 from proa.aws.gateway.service import Context, Input, Output
 from proa.store.api import Transaction
 

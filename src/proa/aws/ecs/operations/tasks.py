@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proa.aws.ecs import paging, shown, status, writes
+from proa.aws.ecs.keys import task_key
 from proa.aws.ecs.names import arn, container_instance_id, invalid, within_cluster
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import TASKS, Cluster, Task, task_key
+from proa.aws.ecs.records import Cluster, Task
+from proa.aws.ecs.tables import TASKS
 from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.reconcile.view import Entry
 from proa.store.api import Transaction
