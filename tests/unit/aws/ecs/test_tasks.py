@@ -346,8 +346,7 @@ def test_room_given_back_is_used_again() -> None:
 def test_a_fargate_task_is_booked_on_the_pool_it_was_placed_on() -> None:
     async def story(world: World) -> None:
         await world.define()
-        arn = (await started(world))["tasks"][0]["taskArn"]
-        await world.until_status(arn, "RUNNING")
+        await started(world)
         (booking,) = world.scheduler.fleet.bookings.values()
         assert booking.pool == "host-1"
         assert world.scheduler.fleet.pool_used["host-1"][0] == 256 * CPU_PER_ECS_UNIT
