@@ -1,0 +1,220 @@
+"""ReplicaSets: as many active pods as asked for, no more.
+
+Rules: kube-controller-manager's ReplicaSet controller (500 pods a turn, ranking of deletions)
+and its API documentation. A turn first adopts and releases, then creates or deletes, and always
+reports the status it saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from proa.base.chance import Chance
+from proa.base.clock import iso8601
+from proa.kube.api.call import ApiError, Call
+from proa.kube.controllers.common import (
+    claim,
+    condition_json,
+    delete,
+    instant,
+    owner_reference,
+    patch,
+    service_account,
+)
+from proa.kube.controllers.ranking import deletion_order
+from proa.kube.controllers.steps import Attempt
+from proa.kube.events import Said, event_call
+from proa.kube.objects import Condition, Pod, ReplicaSet, condition
+from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
+from proa.reconcile.controller import Trigger
+from proa.reconcile.plan import NOTHING, Plan
+from proa.reconcile.runner import row_key
+from proa.reconcile.view import Change, Entry, View
+
+BURST = 500
+USER = service_account("replicaset-controller")
+COMPONENT = "replicaset-controller"
+_NAME_BASE_LIMIT = 58  # generateName leaves room for five characters
+Set = Entry[ReplicaSet]
+Pods = list[Entry[Pod]]
+Work = tuple[list[Any], list[Call]]
+
+
+class ReplicaSetController:
+    """Key: the ReplicaSet's store key."""
+
+    name = "replica-set"
+
+    def __init__(self, chance: Chance) -> None:
+        self._chance = chance
+        self.triggers: Sequence[Trigger] = (
+            Trigger(REPLICA_SETS, row_key),
+            Trigger(PODS, sets_of_pod),
+        )
+
+    def reconcile(self, view: View, key: str, now: float) -> Plan:
+        entry = view.rows(REPLICA_SETS).get(key)
+        if entry is None:
+            return NOTHING
+        meta, spec = entry.value.metadata, entry.value.spec
+        cluster = cluster_of(key)
+        pods = view.rows(PODS)
+        claimed = claim(
+            meta,
+            owner_reference("apps/v1", "ReplicaSet", meta),
+            spec.selector,
+            pods.by("controller", f"{cluster}/{meta.uid}"),
+            [pod for pod in pods.by("orphans", f"{cluster}/{meta.namespace}") if pod.value.active],
+            USER,
+        )
+        if claimed.calls:
+            return Plan(tuple(claimed.calls))
+        active = [pod for pod in claimed.owned if pod.value.active]
+        work, events = ([], []) if meta.deleting else self._manage(view, entry, active, now)
+        status = _status(entry, status_of(entry.value, claimed.owned, now, ""))
+        return Plan((*work, *status, *events), _next_look(entry.value, active, now))
+
+    def _manage(self, view: View, entry: Set, active: Pods, now: float) -> Work:
+        """What creates or deletes pods, and the events that tell of it."""
+        surplus = len(active) - entry.value.spec.replicas
+        if surplus < 0:
+            home = namespace_of(view, cluster_of(entry.key), entry.value.metadata.namespace)
+            if home is not None and home.value.metadata.deleting:
+                return [], []
+            return self._create(view, entry, active, min(-surplus, BURST), now)
+        if surplus > 0:
+            return _delete(view, entry, active, min(surplus, BURST), now)
+        return [], []
+
+    def _create(self, view: View, entry: Set, active: Pods, count: int, now: float) -> Work:
+        steps: list[Any] = []
+        events: list[Call] = []
+        refused = partial(_refused, view, entry, active, now)
+        for _ in range(count):
+            call = self._pod(entry)
+            steps.append(Attempt(call, refused))
+            said = Said("SuccessfulCreate", f"Created pod: {call.name}", component=COMPONENT)
+            events.extend(event_call(view, entry, said, now))
+        return steps, events
+
+    def _pod(self, entry: Set) -> Call:
+        """A pod of the template. Its name is drawn here as generateName would draw it, so that
+        the event can name it."""
+        meta, template = entry.value.metadata, entry.value.spec.template
+        prefix = f"{meta.name}-"
+        name = prefix[:_NAME_BASE_LIMIT] + self._chance.suffix()
+        metadata: dict[str, Any] = {
+            "name": name,
+            "generateName": prefix,
+            "namespace": meta.namespace,
+            "labels": template.metadata.get("labels", {}),
+            "ownerReferences": [owner_reference("apps/v1", "ReplicaSet", meta)],
+        }
+        for part in ("annotations", "finalizers"):
+            if template.metadata.get(part):
+                metadata[part] = template.metadata[part]
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.spec}
+        cluster = cluster_of(entry.key)
+        return Call(cluster, "create", "", "pods", meta.namespace, name, body=body, user=USER)
+
+
+def _delete(view: View, entry: Set, active: Pods, count: int, now: float) -> Work:
+    doomed = deletion_order(view, entry, active)[:count]
+    events: list[Call] = []
+    for pod in doomed:
+        text = f"Deleted pod: {pod.value.metadata.name}"
+        said = Said("SuccessfulDelete", text, component=COMPONENT)
+        events.extend(event_call(view, entry, said, now))
+    return [delete(pod, USER) for pod in doomed], events
+
+
+def _refused(view: View, entry: Set, active: Pods, now: float, error: ApiError) -> list[Call]:
+    """Record that pods cannot be created: condition ReplicaFailure and an event."""
+    said = Said("FailedCreate", f"Error creating: {error.message}", "Warning", COMPONENT)
+    wanted = status_of(entry.value, active, now, error.message)
+    return [*_status(entry, wanted), *event_call(view, entry, said, now)]
+
+
+def sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
+    """The ReplicaSets that a pod's change concerns: its owner before and after, or for an orphan
+    those that might adopt it."""
+    keys: dict[str, None] = {}
+    for entry in (change.old, change.new):
+        if entry is None:
+            continue
+        cluster, meta = cluster_of(entry.key), entry.value.metadata
+        owner = meta.controller
+        if owner is not None:
+            for found in view.rows(REPLICA_SETS).by("uid", f"{cluster}/{owner.uid}"):
+                keys[found.key] = None
+        elif entry is change.new:
+            for found in view.rows(REPLICA_SETS).by("namespace", f"{cluster}/{meta.namespace}"):
+                selector = found.value.spec.selector
+                if not selector.empty and selector.matches(meta.labels):
+                    keys[found.key] = None
+    return keys
+
+
+def available_at(pod: Pod, min_ready_s: int) -> float | None:
+    """When a pod becomes or became available: Ready for ``min_ready_s``; None if not Ready."""
+    since = pod.ready_since
+    return None if since is None else instant(since) + min_ready_s
+
+
+def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) -> dict[str, Any]:
+    """The status as the pods are. ``failure`` is the API's refusal of the last creation."""
+    spec = replica_set.spec
+    active = [pod for pod in owned if pod.value.active]
+    template_labels = spec.template.metadata.get("labels", {}).items()
+    ready = [at for pod in active if (at := available_at(pod.value, spec.min_ready_seconds))
+             is not None]  # fmt: skip
+    terminating = sum(1 for pod in owned if pod.value.metadata.deleting and not pod.value.terminal)
+    return {
+        "replicas": len(active),
+        "fullyLabeledReplicas": sum(
+            1 for pod in active if template_labels <= pod.value.metadata.labels.items()
+        ),
+        "readyReplicas": len(ready),
+        "availableReplicas": sum(1 for at in ready if at <= now),
+        "terminatingReplicas": terminating,
+        "observedGeneration": replica_set.metadata.generation,
+        "conditions": _conditions(replica_set, failure, now),
+    }
+
+
+def _conditions(replica_set: ReplicaSet, failure: str, now: float) -> list[Any] | None:
+    if not failure:
+        return None
+    known = condition(replica_set.status.conditions, "ReplicaFailure")
+    if known is not None:
+        return [condition_json(known)]
+    found = Condition(
+        "ReplicaFailure", "True", "FailedCreate", failure, last_transition_time=iso8601(now)
+    )
+    return [condition_json(found)]
+
+
+def _status(entry: Set, wanted: dict[str, Any]) -> list[Call]:
+    """The patch that brings the status up to date; none if it is."""
+    status = entry.value.status
+    present = {
+        "replicas": status.replicas,
+        "fullyLabeledReplicas": status.fully_labeled_replicas,
+        "readyReplicas": status.ready_replicas,
+        "availableReplicas": status.available_replicas,
+        "terminatingReplicas": status.terminating_replicas,
+        "observedGeneration": status.observed_generation,
+        "conditions": [condition_json(item) for item in status.conditions] or None,
+    }
+    return [] if present == wanted else [patch(entry, {"status": wanted}, USER, "status")]
+
+
+def _next_look(replica_set: ReplicaSet, active: Pods, now: float) -> float:
+    """When the next Ready pod becomes available."""
+    minimum = replica_set.spec.min_ready_seconds
+    if not minimum:
+        return 0.0
+    due = [at for pod in active if (at := available_at(pod.value, minimum)) is not None]
+    return min((at for at in due if at > now), default=0.0)

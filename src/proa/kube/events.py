@@ -1,0 +1,143 @@
+"""Events (core/v1) as Calls: what controllers, the scheduler and the agents tell users.
+
+An event's name is ``<object>.<hash of what is said>``, so that the same news about the same
+object is one Event whose count grows, as kubectl shows it. They expire after an hour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from proa.base.clock import from_iso8601, iso8601
+from proa.kube.api.call import SYSTEM, Call
+from proa.kube.keys import object_key
+from proa.kube.objects import Object
+from proa.kube.tables import EVENTS, cluster_of, namespace_of
+from proa.model.sandbox import NodeEvent
+from proa.reconcile.view import Entry, View
+
+EVENT_TTL_S = 3600.0  # kube-apiserver --event-ttl
+MESSAGE_LIMIT = 1024  # bytes (validation of core/v1 Event messages)
+_NAME_LIMIT = 236  # a subdomain of 253, less the dot and the hash
+
+
+@dataclass(slots=True, frozen=True)
+class Said:
+    """One piece of news. ``component`` is the source; ``host`` its node, if it has one;
+    ``field_path`` points into the object ("spec.containers{web}"); ``times`` it was said."""
+
+    reason: str
+    message: str
+    kind: str = "Normal"
+    component: str = ""
+    host: str = ""
+    field_path: str = ""
+    times: int = 1
+
+
+def event_call(view: View, about: Entry[Any], said: Said, now: float) -> tuple[Call, ...]:
+    """The Call that tells it: a new Event, or one more count of the one that is there. Nothing
+    where the namespace is ending, which would refuse it."""
+    cluster, value = cluster_of(about.key), about.value
+    assert isinstance(value, Object), "events are about objects"
+    meta = value.metadata
+    namespace = meta.namespace or "default"
+    home = namespace_of(view, cluster, namespace)
+    if home is not None and home.value.metadata.deleting:
+        return ()
+    name = _name(meta.name, meta.uid, said)
+    present = view.rows(EVENTS).get(object_key(cluster, "", "events", namespace, name))
+    if present is not None:
+        body: dict[str, Any] = {
+            "count": present.value.count + said.times,
+            "lastTimestamp": iso8601(now),
+        }
+        verb = "patch"
+    else:
+        verb, body = "create", _body(about, said, namespace, name, now)
+    return (
+        Call(
+            cluster,
+            verb,
+            "",
+            "events",
+            namespace,
+            name,
+            body=body,
+            user=SYSTEM,
+            existing_ok=verb == "create",
+        ),
+    )
+
+
+def _name(object_name: str, uid: str, said: Said) -> str:
+    parts = (uid, said.component, said.host, said.field_path, said.kind, said.reason, said.message)
+    digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
+    return f"{object_name[:_NAME_LIMIT]}.{digest}"
+
+
+def _body(about: Entry[Any], said: Said, namespace: str, name: str, now: float) -> dict[str, Any]:
+    value = about.value
+    involved: dict[str, Any] = {
+        "apiVersion": value.api_version,
+        "kind": value.kind,
+        "name": value.metadata.name,
+        "uid": value.metadata.uid,
+        "resourceVersion": str(about.version),
+    }
+    if value.metadata.namespace:
+        involved["namespace"] = value.metadata.namespace
+    if said.field_path:
+        involved["fieldPath"] = said.field_path
+    source = {"component": said.component}
+    if said.host:
+        source["host"] = said.host
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace},
+        "involvedObject": involved,
+        "reason": said.reason,
+        "message": said.message.encode()[:MESSAGE_LIMIT].decode(errors="ignore"),
+        "type": said.kind,
+        "count": said.times,
+        "firstTimestamp": iso8601(now),
+        "lastTimestamp": iso8601(now),
+        "source": source,
+        "reportingComponent": said.component,
+        "reportingInstance": said.host,
+    }
+
+
+def node_event_calls(
+    view: View, pod: Entry[Any], events: list[NodeEvent], node: str, now: float
+) -> list[Call]:
+    """What an agent told of one pod; the same news twice in a batch is counted, not repeated."""
+    counted: dict[Said, int] = {}
+    for event in events:
+        said = Said(
+            event.reason, event.message, event.kind, "kubelet", node, field_path(pod, event)
+        )
+        counted[said] = counted.get(said, 0) + 1
+    calls: list[Call] = []
+    for said, times in counted.items():
+        calls.extend(event_call(view, pod, replace(said, times=times), now))
+    return calls
+
+
+def field_path(pod: Entry[Any], event: NodeEvent) -> str:
+    """Where in the pod the container stands that an event is about."""
+    if not event.container:
+        return ""
+    init = {container.name for container in pod.value.spec.init_containers}
+    part = "initContainers" if event.container in init else "containers"
+    return f"spec.{part}{{{event.container}}}"
+
+
+def expires_at(event: Entry[Any]) -> float:
+    """When an Event has been there long enough: an hour after it was last said."""
+    value = event.value
+    latest = value.last_timestamp or value.event_time or value.metadata.creation_timestamp
+    return from_iso8601(latest) + EVENT_TTL_S if latest else 0.0
