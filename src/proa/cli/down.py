@@ -22,7 +22,6 @@ from proa.base.config import Config, load_config
 from proa.base.errors import TryAgain
 from proa.cli.instance import (
     alive,
-    containerd_layout,
     process_id,
     stop_process,
     wait,
@@ -72,7 +71,9 @@ def _purge(data_dir: Path) -> int:
 
 def _end_containers(config: Config) -> int:
     """Stop and remove every sandbox of ours; starts containerd for it if it has died."""
-    layout = containerd_layout(config)
+    from proa.node.host import layout_of
+
+    layout = layout_of(config)
     daemon: subprocess.Popen[bytes] | None = None
     if not process_id(config.data_dir, "containerd"):
         if not layout.state.exists():
@@ -90,11 +91,12 @@ def _end_containers(config: Config) -> int:
 
 async def _end_sandboxes(config: Config) -> int:
     from proa.node.containerd.client import ContainerdRuntime
-    from proa.node.linux import LinuxNetwork
+    from proa.node.host import layout_of
+    from proa.node.linux.network import LinuxNetwork
 
     clock = SystemClock()
     network = LinuxNetwork(config, clock)
-    runtime = ContainerdRuntime(containerd_layout(config), network, clock, Chance())
+    runtime = ContainerdRuntime(layout_of(config), network, clock, Chance())
     await runtime.start()
     try:
         deadline = clock.monotonic() + STOP_S

@@ -17,15 +17,8 @@ from typing import Any
 
 from proa.base.clock import SystemClock
 from proa.base.config import Config
-from proa.node.containerd.config import Layout
 
 COMPONENTS = ("supervisor", "containerd", "control", "agent")
-
-
-def containerd_layout(config: Config) -> Layout:
-    """Where Proa's own containerd lies."""
-    mirror = f"http://127.0.0.1:{config.registry_port}"
-    return Layout(config.data_dir, config.containerd_socket, mirror)
 
 
 def process_id(data_dir: Path, component: str) -> int:

@@ -25,7 +25,6 @@ from proa.cli import host
 from proa.cli.instance import (
     COMPONENTS,
     ask_hull,
-    containerd_layout,
     process_id,
     wait,
 )
@@ -114,6 +113,7 @@ def _examine(config: Config) -> None:
 
 def _prepare(config: Config) -> None:
     from proa.node.containerd.config import write
+    from proa.node.host import layout_of
 
     config.data_dir.mkdir(parents=True, exist_ok=True)
     config.data_dir.chmod(0o711)
@@ -129,7 +129,7 @@ def _prepare(config: Config) -> None:
     }
     _write_secret(config.data_dir / "credentials.json", json.dumps(credentials).encode())
     config.save()
-    write(containerd_layout(config))
+    write(layout_of(config))
 
 
 def _write_secret(path: Path, content: bytes) -> None:
@@ -147,8 +147,9 @@ def _write_secret(path: Path, content: bytes) -> None:
 
 def _build_plugin(config: Config) -> None:
     from proa.node.cni.build import build
+    from proa.node.host import layout_of
 
-    layout = containerd_layout(config)
+    layout = layout_of(config)
     build(layout.cni_bin, layout.cni_socket)
 
 
