@@ -26,7 +26,7 @@ def place(fleet: Fleet, asks: Iterable[Ask]) -> list[Decision]:
 def booking_for(fleet: Fleet, ask: Ask, instance: str, pool: str) -> Booking:
     """What an ask holds once it is on an Instance ("": one yet to be made), under its key."""
     row = fleet.number_of.get(instance, -1)
-    return Booking(ask.uid, row, pool, ask.reserve, ask.ports, ask.namespace, ask.labels, ask.group)
+    return Booking(ask.key, row, pool, ask.reserve, ask.ports, ask.namespace, ask.labels, ask.group)
 
 
 def _place(fleet: Fleet, ask: Ask) -> Decision:
