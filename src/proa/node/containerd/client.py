@@ -187,7 +187,10 @@ class ContainerdRuntime:
         except NotFound:
             return
         remove = cri.RemovePodSandboxRequest(pod_sandbox_id=id)
-        await call(self._runtime.RemovePodSandbox(remove, timeout=CALL_S), passing=True)
+        try:
+            await call(self._runtime.RemovePodSandbox(remove, timeout=CALL_S), passing=True)
+        except NotFound as error:  # of one of its containers: somebody else removes it, too
+            raise TryAgain(str(error)) from error
         uid, owner = answer.status.metadata.uid, answer.status.labels.get(OWNER_LABEL, "local")
         cgroups.remove(f"/proa/{owner}/{uid}")
         self._cni.release(uid, id)
