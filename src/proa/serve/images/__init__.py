@@ -111,7 +111,7 @@ def _with_busybox(tree: Tree) -> Tree:
         raise CallerFault("no busybox: apt-get install busybox-static")
     tree.copy(BUSYBOX, "/bin/busybox")
     names = subprocess.run([str(BUSYBOX), "--list"], capture_output=True, text=True, check=True)
-    for name in names.stdout.split():
+    for name in sorted({*names.stdout.split()} - {"busybox"}):
         tree.link(f"/bin/{name}", "busybox")
     return tree
 
