@@ -1,0 +1,101 @@
+"""Tags of every stored noun; the id's prefix says which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from proa.aws.ec2.base import MAX_TAGS, Decision, Ec2, change, check_tags, too_many_tags
+from proa.aws.ec2.kinds import KINDS
+from proa.aws.ec2.select import Fields, matching, page
+from proa.aws.gateway.service import AwsError, Context, Input, Output
+from proa.cloud.network.records import Tags
+from proa.reconcile.view import Entry
+
+Listed = tuple[str, str, str, str]  # resource type, id, key, value
+
+
+def _entry(ec2: Ec2, context: Context, id: str) -> Entry[Any]:
+    kind = KINDS.get(id.rpartition("-")[0])
+    if kind is None:
+        raise AwsError("InvalidID", f"The ID '{id}' is not valid")
+    return ec2.entry(context, kind, id)
+
+
+async def _retag(ec2: Ec2, context: Context, ids: list[str], change_tags: Any) -> Output:
+    """Change the tags of all the resources, or of none."""
+
+    def decide() -> Decision[None]:
+        pairs = []
+        for id in dict.fromkeys(ids):
+            entry = _entry(ec2, context, id)
+            tags = change_tags(entry.value.tags)
+            pairs.append(change(entry, msgspec.structs.replace(entry.value, tags=tags)))
+        return Decision(
+            None, tuple(put for put, _guard in pairs), tuple(guard for _put, guard in pairs)
+        )
+
+    await ec2.write(decide)
+    return {}
+
+
+async def create_tags(ec2: Ec2, context: Context, given: Input) -> Output:
+    new = dict(check_tags(given["Tags"]))
+
+    def change_tags(old: Tags) -> Tags:
+        merged = {**dict(old), **new}
+        if len(merged) > MAX_TAGS:
+            raise too_many_tags()
+        return tuple(sorted(merged.items()))
+
+    return await _retag(ec2, context, given["Resources"], change_tags)
+
+
+async def delete_tags(ec2: Ec2, context: Context, given: Input) -> Output:
+    """No Tags deletes all; a tag with a value is deleted only where it has that value."""
+    doomed = given.get("Tags")
+
+    def goes(key: str, value: str) -> bool:
+        return doomed is None or any(
+            one.get("Key") == key and one.get("Value", value) == value for one in doomed
+        )
+
+    def change_tags(old: Tags) -> Tags:
+        return tuple((key, value) for key, value in old if not goes(key, value))
+
+    return await _retag(ec2, context, given["Resources"], change_tags)
+
+
+_FIELDS: Fields[Listed] = {
+    "resource-type": lambda one: (one[0],),
+    "resource-id": lambda one: (one[1],),
+    "key": lambda one: (one[2],),
+    "value": lambda one: (one[3],),
+}
+
+
+async def describe_tags(ec2: Ec2, context: Context, given: Input) -> Output:
+    listed: list[Listed] = sorted(
+        (
+            (kind.name, one.id, key, value)
+            for kind in KINDS.values()
+            for one in ec2.all(context, kind)
+            for key, value in one.tags
+        ),
+        key=lambda one: one[1:3],
+    )
+    kept = matching(listed, given, _FIELDS, lambda one: ((one[2], one[3]),))
+    found, more = page(kept, given, lambda one: f"{one[1]}\0{one[2]}")
+    tags = [
+        {"ResourceType": kind, "ResourceId": id, "Key": key, "Value": value}
+        for kind, id, key, value in found
+    ]
+    return {"Tags": tags, **more}
+
+
+OPERATIONS = {
+    "CreateTags": create_tags,
+    "DeleteTags": delete_tags,
+    "DescribeTags": describe_tags,
+}
