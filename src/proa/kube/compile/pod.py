@@ -1,0 +1,114 @@
+"""compile_pod: from a Pod and what it refers to, the Sandbox that an agent runs. Pure.
+
+Called by the hull's port each time the feed needs a pod's present form. Identity is (uid,
+container, attempt): a compilation that differs restarts nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from proa.base.clock import from_iso8601
+from proa.kube.compile.containers import container
+from proa.kube.compile.files import blocked_all, volumes
+from proa.kube.compile.requests import host_ports, pod_reserve
+from proa.kube.compile.sources import Json, Sources
+from proa.kube.objects import Pod, without_nulls
+from proa.kube.tables import PREFIX, cluster_of
+from proa.model.sandbox import Dns, Network, Sandbox
+
+_HOSTNAME_LIMIT = 63
+
+
+def compile_pod(pod: dict[str, Any], key: str, instance: str, sources: Sources) -> Sandbox:
+    """The Sandbox of a bound pod. ``key`` is its store key, ``instance`` the Instance's id. A
+    reference that finds nothing blocks what needs it and names it; it does not raise."""
+    pod = without_nulls(pod)
+    typed = msgspec.convert(pod, Pod)
+    meta, spec = pod["metadata"], pod["spec"]
+    cluster = cluster_of(key)
+    made, missing = volumes(pod, cluster, sources)
+    problem = blocked_all(missing)
+    created = meta.get("creationTimestamp")
+    first = [container(pod, item, True, sources, problem) for item in _inits(spec)]
+    main = [container(pod, item, False, sources, problem) for item in spec["containers"]]
+    grace = spec.get("terminationGracePeriodSeconds")
+    return Sandbox(
+        uid=meta["uid"],
+        name=meta["name"],
+        namespace=meta.get("namespace", ""),
+        key=key,
+        instance=instance,
+        containers=(*first, *main),
+        skin="kube",
+        cluster=f"{PREFIX}{cluster}/",
+        network=_network(pod, sources),
+        volumes=made,
+        reserve=pod_reserve(typed),
+        ports=host_ports(typed),
+        grace_s=30 if grace is None else int(grace),
+        host_pid=bool(spec.get("hostPID")),
+        host_ipc=bool(spec.get("hostIPC")),
+        share_pid=bool(spec.get("shareProcessNamespace")),
+        labels=tuple(sorted((meta.get("labels") or {}).items())),
+        created_at=from_iso8601(created) if created else 0.0,
+        active_deadline_s=int(spec.get("activeDeadlineSeconds") or 0),
+    )
+
+
+def _inits(spec: Json) -> list[Json]:
+    return list(spec.get("initContainers") or ())
+
+
+def _network(pod: Json, sources: Sources) -> Network:
+    spec, meta = pod["spec"], pod["metadata"]
+    hosts = [
+        (alias["ip"], tuple(alias.get("hostnames") or ()))
+        for alias in spec.get("hostAliases") or ()
+    ]
+    dns = resolver(spec, meta.get("namespace", ""), sources)
+    if spec.get("hostNetwork"):
+        return Network(mode="host", dns=dns, hosts=tuple(hosts))
+    hostname = (spec.get("hostname") or meta["name"])[:_HOSTNAME_LIMIT].rstrip("-.")
+    if spec.get("subdomain"):
+        domain = f"{meta.get('namespace', '')}.svc.{sources.cluster_domain}"
+        full = f"{hostname}.{spec['subdomain']}.{domain}"
+        if spec.get("setHostnameAsFQDN"):
+            hostname = full
+        else:
+            hosts.insert(0, (sources.address, (full, hostname)))
+    return Network(
+        mode="vpc",
+        vpc=sources.vpc,
+        address=sources.address,
+        mac=sources.mac,
+        hostname=hostname,
+        dns=dns,
+        hosts=tuple(hosts),
+    )
+
+
+def resolver(spec: Json, namespace: str, sources: Sources) -> Dns:
+    """resolv.conf by dnsPolicy and dnsConfig ("DNS for Services and Pods"). On the host's network
+    ClusterFirst means the host's own."""
+    policy = spec.get("dnsPolicy") or "ClusterFirst"
+    host = spec.get("hostNetwork") and policy == "ClusterFirst"
+    servers: list[str] = []
+    searches: list[str] = []
+    options: dict[str, str] = {}
+    if policy in ("ClusterFirst", "ClusterFirstWithHostNet") and not host:
+        domain = sources.cluster_domain
+        servers = [sources.cluster_dns]
+        searches = [f"{namespace}.svc.{domain}", f"svc.{domain}", domain]
+        options = {"ndots": "ndots:5"}
+    config = spec.get("dnsConfig") or {}
+    servers += config.get("nameservers") or []
+    searches += config.get("searches") or []
+    for option in config.get("options") or ():
+        value = option.get("value")
+        options[option["name"]] = f"{option['name']}:{value}" if value else option["name"]
+    return Dns(
+        tuple(dict.fromkeys(servers)), tuple(dict.fromkeys(searches)), tuple(options.values())
+    )

@@ -1,0 +1,112 @@
+"""What a pod reserves, and quantities of its containers.
+
+Rules: "Resource Management for Pods and Containers", "Init containers: resource sharing",
+KEP-753 (sidecars), KEP-2837 (pod-level resources), and the kubelet's conversion to shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from proa.base.quantity import CPU_PER_MILLICORE, bytes_of, cpu_of
+from proa.kube.objects import Container, Pod
+from proa.model.resources import Port, Resources
+
+MIN_SHARES, MAX_SHARES = 2, 262_144
+Quantities = Mapping[str, str | int | float]
+
+
+def resources_of(quantities: Quantities) -> Resources:
+    """CPU, memory and ephemeral storage out of a resource list."""
+    return Resources(
+        cpu=cpu_of(quantities.get("cpu", 0)),
+        memory=bytes_of(quantities.get("memory", 0)),
+        disk=bytes_of(quantities.get("ephemeral-storage", 0)),
+    )
+
+
+def pod_reserve(pod: Pod) -> Resources:
+    """What a pod reserves on its Instance: the sum of its containers and sidecars, or what one of
+    its init containers needs at its turn if that is more, plus overhead; one place."""
+    spec = pod.spec
+    running = _sum(_container_requests(item) for item in spec.containers)
+    sidecars = Resources()
+    peak = Resources()
+    for item in spec.init_containers:
+        wanted = _container_requests(item)
+        if item.restart_policy == "Always":
+            sidecars = sidecars.plus(wanted)
+            peak = _larger(peak, sidecars)
+        else:
+            peak = _larger(peak, wanted.plus(sidecars))
+    total = _larger(running.plus(sidecars), peak)
+    if spec.resources is not None:
+        total = _overridden(total, spec.resources.requests)
+    total = total.plus(resources_of(spec.overhead))
+    return total.plus(Resources(sandboxes=1))
+
+
+def _container_requests(container: Container) -> Resources:
+    """Requests; a limit without a request is its own request (API defaulting)."""
+    return resources_of({**container.resources.limits, **container.resources.requests})
+
+
+def _sum(items: Iterable[Resources]) -> Resources:
+    total = Resources()
+    for item in items:
+        total = total.plus(item)
+    return total
+
+
+def _larger(one: Resources, other: Resources) -> Resources:
+    return Resources(
+        max(one.cpu, other.cpu), max(one.memory, other.memory), max(one.disk, other.disk)
+    )
+
+
+def _overridden(total: Resources, quantities: Quantities) -> Resources:
+    own = resources_of(quantities)
+    return Resources(
+        own.cpu if "cpu" in quantities else total.cpu,
+        own.memory if "memory" in quantities else total.memory,
+        total.disk,
+    )
+
+
+def shares_of(cpu: int) -> int:
+    """CPU shares of a request in 1/128,000 vCPU: 1024 a core, between 2 and 262,144 (kubelet)."""
+    return min(MAX_SHARES, max(MIN_SHARES, cpu // CPU_PER_MILLICORE * 1024 // 1000))
+
+
+def host_ports(pod: Pod) -> tuple[Port, ...]:
+    """Ports taken on the Instance: declared hostPorts, and on its network every port."""
+    found: list[Port] = []
+    sidecars = [item for item in pod.spec.init_containers if item.restart_policy == "Always"]
+    for container in (*sidecars, *pod.spec.containers):
+        for port in container.ports:
+            number = port.host_port or (port.container_port if pod.spec.host_network else 0)
+            if number:
+                found.append(Port(number, port.protocol.lower(), port.host_ip))
+    return tuple(dict.fromkeys(found))
+
+
+def quality_of_service(pod: Pod) -> str:
+    """Guaranteed, Burstable or BestEffort ("Pod Quality of Service Classes")."""
+    containers = (*pod.spec.init_containers, *pod.spec.containers)
+    lists = [item.resources for item in containers]
+    if pod.spec.resources is not None:
+        lists = [pod.spec.resources]
+    asked = any(
+        item.requests.get(name) or item.limits.get(name)
+        for item in lists
+        for name in ("cpu", "memory")
+    )
+    if not asked:
+        return "BestEffort"
+    for item in lists:
+        requests, limits = resources_of({**item.limits, **item.requests}), resources_of(item.limits)
+        if not limits.cpu or not limits.memory:
+            return "Burstable"
+        if (requests.cpu, requests.memory) != (limits.cpu, limits.memory):
+            return "Burstable"
+    return "Guaranteed"
