@@ -1,0 +1,1 @@
+"""Small tables of facts about Kubernetes' kinds, read by ``kube.schema``."""

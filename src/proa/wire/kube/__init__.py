@@ -1,0 +1,1 @@
+"""Kubernetes' encodings: protobuf bodies."""
