@@ -1,8 +1,135 @@
-"""Identities: the credential an access key stands for."""
+"""Identities: users, roles, policies, access keys and sessions, as records of an account.
+
+Keys lie under ``/aws/<account>/global/iam/``; names are unique regardless of case, so a key
+holds the lower-case name. ``Identities`` answers who an access key stands for and which policies
+hold for a caller; writes are the iam and sts slices'. Secrets are stored sealed.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+from proa.base.chance import Chance
+from proa.cloud.policy import Policy, parse_policy, role_of_session
+from proa.cloud.secrets import CannotOpen, Sealer
+from proa.reconcile.view import Table, View
+from proa.store.api import Guard, GuardFailed, Put, Store, Transaction
+
+R = TypeVar("R", bound=msgspec.Struct)
+_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_ID_LENGTH = 16
+MANAGED_PREFIX = "arn:aws:iam::aws:policy"
+encode = msgspec.json.Encoder().encode
+
+
+class Entity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A role or user. ``trust`` and ``inline`` hold documents as they were given; ``attached``
+    are policy ARNs in the order of attachment; ``boundary`` a policy ARN."""
+
+    account: str
+    kind: str  # "role" or "user"
+    name: str
+    path: str
+    id: str
+    created_at: float
+    trust: str = ""
+    description: str = ""
+    max_session_s: int = 3600
+    boundary: str = ""
+    tags: dict[str, str] = {}
+    attached: tuple[str, ...] = ()
+    inline: dict[str, str] = {}
+
+    @property
+    def arn(self) -> str:
+        """The entity's ARN."""
+        return f"arn:aws:iam::{self.account}:{self.kind}{self.path}{self.name}"
+
+
+class PolicyVersion(msgspec.Struct, frozen=True):
+    """One version of a managed policy; ``id`` is ``v1``, ``v2`` …"""
+
+    id: str
+    document: str
+    created_at: float
+
+
+class ManagedPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A managed policy, the account's or (with account ``aws``) AWS's own."""
+
+    account: str
+    name: str
+    path: str
+    id: str
+    created_at: float
+    updated_at: float
+    versions: tuple[PolicyVersion, ...]
+    default: str = "v1"
+    next_version: int = 2
+    description: str = ""
+    tags: dict[str, str] = {}
+
+    @property
+    def arn(self) -> str:
+        """The policy's ARN."""
+        return f"arn:aws:iam::{self.account}:policy{self.path}{self.name}"
+
+    def version(self, id: str) -> PolicyVersion | None:
+        """A version by its id."""
+        return next((version for version in self.versions if version.id == id), None)
+
+
+class InstanceProfile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What hands a role to an instance; ``roles`` are role names, at most one."""
+
+    account: str
+    name: str
+    path: str
+    id: str
+    created_at: float
+    roles: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+
+    @property
+    def arn(self) -> str:
+        """The profile's ARN."""
+        return f"arn:aws:iam::{self.account}:instance-profile{self.path}{self.name}"
+
+
+class AccessKey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A long-term key of a user, or of the account's root user (``user`` empty)."""
+
+    account: str
+    id: str
+    user: str
+    sealed_secret: bytes
+    created_at: float
+    active: bool = True
+
+
+class Session(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Temporary credentials. ``principal`` is the session's ARN (or its user's, for
+    GetSessionToken), ``entity_id`` what GetCallerIdentity calls the user id. ``sealed`` holds
+    the secret and the session token. ``policies`` are session policies that only narrow."""
+
+    account: str
+    id: str
+    principal: str
+    entity_id: str
+    sealed: bytes
+    created_at: float
+    expires_at: float
+    policies: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
 
 
 @dataclass(slots=True, frozen=True)
@@ -16,3 +143,198 @@ class Credential:
     principal_arn: str
     session_token: str = ""
     expires_at: float = 0.0
+
+
+def _prefix(account: str, kind: str) -> str:
+    return f"/aws/{account}/global/iam/{kind}/"
+
+
+def entity_key(account: str, kind: str, name: str) -> str:
+    """The key of a role (``kind`` "role") or user."""
+    return _prefix(account, kind + "s") + name.lower()
+
+
+def policy_key(account: str, name: str) -> str:
+    """The key of an account's own managed policy."""
+    return _prefix(account, "policies") + name.lower()
+
+
+def profile_key(account: str, name: str) -> str:
+    """The key of an instance profile."""
+    return _prefix(account, "instance-profiles") + name.lower()
+
+
+def access_key_key(account: str, id: str) -> str:
+    """The key of an access key's record."""
+    return _prefix(account, "access-keys") + id
+
+
+def session_key(account: str, id: str) -> str:
+    """The key of a session's record."""
+    return _prefix(account, "sessions") + id
+
+
+def _table(
+    name: str, type_: type[R], indexes: Mapping[str, Callable[[str, R], tuple[str, ...]]]
+) -> Table[R]:
+    decoder = msgspec.json.Decoder(type_)
+    part = f"/global/iam/{name}/"
+    return Table(f"iam.{name}", "/aws/", decoder.decode, lambda key: part in key, indexes)
+
+
+_by_policy: Mapping[str, Callable[[str, Entity], tuple[str, ...]]] = {
+    "policy": lambda _key, entity: (*entity.attached, *filter(None, (entity.boundary,))),
+}
+ROLES: Table[Entity] = _table("roles", Entity, _by_policy)
+USERS: Table[Entity] = _table("users", Entity, _by_policy)
+POLICIES: Table[ManagedPolicy] = _table("policies", ManagedPolicy, {})
+PROFILES: Table[InstanceProfile] = _table(
+    "instance-profiles",
+    InstanceProfile,
+    {"role": lambda _key, profile: tuple(f"{profile.account}/{r}" for r in profile.roles)},
+)
+ACCESS_KEYS: Table[AccessKey] = _table(
+    "access-keys",
+    AccessKey,
+    {
+        "id": lambda _key, key: (key.id,),
+        "user": lambda _key, key: (f"{key.account}/{key.user.lower()}",),
+    },
+)
+SESSIONS: Table[Session] = _table("sessions", Session, {"id": lambda _key, s: (s.id,)})
+TABLES: tuple[Table[Any], ...] = (ROLES, USERS, POLICIES, PROFILES, ACCESS_KEYS, SESSIONS)
+
+
+def unique_id(prefix: str, chance: Chance, length: int = _ID_LENGTH + 1) -> str:
+    """An IAM id: AROA…, AIDA…, ANPA…, AIPA… (21 characters); AKIA… and ASIA… have 20."""
+    return prefix + "".join(chance.choice(_ID_LETTERS) for _ in range(length))
+
+
+def _id_of(prefix: str, name: str) -> str:
+    """An id that follows from a name, for what is the same in every account."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return prefix + base64.b32encode(digest).decode()[: _ID_LENGTH + 1]
+
+
+def new_access_key(prefix: str, chance: Chance) -> tuple[str, str]:
+    """An access key id and its secret (40 characters)."""
+    secret = base64.b64encode(chance.token(30)).decode()
+    return unique_id(prefix, chance, _ID_LENGTH), secret
+
+
+@cache
+def aws_managed() -> Mapping[str, ManagedPolicy]:
+    """AWS's own managed policies that Proa knows, by ARN, in the order of their names."""
+    file = resources.files("proa.cloud") / "managed_policies.json"
+    found = {}
+    for name, entry in sorted(orjson.loads(file.read_bytes()).items()):
+        version = PolicyVersion(
+            entry["version"], orjson.dumps(entry["document"]).decode(), entry["updated_at"]
+        )
+        policy = ManagedPolicy(
+            "aws", name, entry["path"], _id_of("ANPA", name), entry["created_at"],
+            entry["updated_at"], (version,), version.id,
+        )  # fmt: skip
+        found[policy.arn] = policy
+    return found
+
+
+def policy_by_arn(view: View, account: str, arn: str) -> ManagedPolicy | None:
+    """A managed policy of AWS's or of the account."""
+    if arn.startswith(MANAGED_PREFIX):
+        return aws_managed().get(arn)
+    entry = view.rows(POLICIES).get(policy_key(account, arn.rpartition("/")[2]))
+    return entry.value if entry is not None and entry.value.arn == arn else None
+
+
+def policies_of(view: View, entity: Entity) -> Iterator[Policy]:
+    """Every policy that is attached to an entity or written into it."""
+    for document in entity.inline.values():
+        yield parse_policy(document)
+    for arn in entity.attached:
+        found = policy_by_arn(view, entity.account, arn)
+        version = found.version(found.default) if found else None
+        if version is not None:
+            yield parse_policy(version.document)
+
+
+class Identities:
+    """Reads identities from the view: the gateway's credential source."""
+
+    def __init__(self, view: View, sealer: Sealer) -> None:
+        self._view, self._sealer = view, sealer
+
+    def lookup(self, access_key: str) -> Credential | None:
+        """The credential of an active access key; also of a session that has expired, whose
+        ``expires_at`` says so."""
+        for session_entry in self._view.rows(SESSIONS).by("id", access_key):
+            return self._of_session(session_entry.key, session_entry.value)
+        for entry in self._view.rows(ACCESS_KEYS).by("id", access_key):
+            if entry.value.active:
+                return self._of_key(entry.key, entry.value)
+        return None
+
+    def _of_key(self, store_key: str, key: AccessKey) -> Credential | None:
+        try:
+            secret = self._sealer.open(key.sealed_secret, store_key).decode()
+        except CannotOpen:
+            return None
+        principal = f"arn:aws:iam::{key.account}:root"
+        if key.user:
+            user = self._view.rows(USERS).get(entity_key(key.account, "user", key.user))
+            if user is None:
+                return None
+            principal = user.value.arn
+        return Credential(key.id, secret, key.account, principal)
+
+    def _of_session(self, store_key: str, session: Session) -> Credential | None:
+        try:
+            secret, token = orjson.loads(self._sealer.open(session.sealed, store_key))
+        except CannotOpen:
+            return None
+        return Credential(
+            session.id, secret, session.account, session.principal, token, session.expires_at
+        )
+
+
+def entity_of(view: View, principal_arn: str) -> Entity | None:
+    """The role or user behind a caller's ARN; None for root and for what is gone."""
+    parts = principal_arn.split(":", 5)
+    if len(parts) != 6:
+        return None
+    account, name = parts[4], principal_arn.rpartition("/")[2]
+    if role_of_session(principal_arn):
+        entry = view.rows(ROLES).get(entity_key(account, "role", parts[5].split("/")[1]))
+    elif parts[5].startswith("user/"):
+        entry = view.rows(USERS).get(entity_key(account, "user", name))
+    elif parts[5].startswith("role/"):
+        entry = view.rows(ROLES).get(entity_key(account, "role", name))
+    else:
+        return None
+    return entry.value if entry else None
+
+
+def is_root(principal_arn: str) -> bool:
+    """Whether a caller is the account's root user, who may do everything."""
+    return principal_arn.endswith(":root")
+
+
+async def ensure_root(
+    store: Store, sealer: Sealer, chance: Chance, account: str, now: float
+) -> tuple[str, str]:
+    """The root user's access key and secret, made on first call and the same ever after.
+
+    Raises CannotOpen if the stored key was sealed with another sealing key."""
+    key = access_key_key(account, "root")
+    while True:
+        record = await store.get(key)
+        if record is not None:
+            found = msgspec.json.decode(record.body, type=AccessKey)
+            return found.id, sealer.open(found.sealed_secret, key).decode()
+        id, secret = new_access_key("AKIA", chance)
+        made = AccessKey(account, id, "", sealer.seal(secret.encode(), key), now)
+        try:
+            await store.commit(Transaction((Guard(key, 0),), (Put(key, encode(made)),)))
+        except GuardFailed:
+            continue
+        return id, secret

@@ -1,0 +1,28 @@
+"""The IAM slice as the gateway sees it."""
+
+from __future__ import annotations
+
+from proa.aws.gateway.desk import Desk, bound
+from proa.aws.gateway.service import Service
+from proa.aws.iam import attachments, entities, keys, policies, profiles
+from proa.cloud.identity import TABLES
+from proa.cloud.secrets import Sealer
+
+__all__ = ["TABLES", "build"]
+
+
+def build(desk: Desk, sealer: Sealer) -> Service:
+    """Every operation, bound to what it works on."""
+    return Service(
+        "iam",
+        bound(
+            desk,
+            {
+                **entities.HANDLERS,
+                **attachments.HANDLERS,
+                **policies.HANDLERS,
+                **profiles.HANDLERS,
+                **keys.handlers(sealer),
+            },
+        ),
+    )

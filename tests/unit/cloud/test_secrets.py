@@ -1,0 +1,40 @@
+"""Sealing of secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proa.base.chance import Chance
+from proa.cloud.secrets import CannotOpen, Sealer
+
+
+def test_sealed_secret_opens_only_with_its_key_and_context() -> None:
+    sealer, other = Sealer(b"k" * 32), Sealer(b"o" * 32)
+    sealed = sealer.seal(b"secret", "/a")
+    assert b"secret" not in sealed
+    assert sealer.open(sealed, "/a") == b"secret"
+    for opener, text, context in (
+        (other, sealed, "/a"), (sealer, sealed, "/b"), (sealer, sealed[:-1], "/a"),
+        (sealer, sealed[:-1] + b"\x00", "/a"), (sealer, b"", "/a"),
+    ):  # fmt: skip
+        with pytest.raises(CannotOpen):
+            opener.open(text, context)
+
+
+def test_same_secret_is_sealed_differently_each_time() -> None:
+    sealer = Sealer(b"k" * 32, Chance("s"))
+    assert sealer.seal(b"secret") != sealer.seal(b"secret")
+
+
+def test_key_file_is_made_once_for_root_only(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "seal.key"
+    sealed = Sealer.from_file(path, Chance()).seal(b"secret")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert Sealer.from_file(path, Chance()).open(sealed) == b"secret"
+
+
+def test_key_of_the_wrong_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        Sealer(b"short")
