@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Work = Coroutine[Any, Any, None]
 _START_ERROR = 128  # exit code of a container whose command cannot be started
+_LOST_EXIT = 137  # of one that the runtime has lost: it was killed
 _MIN_STOP_S = 2.0  # what remains for the signal after a pre-stop hook
 _BACKOFF_SHOWN_S = 1.0  # ErrImagePull turns into ImagePullBackOff after this
 _ECS_PULL_DELAY_S = 1.0
@@ -366,10 +367,11 @@ async def _read_exit(worker: SandboxWorker, container: ContainerRun) -> None:
     context = worker.context
     try:
         seen = await context.runtime.container(container.id)
-        at = seen.finished_at or context.clock.now()
-        event = Exited(container.id, seen.exit_code, at, seen.reason == "OOMKilled")
         if seen.state == "running":
             return
+        code = seen.exit_code if seen.state == "exited" else _LOST_EXIT
+        at = seen.finished_at or context.clock.now()
+        event = Exited(container.id, code, at, seen.reason == "OOMKilled")
     except (NotFound, TryAgain):
-        event = Exited(container.id, 137, context.clock.now())
+        event = Exited(container.id, _LOST_EXIT, context.clock.now())
     worker.end(container, event)

@@ -84,7 +84,7 @@ class Agent:
         self._adopted = asyncio.Event()
         self._tasks = Tasks()
         network, clock = ports.network, ports.clock
-        self._instances: Latest[Instances] = Latest("instances", network.ensure, clock)
+        self._instances: Latest[Instances] = Latest("instances", self._ensure, clock)
         self._rules: Latest[Rules] = Latest("rules", network.apply_rules, clock)
         self._zones: Latest[Zones] = Latest("zones", network.apply_zones, clock)
 
@@ -212,6 +212,10 @@ class Agent:
                 self._zones.set(message)
             case Synced():
                 await self._synced()
+
+    async def _ensure(self, instances: Instances) -> None:
+        await self._ports.network.ensure(instances)
+        await self._ports.runtime.ensure(instances)
 
     def assign(self, assignment: Assignment) -> None:
         """One line of the feed."""

@@ -41,6 +41,7 @@ class HostAgent:
         host: str,
     ) -> None:
         folder = layout.data_dir / "agent"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         log_root = folder / "logs"
         self.runtime = ContainerdRuntime(layout, network, clock, chance)
         self._sockets = SandboxSockets()

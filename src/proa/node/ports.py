@@ -295,6 +295,11 @@ class Runtime(Protocol):
         """Name and version, "containerd://1.6.20"; raises TryAgain while it is away."""
         ...
 
+    async def ensure(self, instances: Instances) -> None:
+        """Bound what dedicated Instances may use: memory, and CPU in proportion, never in
+        absolute terms (DESIGN section 2). Raises TryAgain."""
+        ...
+
     async def image(self, reference: str) -> ImageInfo | None:
         """The local image of this reference, if there is one."""
         ...
@@ -331,7 +336,7 @@ class Runtime(Protocol):
     async def remove_container(self, id: str) -> None: ...
 
     async def container(self, id: str) -> RuntimeContainer:
-        """Its present state, which may follow an exit's event by moments; raises NotFound."""
+        """Its present state, never older than the exits already told; raises NotFound."""
         ...
 
     async def list(self) -> Listing:

@@ -28,7 +28,7 @@ from proa.model.sandbox import (
     Volume,
 )
 from proa.node.host import HostAgent
-from proa.node.sim import SimNetwork
+from proa.node.simhost import SimNetwork
 from tests.conformance.runtime.control import Control
 from tests.conformance.runtime.daemon import BUSYBOX, INSTANCE, Daemon
 from tests.conformance.runtime.worlds import ContainerdWorld
@@ -275,8 +275,10 @@ def test_lines_are_shipped_once_and_read_through_the_api(play: Any) -> None:
         await host.start()
         await asyncio.sleep(0.5)
         assert len(host.control.lines("stream")) == len(expected)
-        status, body = await host.get("/logs/lines/main", ("stream", "stdout"), ("tail", "2"))
-        assert (status, body) == (200, b"line 3\nbegun\n")
+        status, body = await host.get("/logs/lines/main", ("stream", "stdout"))
+        assert (status, body) == (200, b"line 1\nline 2\nline 3\nbegun\n")
+        status, body = await host.get("/logs/lines/main", ("tail", "2"))
+        assert (status, len(body.splitlines())) == (200, 2)
         status, body = await host.get("/logs/lines/none")
         assert status == 404
 

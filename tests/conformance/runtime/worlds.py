@@ -17,7 +17,8 @@ from proa.base.clock import Clock, SystemClock, VirtualClock, run_virtual
 from proa.model.sandbox import Container, Network, Sandbox
 from proa.node.containerd.client import ContainerdRuntime
 from proa.node.ports import ContainerSpec, Runtime, RuntimeSandbox, SandboxSpec
-from proa.node.sim import Behaviour, SimNetwork, SimRuntime
+from proa.node.sim import Behaviour, SimRuntime
+from proa.node.simhost import SimNetwork
 from tests.conformance.runtime.daemon import BUSYBOX, Daemon
 
 _COMMANDS = {

@@ -13,7 +13,8 @@ from proa.base.clock import VirtualClock, run_virtual
 from proa.model.resources import Port, Resources
 from proa.model.sandbox import Container, Dependency, Network, Probe, Sandbox, SandboxStatus
 from proa.node.agent import Agent
-from proa.node.sim import Behaviour, simulated_ports
+from proa.node.sim import Behaviour
+from proa.node.simhost import simulated_ports
 from tests.conformance.runtime.control import CPU, Control
 
 Story = Callable[["Play"], Awaitable[None]]

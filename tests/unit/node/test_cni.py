@@ -13,7 +13,7 @@ from proa.base.errors import CallerFault, TryAgain
 from proa.model.sandbox import Network
 from proa.node.cni.build import build
 from proa.node.cni.server import CniServer
-from proa.node.sim import SimNetwork
+from proa.node.simhost import SimNetwork
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,11 @@ import contextlib
 import os
 from pathlib import Path
 
-from proa.node.containerd.spec import CPU_PERIOD_US, quota_us
+from proa.model.resources import Resources
+from proa.node.containerd.spec import CPU_PERIOD_US, CPU_UNIT, quota_us
 
 ROOT = Path("/sys/fs/cgroup")
+_SHARES_OF_CPU, _MIN_SHARES, _MAX_SHARES = 1024, 2, 262_144
 
 
 def _unified(root: Path) -> bool:
@@ -53,6 +55,23 @@ def make(parent: str, memory_limit: int, cpu_quota: int, root: Path = ROOT) -> N
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))
         (folder / "cpu.cfs_quota_us").write_text(str(quota))
+
+
+def make_instance(parent: str, capacity: Resources, root: Path = ROOT) -> None:
+    """The cgroup of a dedicated Instance: at most its memory, and CPU by weight only, because
+    a quota above its parent's would not start. Raises OSError."""
+    shares = min(max(capacity.cpu * _SHARES_OF_CPU // CPU_UNIT, _MIN_SHARES), _MAX_SHARES)
+    make(parent, capacity.memory, 0, root)
+    if _unified(root):
+        folder = root / parent.lstrip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        _enable(root, folder)
+        weight = 1 + (shares - _MIN_SHARES) * 9999 // (_MAX_SHARES - _MIN_SHARES)  # runc's rule
+        (folder / "cpu.weight").write_text(str(weight))
+        return
+    folder = root / "cpu" / parent.lstrip("/")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cpu.shares").write_text(str(shares))
 
 
 def _roots(root: Path) -> list[Path]:

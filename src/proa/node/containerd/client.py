@@ -20,7 +20,8 @@ import grpc.aio
 from proa.base.aio import gather
 from proa.base.chance import Chance
 from proa.base.clock import Clock
-from proa.base.errors import CallerFault, TryAgain
+from proa.base.errors import TryAgain
+from proa.model.feed import Instances
 from proa.node.cni.server import CniServer
 from proa.node.containerd import cgroups
 from proa.node.containerd.config import Layout
@@ -69,6 +70,7 @@ _SIGNALS = {
     "SIGWINCH": 28,
 }
 _PULL_S = 1800.0
+_SETTLE_TRIES, _SETTLE_S = 50, 0.02  # CRI's books follow an exit by moments
 _CHANNEL = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -97,6 +99,7 @@ class ContainerdRuntime:
         self._clock = clock
         self._chance = chance.child("exec")
         self._cni = CniServer(network)
+        self._instances: tuple[str, ...] = ()  # dedicated ones that have a cgroup
 
     async def start(self) -> None:
         """Open the channel and listen for the CNI plugin; containerd may still be away."""
@@ -118,6 +121,17 @@ class ContainerdRuntime:
             self._runtime.Version(cri.VersionRequest(), timeout=CALL_S), passing=True
         )
         return f"{answer.runtime_name}://{answer.runtime_version}"
+
+    async def ensure(self, instances: Instances) -> None:
+        wanted = {item.id: item for item in instances.instances if not item.shared}
+        try:
+            for item in wanted.values():
+                cgroups.make_instance(f"/proa/{item.id}", item.capacity)
+        except OSError as error:
+            raise TryAgain(f"cgroup of an instance: {error}") from error
+        for id in [id for id in self._instances if id not in wanted]:
+            cgroups.sweep(f"/proa/{id}")
+        self._instances = tuple(wanted)
 
     # Images
 
@@ -215,8 +229,8 @@ class ContainerdRuntime:
         request = cri.StartContainerRequest(container_id=id)
         await call(self._runtime.StartContainer(request, timeout=CALL_S))
         try:
-            return await self._native.pid(id)
-        except CallerFault:  # it has ended already: its exit is on its way
+            return (await self._native.task(id)).pid
+        except NotFound:  # it has ended already: its exit is on its way
             return 0
 
     async def stop_container(self, id: str, grace_s: float, signal: str = "") -> None:
@@ -238,14 +252,32 @@ class ContainerdRuntime:
             await call(self._runtime.RemoveContainer(request, timeout=CALL_S), passing=True)
 
     async def container(self, id: str) -> RuntimeContainer:
+        for _ in range(_SETTLE_TRIES):
+            seen = await self._status(id)
+            if seen.state != "running":
+                return seen
+            try:
+                task = await self._native.task(id)
+            except NotFound:  # CRI is cleaning up behind an exit: its word comes soon
+                await self._clock.sleep(_SETTLE_S)
+                continue
+            if not task.stopped:
+                return replace(seen, pid=task.pid)
+            oom = self._native.was_oom(id) and task.exit_code != 0
+            return replace(
+                seen,
+                state="exited",
+                exit_code=task.exit_code,
+                finished_at=task.exited_at,
+                reason="OOMKilled" if oom else "Completed" if task.exit_code == 0 else "Error",
+            )
+        return replace(seen, state="unknown")
+
+    async def _status(self, id: str) -> RuntimeContainer:
+        """A container by CRI's books."""
         request = cri.ContainerStatusRequest(container_id=id)
         answer = await call(self._runtime.ContainerStatus(request, timeout=CALL_S))
         status = answer.status
-        state = _STATES.get(status.state, "unknown")
-        pid = 0
-        if state == "running":
-            with contextlib.suppress(CallerFault):
-                pid = await self._native.pid(id)
         oom = self._native.was_oom(id) and status.exit_code != 0
         return RuntimeContainer(
             id=status.id,
@@ -253,10 +285,9 @@ class ContainerdRuntime:
             uid=status.labels.get(UID_LABEL, ""),
             name=status.metadata.name,
             attempt=status.metadata.attempt,
-            state=state,
+            state=_STATES.get(status.state, "unknown"),
             image=status.image.image,
             image_digest=status.image_ref,
-            pid=pid,
             created_at=_seconds(status.created_at),
             started_at=_seconds(status.started_at),
             finished_at=_seconds(status.finished_at),
@@ -296,9 +327,14 @@ class ContainerdRuntime:
 
     async def _listed_sandbox(self, id: str) -> RuntimeSandbox | None:
         try:
-            return await self._sandbox(id)
+            sandbox = await self._sandbox(id)
         except NotFound:
             return None
+        try:
+            stopped = (await self._native.task(id)).stopped
+        except NotFound:
+            stopped = True
+        return replace(sandbox, ready=sandbox.ready and not stopped)
 
     async def _listed_container(self, item: Any) -> RuntimeContainer | None:
         try:

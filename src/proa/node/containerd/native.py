@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ async def call(rpc: Awaitable[Any], *, passing: bool = False) -> Any:
         raise translate(error, passing) from error
 
 
+@dataclass(slots=True, frozen=True)
+class Task:
+    """A process as its shim sees it."""
+
+    pid: int
+    stopped: bool
+    exit_code: int
+    exited_at: float
+
+
 class Native:
     """The native services over one channel."""
 
@@ -76,11 +87,15 @@ class Native:
         """Whether the kernel killed a process of this container for memory."""
         return id in self._oom
 
-    async def pid(self, id: str) -> int:
-        """The process id of a running container; raises NotFound."""
+    async def task(self, id: str) -> Task:
+        """The shim's own word on a container or sandbox, which CRI's books follow by moments.
+        Raises NotFound once CRI has cleaned up behind an exit."""
         request = tasks_pb.GetRequest(container_id=id)
         answer = await call(self._task.Get(request, metadata=NAMESPACE, timeout=CALL_S))
-        return int(answer.process.pid)
+        process = answer.process
+        at = process.exited_at.seconds + process.exited_at.nanos / 1e9
+        stopped = process.status == tasks_pb.STOPPED
+        return Task(int(process.pid), stopped, int(process.exit_status), at if stopped else 0.0)
 
     async def signal_and_wait(self, id: str, number: int, grace_s: float) -> None:
         """Send a signal of the user's choice, which CRI cannot, and wait for the end."""

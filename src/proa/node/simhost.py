@@ -1,0 +1,131 @@
+"""A simulated Host: every port of an agent, put together over ``SimRuntime``.
+
+``sim`` builds worlds of these; a second ``Agent`` over the same ports is a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from proa.base.chance import Chance
+from proa.base.clock import Clock
+from proa.base.errors import CallerFault, TryAgain
+from proa.model.feed import Instances, Rules, Zones
+from proa.model.sandbox import Container, Network, Probe, Sandbox
+from proa.node.agent import Ports
+from proa.node.checkpoint import MemoryCheckpoint
+from proa.node.ports import Bind, ControlLink, Target
+from proa.node.sim import Behaviour, SimRuntime
+
+
+class SimNetwork:
+    """The NetworkPort: remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.attached: dict[str, str] = {}
+        self.instances: Instances | None = None
+        self.rules = Rules()
+        self.zones = Zones()
+
+    async def ensure(self, instances: Instances) -> None:
+        self.instances = instances
+
+    async def attach(self, netns_path: str, network: Network, uid: str) -> str:
+        self.attached[uid] = network.address
+        return network.address
+
+    async def detach(self, uid: str) -> None:
+        self.attached.pop(uid, None)
+
+    async def keep(self, uids: Collection[str]) -> None:
+        self.attached = {uid: item for uid, item in self.attached.items() if uid in uids}
+
+    def instance_namespace(self, instance: str) -> str:
+        return ""
+
+    async def apply_rules(self, rules: Rules) -> None:
+        self.rules = rules
+
+    async def apply_zones(self, zones: Zones) -> None:
+        self.zones = zones
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class SimVolumes:
+    """The Volumes port: nothing is written."""
+
+    async def prepare(self, sandbox: Sandbox) -> None:
+        """Every volume can be made."""
+
+    async def update(self, sandbox: Sandbox) -> None:
+        """Nobody reads them."""
+
+    def binds(
+        self, sandbox: Sandbox, container: Container, attempt: int, address: str
+    ) -> tuple[Bind, ...]:
+        return ()
+
+    def termination_message(self, uid: str, container: str, attempt: int) -> str:
+        return ""
+
+    async def remove(self, uid: str) -> None:
+        """Nothing is held."""
+
+
+class SimLogs:
+    """The Logs port: simulated containers write nothing."""
+
+    def follow(self, sandbox: Sandbox) -> None:
+        """There are no lines."""
+
+    async def finish(self, uid: str) -> None:
+        """There are no lines."""
+
+    async def remove(self, uid: str) -> None:
+        """There are no files."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class SimProber:
+    """The Prober port: a container answers once its ``ready_s`` is over."""
+
+    def __init__(self, runtime: SimRuntime) -> None:
+        self._runtime = runtime
+
+    async def check(self, probe: Probe, target: Target) -> str:
+        if probe.command:
+            try:
+                done = await self._runtime.exec_sync(target.container_id, probe.command, 1)
+            except (TryAgain, CallerFault) as error:
+                return str(error)
+            if done.exit_code:
+                return f"command exited with {done.exit_code}"
+        if self._runtime.ready(target.container_id):
+            return ""
+        return "connect: connection refused"
+
+
+def simulated_ports(
+    link: ControlLink,
+    clock: Clock,
+    chance: Chance,
+    behaviour: Callable[[Container], Behaviour] = lambda container: Behaviour(),
+) -> tuple[Ports, SimRuntime, SimNetwork]:
+    """The ports of one simulated Host; a second ``Agent`` over the same ports is a restart."""
+    network = SimNetwork()
+    runtime = SimRuntime(clock, chance, network, behaviour)
+    ports = Ports(
+        link=link,
+        runtime=runtime,
+        network=network,
+        volumes=SimVolumes(),
+        prober=SimProber(runtime),
+        checkpoint=MemoryCheckpoint(),
+        logs=SimLogs(),
+        clock=clock,
+    )
+    return ports, runtime, network
