@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 from proa.base.config import Config
 from proa.node.linux.channel import drop_namespace, entered, make_namespace
+from proa.node.linux.layout import Layout
 
 T = TypeVar("T")
 NETWORK = "10.213.0.0/16"
@@ -24,18 +26,26 @@ def config_in(directory: Path) -> Config:
     return Config(data_dir=directory, vpc_cidr=NETWORK, service_cidr=SERVICES)
 
 
-def picture() -> dict[str, str]:
-    """All of the machine's network that Proa could touch."""
+def picture(config: Config) -> dict[str, list[str]]:
+    """All of the machine's network that Proa could touch, without what belongs to Proas of other
+    data directories."""
     commands = {
-        "links": "ip -o link | sed 's/.*: \\([^:@]*\\)[:@].*mtu.*/\\1/' | sort",
-        "addresses": "ip -o -4 addr | sort",
+        "links": "ip -o link | sed 's/^[0-9]*: \\([^:@]*\\).*/\\1/' | sort",
+        "addresses": "ip -o -4 addr | sed 's/^[0-9]*: //' | sort",
         "routes": "ip route",
-        "nft": "nft list ruleset",
-        "mounts": "grep nsfs /proc/mounts | grep -v ' /run/netns' | sort",
-        "forwarding": "cat /proc/sys/net/ipv4/ip_forward",
+        "nft": "nft list tables",
+        "mounts": f"grep {config.data_dir} /proc/mounts",
     }
+    tag = Layout(config.data_dir).tag
+    others = re.compile(rf"\bpv(?!{tag})[0-9a-f]{{6}}-|\bproa_(?!{tag})")
     return {
-        name: subprocess.run(command, shell=True, capture_output=True, text=True).stdout
+        name: [
+            line
+            for line in subprocess.run(
+                command, shell=True, capture_output=True, text=True
+            ).stdout.splitlines()
+            if not others.search(line)
+        ]
         for name, command in commands.items()
     }
 

@@ -19,6 +19,7 @@ from proa.cloud.network import mac_of
 from proa.model.feed import Endpoint, Instances, Rules, Vip, VpcRange, ZoneRecord, Zones
 from proa.model.host import Host, Instance
 from proa.model.sandbox import Network
+from proa.node.linux.channel import read_sysctl
 from proa.node.linux.layout import default_range
 from proa.node.linux.network import LinuxNetwork
 from proa.node.linux.teardown import leftovers, teardown_all
@@ -44,11 +45,12 @@ def state(*instances: Instance, vpcs: tuple[VpcRange, ...] = ()) -> Instances:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
-    before = picture()
+    config = config_in(tmp_path)
+    before = picture(config)
     yield tmp_path
-    teardown_all(config_in(tmp_path))
-    assert leftovers(config_in(tmp_path)) == []
-    assert picture() == before
+    teardown_all(config)
+    assert leftovers(config) == []
+    assert picture(config) == before
 
 
 def vpc_in(directory: Path) -> str:
@@ -248,6 +250,59 @@ def test_a_new_agent_keeps_what_lives_and_releases_the_rest(directory: Path) -> 
     HOST.remove()
 
 
+def test_what_is_kept_may_be_said_before_the_network_is_ready(directory: Path) -> None:
+    async def main(sandboxes: list[Place]) -> None:
+        for place in sandboxes:
+            place.serve("alive", 8080)
+        async with agent(directory) as network:
+            await network.ensure(state())
+            await attach(network, directory, sandboxes)
+        async with agent(directory) as network:
+            await network.keep(["uid-1"])
+            await network.ensure(state())
+            assert HOST.call(address(1), 8080).startswith("alive")
+            with pytest.raises(OSError):
+                HOST.call(address(0), 8080)
+
+    with places(directory, 2) as sandboxes:
+        asyncio.run(main(sandboxes))
+
+
+@contextlib.contextmanager
+def world(directory: Path) -> Iterator[Place]:
+    """A machine beyond the Host, which knows of the Host's address only."""
+    place = Place(str(directory / "world"))
+    place.make()
+    name = f"w{os.getpid()}"
+    HOST.shell(
+        f"ip link add {name} type veth peer name up0 netns /proc/self/fd/0 < {place.path}"
+        f" && ip addr add 198.18.0.1/24 dev {name} && ip link set {name} up"
+    )
+    place.shell("ip addr add 198.18.0.2/24 dev up0 && ip link set up0 up && ip link set lo up")
+    try:
+        yield place
+    finally:
+        HOST.shell(f"ip link del {name}")
+        place.remove()
+
+
+def test_sandboxes_of_every_vpc_reach_the_world_as_the_host(directory: Path) -> None:
+    async def main(sandboxes: list[Place], outside: Place) -> None:
+        first = default_range(config_in(directory))
+        second = VpcRange("vpc-second", first.cidrs)
+        outside.serve("world", 8080)
+        async with agent(directory) as network:
+            await network.ensure(state(vpcs=(first, second)))
+            for number, vpc in enumerate((first.id, second.id, "vpc-nobody-described")):
+                wanted = Network(vpc=vpc, address=address(0))
+                await network.attach(sandboxes[number].path, wanted, f"uid-{number}")
+            for sandbox in sandboxes:
+                assert sandbox.call("198.18.0.2", 8080) == "world 198.18.0.1"
+
+    with places(directory, 3) as sandboxes, world(directory) as outside:
+        asyncio.run(main(sandboxes, outside))
+
+
 def test_detached_addresses_may_be_attached_again_elsewhere(directory: Path) -> None:
     async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
         _, two = sandboxes
@@ -325,6 +380,22 @@ def test_overlapping_vpcs_stay_apart(directory: Path) -> None:
     with places(directory, 4) as sandboxes:
         asyncio.run(main(sandboxes))
     HOST.remove()
+
+
+def test_forwarding_is_switched_on_and_back(directory: Path) -> None:
+    if Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() != "0":
+        pytest.skip("this machine forwards anyway, or for another Proa")
+
+    async def main() -> None:
+        async with agent(directory) as network:
+            await network.ensure(state())
+
+    asyncio.run(main())
+    assert read_sysctl("net.ipv4.ip_forward") == "1"
+    found = leftovers(config_in(directory))
+    assert [line.split()[0] for line in found] == ["link", "namespace", "nftables", "changed"]
+    teardown_all(config_in(directory))
+    assert read_sysctl("net.ipv4.ip_forward") == "0"
 
 
 def test_a_range_that_is_routed_already_is_not_taken(directory: Path) -> None:

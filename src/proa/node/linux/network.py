@@ -67,6 +67,7 @@ class LinuxNetwork:
         self._ensuring, self._ruling = asyncio.Lock(), asyncio.Lock()
         self._tasks = Tasks()
         self._reaping = False
+        self._living: frozenset[str] | None = None  # what ``keep`` said before ``ensure``
 
     async def _in_links(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._links, work)
@@ -100,14 +101,13 @@ class LinuxNetwork:
             self._tasks.spawn(self._reap_later(), "reap links")
 
     async def keep(self, uids: Collection[str]) -> None:
-        """Release what is attached for anybody else."""
+        """Release what is attached for anybody else: now, or as part of the first ``ensure``,
+        before which nothing can be attached."""
         living = frozenset(uids)
-
-        def dead(alias: str) -> bool:
-            return alias not in living and not alias.startswith(_INSTANCE_ALIAS)
-
-        await self._in_links(lambda: self._doom(dead))
-        await self._in_links(self._reap)
+        if self._root is None:
+            self._living = living
+            return
+        await self._in_links(lambda: self._release_others(living))
 
     def instance_namespace(self, instance: str) -> str:
         """Path of a dedicated Instance's namespace; empty for the machine's own."""
@@ -142,6 +142,7 @@ class LinuxNetwork:
         async with self._ensuring:
             if vpc not in self._routers:
                 await self._in_links(lambda: self._router(VpcRange(vpc, ()), False))
+                await self._in_nft(self._rule_host)
                 await self._in_nft(self._rule_routers)
             return self._routers[vpc]
 
@@ -180,7 +181,17 @@ class LinuxNetwork:
             mine = [one for one in instances if self._vpc_of(one) == vpc and one.address]
             router.hold_host_addresses({one.address for one in mine if one.shared})
             self._ensure_namespaces(router, [one for one in mine if _has_namespace(one)])
+        if self._living is not None:
+            self._release_others(self._living)
+            self._living = None
         return new
+
+    def _release_others(self, living: frozenset[str]) -> None:
+        def dead(alias: str) -> bool:
+            return alias not in living and not alias.startswith(_INSTANCE_ALIAS)
+
+        self._doom(dead)
+        self._reap()
 
     def _router(self, range: VpcRange, reachable: bool) -> Router:
         assert self._root is not None
@@ -243,9 +254,10 @@ class LinuxNetwork:
     # Below: in the nft thread.
 
     def _rule_host(self) -> None:
-        reachable = [router for router in self._routers.values() if router.reachable]
+        routers = list(self._routers.values())
+        reachable = [router for router in routers if router.reachable]
         sources = [cidr for router in reachable for cidr in router.range.cidrs]
-        hidden = [link_address(vpc) for vpc, r in self._routers.items() if not r.reachable]
+        hidden = [link_address(router.range.id) for router in routers if not router.reachable]
         links = f"{self._layout.host_link_prefix}*"
         script = host_table(self._layout.host_table, [*sources, *hidden], links)
         if script != self._host_script:
@@ -253,7 +265,7 @@ class LinuxNetwork:
             self._host_script = script
 
     def _rule_routers(self) -> None:
-        vips: dict[str, list[Vip]] = {vpc: [] for vpc in self._routers}
+        vips: dict[str, list[Vip]] = {vpc: [] for vpc in list(self._routers)}
         for vip in self._rules.vips:
             if vip.vpc in vips:
                 vips[vip.vpc].append(vip)

@@ -71,7 +71,9 @@ class Router:
     @property
     def address(self) -> str:
         """The router's own address: the first of the VPC (VPC guide: reserved for it)."""
-        return nth_address(self.range.cidrs[0], 1) if self.range.cidrs else GATEWAY
+        if not self.range.cidrs:
+            return link_address(self.range.id)
+        return nth_address(self.range.cidrs[0], 1)
 
     def close(self) -> None:
         """Close what is open here; the namespace and its links stay."""

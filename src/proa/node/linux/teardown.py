@@ -15,10 +15,13 @@ from proa.node.linux.layout import Layout
 from proa.node.linux.nft import run_nft, tables
 from proa.node.linux.router import delete_links
 
+OTHERS = "ip proa_"  # how the host tables of all data directories begin
+
 
 def teardown_all(config: Config) -> None:
     """Remove every link, route, namespace, nftables table and sysctl change of this data
-    directory's Proa; what is gone already is no error. Needs root."""
+    directory's Proa; what is gone already is no error. Sysctls stay while another Proa runs on
+    this machine, which needs them. Needs root."""
     layout = Layout(config.data_dir)
     with Channel() as root:
         delete_links(root, _links(root, layout))  # the routes over them go along
@@ -29,8 +32,9 @@ def teardown_all(config: Config) -> None:
     if f"ip {layout.host_table}" in _tables():
         run_nft(f"delete table ip {layout.host_table}\n")
     if layout.saved_sysctls.exists():
-        for name, value in sorted(json.loads(layout.saved_sysctls.read_text()).items()):
-            write_sysctl(name, value)
+        if not any(table.startswith(OTHERS) for table in _tables()):
+            for name, value in sorted(json.loads(layout.saved_sysctls.read_text()).items()):
+                write_sysctl(name, value)
         layout.saved_sysctls.unlink()
 
 
