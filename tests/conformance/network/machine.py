@@ -117,9 +117,12 @@ class Place:
         loop = _answer_streams if kind == socket.SOCK_STREAM else _answer_datagrams
         threading.Thread(target=loop, args=(server, name), daemon=True).start()
 
-    def call(self, address: str, port: int, kind: int = socket.SOCK_STREAM) -> str:
+    def call(
+        self, address: str, port: int, kind: int = socket.SOCK_STREAM, source: str = ""
+    ) -> str:
         """What the server at an address says; raises OSError."""
         with self.open_socket(kind) as one:
+            one.bind((source, 0))
             one.connect((address, port))
             one.send(b"?")
             return one.recv(200).decode()

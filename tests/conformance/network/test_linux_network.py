@@ -157,6 +157,11 @@ def test_the_host_reaches_itself_and_is_reached_by_a_vip(directory: Path) -> Non
         await network.apply_rules(Rules((vip(directory, HOST_ADDRESS, port=443),)))
         assert sandboxes[0].call(SERVICE, 443) == f"api {address(0)}"
         assert HOST.call(SERVICE, 443).startswith("api ")
+        HOST.shell("ip addr add 198.18.9.1/32 dev lo")
+        try:
+            assert HOST.call(SERVICE, 443, source="198.18.9.1") == "api 10.213.0.1"
+        finally:
+            HOST.shell("ip addr del 198.18.9.1/32 dev lo")
         HOST.remove()
 
     on_a_host(directory, 1, scene)
