@@ -1,1 +1,1 @@
-"""The pure half of the Kubernetes API: what kinds there are, and what may be done to their objects."""
+"""The pure half of the Kubernetes API: which kinds there are and what may be done to objects."""

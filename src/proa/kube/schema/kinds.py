@@ -1,10 +1,25 @@
-"""The kinds that a cluster serves: built-in ones from a table, custom ones added by the API."""
+"""The kinds that a cluster serves: built-in ones from a table, custom ones added by the API.
+
+``data/kinds.json`` lists the resources that Kubernetes serves by default, group versions in
+discovery's order; what a row leaves out is usual (cluster scope, all verbs, no subresources).
+A ``Kinds`` is a value: the API makes a new one when custom resource definitions change.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import orjson
 
 from proa.kube.schema.cache import SchemaCache
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_VERSION = re.compile(r"^v(\d+)(?:(alpha|beta)(\d+))?$")
 
 
 @dataclass(frozen=True)
@@ -12,7 +27,7 @@ class Resource:
     """One resource of one group version, as discovery shows it.
 
     ``name`` is the plural; ``group`` is "" for core. ``schemas`` is where ``schema_ref`` is found:
-    the cluster's cache for built-in kinds, None for a kind without a schema."""
+    the cluster's cache for built-in kinds, None for a kind without a schema there."""
 
     group: str
     version: str
@@ -22,7 +37,7 @@ class Resource:
     namespaced: bool
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    verbs: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
     subresources: tuple[str, ...] = ()
     storage_version: str = ""
     schema_ref: str = ""
@@ -33,30 +48,102 @@ class Resource:
         """The ``apiVersion`` of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def group_resource(self) -> str:
+        """``deployments.apps``, ``pods``: how error messages name it."""
+        return f"{self.name}.{self.group}" if self.group else self.name
+
 
 class Kinds:
     """All resources of one cluster's version."""
 
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self._resources = list(resources)
+        self._by_name = {(r.group, r.version, r.name): r for r in self._resources}
+        self._by_kind = {(r.group, r.version, r.kind): r for r in self._resources}
+        self._versions: dict[str, list[str]] = {}
+        for resource in self._resources:
+            versions = self._versions.setdefault(resource.group, [])
+            if resource.version not in versions:
+                versions.append(resource.version)
+        for versions in self._versions.values():
+            versions.sort(key=version_priority)
+
     def resources(self) -> list[Resource]:
-        raise NotImplementedError
+        """All of them, in discovery's order."""
+        return self._resources
+
+    def of(self, group: str, version: str) -> list[Resource]:
+        """The resources of one group version, in order."""
+        return [r for r in self._resources if r.group == group and r.version == version]
 
     def find(self, group: str, version: str, name: str) -> Resource | None:
         """The resource with this plural name."""
-        raise NotImplementedError
+        return self._by_name.get((group, version, name))
 
     def by_kind(self, group: str, version: str, kind: str) -> Resource | None:
         """The resource whose objects are of this kind."""
-        raise NotImplementedError
+        return self._by_kind.get((group, version, kind))
 
     def versions(self, group: str) -> list[str]:
         """The versions of a group, preferred first."""
-        raise NotImplementedError
+        return self._versions.get(group, [])
 
     def groups(self) -> list[str]:
         """The groups in discovery's order, "" (core) first."""
-        raise NotImplementedError
+        return list(self._versions)
+
+    def with_resources(self, added: Iterable[Resource]) -> Kinds:
+        """These kinds and more (custom ones)."""
+        return Kinds([*self._resources, *added])
+
+
+def version_priority(version: str) -> tuple[int, int, int, str]:
+    """Sorts versions as Kubernetes prefers them: GA before beta before alpha, newer first."""
+    match = _VERSION.match(version)
+    if match is None:
+        return (3, 0, 0, version)
+    major, stage, minor = match.groups()
+    return ({None: 0, "beta": 1, "alpha": 2}[stage], -int(major), -int(minor or 0), version)
 
 
 def load_kinds(cache: SchemaCache) -> Kinds:
     """The built-in kinds of the cache's version."""
-    raise NotImplementedError
+    defined = cache.kinds()
+    resources: list[Resource] = []
+    for api_version, rows in _table().items():
+        group, _, version = api_version.rpartition("/")
+        resources += [
+            _resource(cache, group, version, row, name)
+            for row in rows
+            if (name := defined.get((group, version, row["kind"])))
+        ]
+    return Kinds(resources)
+
+
+def _resource(
+    cache: SchemaCache, group: str, version: str, row: dict[str, Any], definition: str
+) -> Resource:
+    return Resource(
+        group=group,
+        version=version,
+        name=row["name"],
+        kind=row["kind"],
+        singular=row["kind"].lower(),
+        namespaced=row.get("namespaced", False),
+        short_names=tuple(row.get("short", ())),
+        categories=tuple(row.get("categories", ())),
+        verbs=tuple(row.get("verbs", ALL_VERBS)),
+        subresources=tuple(row.get("subresources", ())),
+        storage_version="v2" if group == "autoscaling" else version,
+        schema_ref=definition,
+        schemas=cache,
+    )
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, list[dict[str, Any]]]:
+    table: dict[str, list[dict[str, Any]]] = orjson.loads(
+        files("proa.kube.data").joinpath("kinds.json").read_bytes()
+    )
+    return table
