@@ -10,6 +10,9 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
+
+from proa.base.chance import Chance
 from proa.base.clock import from_iso8601, iso8601
 from proa.kube.api.call import SYSTEM, Call
 from proa.kube.keys import object_key
@@ -125,6 +128,18 @@ def node_event_calls(
     for said, times in counted.items():
         calls.extend(event_call(view, pod, replace(said, times=times), now))
     return calls
+
+
+def scheduled_event(pod: Entry[Any], node: str, chance: Chance, now: float) -> tuple[str, bytes]:
+    """Key and body of the event "Scheduled", stored in the transaction that binds the pod."""
+    meta = pod.value.metadata
+    text = f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
+    said = Said("Scheduled", text, component="default-scheduler")
+    name = _name(meta.name, meta.uid, said)
+    body = _body(pod, said, meta.namespace, name, now)
+    body["metadata"] |= {"uid": chance.uid(), "creationTimestamp": iso8601(now)}
+    key = object_key(cluster_of(pod.key), "", "events", meta.namespace, name)
+    return key, orjson.dumps(body)
 
 
 def field_path(pod: Entry[Any], event: NodeEvent) -> str:

@@ -134,6 +134,8 @@ PODS: Table[Pod] = _table(
         **_claimed,
         "label": _by_label,
         "node": _by_node,
+        "ended": lambda key, pod: (cluster_of(key),) if pod.terminal else (),
+        "any-uid": lambda _key, pod: (pod.metadata.uid,),
         "config-map": _config_maps,
         "secret": _secrets,
     },

@@ -1,0 +1,154 @@
+"""What a cluster holds by itself: its namespaces' base set, the Service of its own API, and the
+end of old Events.
+
+In Kubernetes the API server keeps these; here they are controllers like all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from proa.kube.api.call import SYSTEM, Call
+from proa.kube.controllers.common import delete, patch
+from proa.kube.events import expires_at
+from proa.kube.keys import object_key
+from proa.kube.tables import (
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    EVENTS,
+    NAMESPACES,
+    SERVICES,
+    cluster_of,
+)
+from proa.reconcile.controller import Trigger
+from proa.reconcile.plan import NOTHING, Plan
+from proa.reconcile.runner import row_key
+from proa.reconcile.view import Change, Table, View
+
+NAME, HOME = "kubernetes", "default"
+
+
+@dataclass(slots=True, frozen=True)
+class ApiPlace:
+    """Where pods reach the API: the Service's address, and the server behind it."""
+
+    cluster_ip: str = "10.100.0.1"
+    address: str = "127.0.0.1"
+    port: int = 6443
+
+
+class KubernetesServiceController:
+    """Service, EndpointSlice and Endpoints "kubernetes" in namespace default. Key: that
+    namespace's."""
+
+    name = "kubernetes-service"
+
+    def __init__(self, place: ApiPlace) -> None:
+        self._place = place
+        self.triggers: Sequence[Trigger] = (
+            Trigger(NAMESPACES, _if_home),
+            *(Trigger(table, _if_own) for table in (SERVICES, ENDPOINT_SLICES, ENDPOINTS)),
+        )
+
+    def reconcile(self, view: View, key: str, now: float) -> Plan:
+        if view.rows(NAMESPACES).get(key) is None:
+            return NOTHING
+        cluster = cluster_of(key)
+        steps = [
+            call
+            for table, group, resource, body in self._wanted()
+            if (call := _ensured(view, cluster, table, group, resource, body)) is not None
+        ]
+        return Plan(tuple(steps))
+
+    def _wanted(self) -> list[tuple[Table[Any], str, str, dict[str, Any]]]:
+        place = self._place
+        labels = {"component": "apiserver", "provider": "kubernetes"}
+        port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": place.port}
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": NAME, "namespace": HOME, "labels": labels},
+            "spec": {
+                "type": "ClusterIP",
+                "clusterIP": place.cluster_ip,
+                "clusterIPs": [place.cluster_ip],
+                "sessionAffinity": "None",
+                "ports": [port],
+            },
+        }
+        slice = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": NAME,
+                "namespace": HOME,
+                "labels": {"kubernetes.io/service-name": NAME},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [place.address], "conditions": {"ready": True}}],
+            "ports": [{"name": "https", "port": place.port, "protocol": "TCP"}],
+        }
+        endpoints = {
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {
+                "name": NAME,
+                "namespace": HOME,
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+            },
+            "subsets": [
+                {
+                    "addresses": [{"ip": place.address}],
+                    "ports": [{"name": "https", "port": place.port, "protocol": "TCP"}],
+                }
+            ],
+        }
+        return [
+            (SERVICES, "", "services", service),
+            (ENDPOINT_SLICES, "discovery.k8s.io", "endpointslices", slice),
+            (ENDPOINTS, "", "endpoints", endpoints),
+        ]
+
+
+def _ensured(
+    view: View, cluster: str, table: Table[Any], group: str, resource: str, body: dict[str, Any]
+) -> Call | None:
+    """Create what is missing; point what is there to the right place."""
+    found = view.rows(table).get(object_key(cluster, group, resource, HOME, NAME))
+    if found is None:
+        return Call(cluster, "create", group, resource, HOME, NAME, body=body, existing_ok=True)
+    present = orjson.loads(found.body)
+    parts = ("endpoints", "ports", "subsets")
+    news = {part: body[part] for part in parts if part in body and present.get(part) != body[part]}
+    return patch(found, news, SYSTEM) if news else None
+
+
+def _if_home(_view: View, change: Change[Any]) -> Iterable[str]:
+    return (change.key,) if change.key.endswith(f"/namespaces/-/{HOME}") else ()
+
+
+def _if_own(_view: View, change: Change[Any]) -> Iterable[str]:
+    if not change.key.endswith(f"/{HOME}/{NAME}"):
+        return ()
+    return (object_key(cluster_of(change.key), "", "namespaces", "", HOME),)
+
+
+class EventExpiryController:
+    """Deletes Events an hour after they were last said. Key: the Event's."""
+
+    name = "event-expiry"
+
+    def __init__(self) -> None:
+        self.triggers: Sequence[Trigger] = (Trigger(EVENTS, row_key),)
+
+    def reconcile(self, view: View, key: str, now: float) -> Plan:
+        entry = view.rows(EVENTS).get(key)
+        if entry is None or entry.value.metadata.deleting:
+            return NOTHING
+        due = expires_at(entry)
+        return Plan(again_at=due) if due > now else Plan((delete(entry, SYSTEM),))

@@ -1,0 +1,51 @@
+"""The table of contents: every controller of the Kubernetes bow.
+
+The assembly gives the list to the Runner, ``kube.tables.TABLES`` to the View, and
+``controllers.steps.performers`` over the API's in-process entrance to the Runner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proa.base.chance import Chance
+from proa.kube.controllers.addresses import AddressController
+from proa.kube.controllers.cluster import (
+    ApiPlace,
+    EventExpiryController,
+    KubernetesServiceController,
+)
+from proa.kube.controllers.deployment.controller import DeploymentController
+from proa.kube.controllers.endpoint_slices import EndpointSliceController
+from proa.kube.controllers.endpoints import EndpointsController
+from proa.kube.controllers.evictions import PodGarbageController, TaintEvictionController
+from proa.kube.controllers.garbage import GarbageController
+from proa.kube.controllers.namespaces import (
+    NamespaceController,
+    RootCaController,
+    ServiceAccountController,
+)
+from proa.kube.controllers.node_lifecycle import NodeLifecycleController
+from proa.kube.controllers.replica_set import ReplicaSetController
+from proa.reconcile.controller import Controller
+
+
+def controllers(chance: Chance, root_ca: Callable[[str], str], place: ApiPlace) -> list[Controller]:
+    """Every controller, for all clusters at once. ``root_ca`` gives a cluster's CA as PEM,
+    ``place`` where pods reach the API. Each draws from a stream of its own."""
+    return [
+        DeploymentController(),
+        ReplicaSetController(chance.child("replica-set")),
+        EndpointSliceController(chance.child("endpoint-slice")),
+        EndpointsController(),
+        NamespaceController(),
+        ServiceAccountController(),
+        RootCaController(root_ca),
+        GarbageController(),
+        NodeLifecycleController(),
+        TaintEvictionController(),
+        PodGarbageController(),
+        AddressController(chance.child("pod-address")),
+        KubernetesServiceController(place),
+        EventExpiryController(),
+    ]

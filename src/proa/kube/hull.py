@@ -1,0 +1,304 @@
+"""Kubernetes' side of the hull: how its pods are placed, bound, sent out and reported on.
+
+``KubeSkin`` satisfies ``dispatch.skin.Skin``. A pod is bound by one transaction that books its
+address and writes ``spec.nodeName``; everything else this module changes goes through the API's
+own path as Calls. The booked address is held by ``holder_of`` the pod until the address
+controller gives it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from proa.base.chance import Chance
+from proa.base.clock import Clock, iso8601
+from proa.base.errors import CallerFault, Conflict
+from proa.base.telemetry import get_logger
+from proa.cloud import compute
+from proa.cloud.network import (
+    ADDRESSES,
+    HeldAddress,
+    NetworkPlanner,
+    NoFreeAddresses,
+    mac_of,
+)
+from proa.cloud.network.records import ADDRESS_PREFIX
+from proa.dispatch.skin import Held, Parts
+from proa.kube.api.call import Call
+from proa.kube.asks import ask_of, row_of, wants_place
+from proa.kube.compile import services
+from proa.kube.compile.pod import compile_pod
+from proa.kube.compile.sources import Json, Sources, TokenRequest
+from proa.kube.controllers.addresses import holder_of
+from proa.kube.controllers.common import instant
+from proa.kube.controllers.steps import CallPerformer
+from proa.kube.events import node_event_calls, scheduled_event
+from proa.kube.keys import object_key, parse_key
+from proa.kube.objects import Pod
+from proa.kube.pod_status import after_report
+from proa.kube.tables import (
+    CONFIG_MAPS,
+    ENDPOINT_SLICES,
+    NODES,
+    PODS,
+    PREFIX,
+    SECRETS,
+    SERVICES,
+    cluster_of,
+    node_of,
+)
+from proa.kube.unschedulable import message_of, unschedulable_calls
+from proa.model.feed import Vip, ZoneRecord
+from proa.model.host import Instance
+from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
+from proa.placement.asks import Ask, Row, Unplaced
+from proa.reconcile.plan import NOTHING, Plan
+from proa.reconcile.view import Change, Entry, Table, View
+from proa.store.api import Exists, Guard, Put
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True, frozen=True)
+class Links:
+    """What the port is wired to. ``perform`` is the API's in-process entrance, ``tokens`` mints
+    service account tokens, ``decrypt`` opens a stored Secret's body."""
+
+    clock: Clock
+    chance: Chance
+    perform: CallPerformer
+    tokens: Callable[[TokenRequest], str]
+    cluster_dns: str = "10.100.0.10"
+    decrypt: Callable[[bytes], bytes] = bytes
+
+
+class KubeSkin:
+    """The Kubernetes bow's part of the hull."""
+
+    name = "kube"
+    sandboxes: Table[Any] = PODS
+    nodes: Sequence[Table[Any]] = (NODES,)
+    traffic: Sequence[Table[Any]] = (SERVICES, ENDPOINT_SLICES, compute.INSTANCES)
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    # Placement
+
+    def row(self, view: View, instance: Instance) -> Row | None:
+        """A Kubernetes cluster's Instance with a Node of its name."""
+        if not instance.cluster.startswith(PREFIX):
+            return None
+        node = node_of(view, cluster_of(instance.cluster), instance.name)
+        return row_of(instance, node.value) if node else None
+
+    def instance_of_node(self, view: View, change: Change[Any]) -> str | None:
+        """The Instance behind a Node."""
+        instance = _instance(view, cluster_of(change.key), parse_key(change.key).name)
+        return instance.id if instance else None
+
+    def ask(self, view: View, key: str) -> Ask | None:
+        """What a pod without a node asks for."""
+        entry = view.rows(PODS).get(key)
+        return ask_of(view, entry) if entry and wants_place(entry.value) else None
+
+    def held(self, view: View, key: str) -> Held | None:
+        """The room of a pod that has a node, however it came by it, and is not over."""
+        entry = view.rows(PODS).get(key)
+        if entry is None or not entry.value.spec.node_name or entry.value.terminal:
+            return None
+        instance = _instance(view, cluster_of(key), entry.value.spec.node_name)
+        if instance is None:
+            return None
+        return Held(ask_of(view, entry), instance.id, entry.value.metadata.deleting)
+
+    def bind(self, view: View, ask: Ask, instance: Instance, taken: set[str], now: float) -> Parts:
+        """The pod on its node, with an address. Raises Conflict when it no longer waits,
+        CallerFault when every address of the subnet is taken."""
+        entry = view.rows(PODS).get(ask.key)
+        if entry is None or not wants_place(entry.value) or entry.value.metadata.uid != ask.uid:
+            raise Conflict(f"{ask.key} no longer waits for a node")
+        guards: list[Guard | Exists] = [Guard(entry.key, entry.version)]
+        writes: list[Any] = [Put(entry.key, _bound(entry, instance.name, now))]
+        if not entry.value.spec.host_network:
+            try:
+                plan = NetworkPlanner(view).plan_address(
+                    instance.subnet, holder_of(entry), chance=self._links.chance, avoid=taken
+                )
+            except NoFreeAddresses as error:
+                raise CallerFault(str(error)) from error
+            taken.add(plan.address)
+            guards += plan.guards
+            writes += plan.writes
+        key, body = scheduled_event(entry, instance.name, self._links.chance, now)
+        return Parts(tuple(guards), (*writes, Put(key, body)))
+
+    def refuse(self, view: View, unplaced: Unplaced, now: float) -> Plan:
+        """Condition and event that say why."""
+        entry = view.rows(PODS).get(unplaced.ask.key)
+        if entry is None or not wants_place(entry.value):
+            return NOTHING
+        message = message_of(view, unplaced)
+        return Plan(tuple(unschedulable_calls(view, entry, message, now)))
+
+    # The feed
+
+    def stakeholders(self, view: View, change: Change[Any]) -> Sequence[str]:
+        """Pods that use a ConfigMap or Secret, and the pod whose address was just booked."""
+        if change.key.startswith(ADDRESS_PREFIX):
+            row = change.new or change.old
+            return (row.value.holder.rpartition("@")[0],) if row else ()
+        if not change.key.startswith(PREFIX) or change.key.count("/") != 6:
+            return ()
+        key = parse_key(change.key)
+        index = {"configmaps": "config-map", "secrets": "secret"}.get(key.resource)
+        if index is None or key.group:
+            return ()
+        found = view.rows(PODS).by(index, f"{key.cluster}/{key.namespace}/{key.name}")
+        return [entry.key for entry in found]
+
+    async def assignment(self, view: View, key: str) -> Assignment | None:
+        """The pod for its agent: to run, or to stop gracefully. One bound past the scheduler gets
+        its address from the address controller; until then nothing is sent."""
+        entry = view.rows(PODS).get(key)
+        if entry is None or not entry.value.spec.node_name:
+            return None
+        pod = entry.value
+        instance = _instance(view, cluster_of(key), pod.spec.node_name)
+        if instance is None:
+            return None
+        held = [row.value for row in view.rows(ADDRESSES).by("holder", holder_of(entry))]
+        if not held and not pod.spec.host_network and not pod.metadata.deleting:
+            return None
+        sources = self._sources(view, entry, instance, held)
+        sandbox = compile_pod(orjson.loads(entry.body), key, instance.id, sources)
+        meta = pod.metadata
+        grace = meta.deletion_grace_period_seconds
+        grace_s = sandbox.grace_s if grace is None else grace
+        return Assignment(
+            uid=meta.uid,
+            want="stop" if meta.deleting else "run",
+            version=entry.version,
+            sandbox=sandbox,
+            grace_s=grace_s,
+            since=instant(meta.deletion_timestamp) - grace_s if meta.deleting else 0.0,
+        )
+
+    def _sources(
+        self, view: View, entry: Entry[Pod], instance: Instance, held: Sequence[HeldAddress]
+    ) -> Sources:
+        cluster, namespace = cluster_of(entry.key), entry.value.metadata.namespace
+        node = node_of(view, cluster, instance.name)
+        master = object_key(cluster, "", "services", "default", "kubernetes")
+        found = view.rows(SERVICES).get(master)
+
+        def stored(table: Table[Any], resource: str, name: str) -> Json | None:
+            row = view.rows(table).get(object_key(cluster, "", resource, namespace, name))
+            body = row.body if row else b""
+            plain = self._links.decrypt(body) if table is SECRETS else body
+            return orjson.loads(plain) if row else None
+
+        return Sources(
+            config_maps=lambda name: stored(CONFIG_MAPS, "configmaps", name),
+            secrets=lambda name: stored(SECRETS, "secrets", name),
+            tokens=self._links.tokens,
+            services=[
+                row.value for row in view.rows(SERVICES).by("namespace", f"{cluster}/{namespace}")
+            ],
+            master=found.value if found else None,
+            address=held[0].address if held else "",
+            mac=mac_of(held[0].vpc, held[0].address) if held else "",
+            vpc=held[0].vpc if held else "",
+            host_address=instance.address,
+            allocatable=node.value.status.allocatable if node else {},
+            cluster_dns=self._links.cluster_dns,
+        )
+
+    # Reports
+
+    async def report(
+        self, view: View, statuses: Sequence[SandboxStatus], events: Sequence[NodeEvent]
+    ) -> None:
+        """Take in what an agent says, through the API. A refused part is logged: the agent's next
+        report brings the newest state again."""
+        now = self._links.clock.now()
+        calls: list[Call] = []
+        for status in statuses:
+            entry = view.rows(PODS).get(status.key)
+            if entry is not None:
+                host = _instance(view, cluster_of(entry.key), entry.value.spec.node_name)
+                address = host.address if host else ""
+                calls += after_report(entry, status, now, address)
+        calls += _event_calls(view, events, now)
+        for call in calls:
+            try:
+                await self._links.perform(call)
+            except (CallerFault, Conflict) as error:
+                log.debug("report not taken", name=call.name, why=str(error))
+
+    # Traffic
+
+    def vips(self, view: View) -> tuple[Vip, ...]:
+        """Every cluster's Services, in each network its Instances are in."""
+        found: list[Vip] = []
+        for cluster, networks in _networks(view).items():
+            for vpc in networks:
+                found += services.vips(view, cluster, vpc)
+        return tuple(found)
+
+    def zones(self, view: View) -> tuple[ZoneRecord, ...]:
+        """Every cluster's names."""
+        return tuple(
+            record for cluster in _networks(view) for record in services.zones(view, cluster)
+        )
+
+
+def _instance(view: View, cluster: str, node: str) -> Instance | None:
+    found = view.rows(compute.INSTANCES).by("name", f"{PREFIX}{cluster}/{node}")
+    return found[0].value if found else None
+
+
+def _networks(view: View) -> Mapping[str, list[str]]:
+    """The VPCs of every Kubernetes cluster that has Instances."""
+    planner = NetworkPlanner(view)
+    found: dict[str, list[str]] = {}
+    for entry in view.rows(compute.INSTANCES).scan():
+        instance = entry.value
+        if not instance.cluster.startswith(PREFIX):
+            continue
+        subnet = planner.subnet(instance.subnet)
+        networks = found.setdefault(cluster_of(instance.cluster), [])
+        if subnet is not None and subnet.vpc not in networks:
+            networks.append(subnet.vpc)
+    return found
+
+
+def _bound(entry: Entry[Pod], node: str, now: float) -> bytes:
+    """The stored pod with its node and condition PodScheduled=True."""
+    pod = orjson.loads(entry.body)
+    pod["spec"]["nodeName"] = node
+    status = pod.setdefault("status", {})
+    scheduled = {
+        "type": "PodScheduled",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": iso8601(now),
+    }
+    others = [item for item in status.get("conditions") or () if item["type"] != "PodScheduled"]
+    status["conditions"] = [*others, scheduled]
+    return orjson.dumps(pod)
+
+
+def _event_calls(view: View, events: Sequence[NodeEvent], now: float) -> list[Call]:
+    by_uid: dict[str, list[NodeEvent]] = {}
+    for event in events:
+        by_uid.setdefault(event.uid, []).append(event)
+    calls: list[Call] = []
+    for uid, said in by_uid.items():
+        for entry in view.rows(PODS).by("any-uid", uid):
+            calls += node_event_calls(view, entry, said, entry.value.spec.node_name, now)
+    return calls
