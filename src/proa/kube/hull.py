@@ -285,7 +285,6 @@ def _bound(entry: Entry[Pod], node: str, now: float) -> bytes:
     scheduled = {
         "type": "PodScheduled",
         "status": "True",
-        "lastProbeTime": None,
         "lastTransitionTime": iso8601(now),
     }
     others = [item for item in status.get("conditions") or () if item["type"] != "PodScheduled"]

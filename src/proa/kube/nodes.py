@@ -13,7 +13,7 @@ import orjson
 from proa.base.clock import iso8601, iso8601_micro
 from proa.base.quantity import bytes_text, millicores_text
 from proa.kube.api.call import SYSTEM, Call
-from proa.kube.controllers.common import instant, patch
+from proa.kube.controllers.common import STRATEGIC, instant, patch
 from proa.kube.keys import object_key
 from proa.kube.objects import Condition, condition
 from proa.kube.tables import LEASES, cluster_of, node_of
@@ -121,7 +121,7 @@ def heartbeat(view: View, instance: Instance, host: Host, now: float, version: s
     ready = condition(known, "Ready")
     old = ready is None or instant(ready.last_heartbeat_time) + STATUS_EVERY_S <= now
     if old or _plain(present) != _plain(wanted):
-        calls.append(patch(entry, {"status": wanted}, SYSTEM, "status"))
+        calls.append(patch(entry, {"status": wanted}, SYSTEM, "status", STRATEGIC))
     return calls
 
 

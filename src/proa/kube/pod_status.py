@@ -15,7 +15,7 @@ import orjson
 from proa.base.clock import iso8601
 from proa.kube.api.call import SYSTEM, Call
 from proa.kube.compile.requests import quality_of_service
-from proa.kube.controllers.common import delete, patch
+from proa.kube.controllers.common import STRATEGIC, delete, patch
 from proa.kube.objects import Pod, without_nulls
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.view import Entry
@@ -46,8 +46,11 @@ def after_report(
     present = pod.get("status") or {}
     wanted = pod_status(pod, status, now, host_address)
     news = {name: value for name, value in wanted.items() if present.get(name) != value}
+    if "conditions" in news:
+        known = present.get("conditions") or []
+        news["conditions"] = [item for item in wanted["conditions"] if item not in known]
     if news:
-        calls.append(patch(entry, {"status": news}, SYSTEM, "status"))
+        calls.append(patch(entry, {"status": news}, SYSTEM, "status", STRATEGIC))
     if status.gone and entry.value.metadata.deleting:
         calls.append(delete(entry, SYSTEM, grace_s=0))
     return calls
@@ -142,9 +145,11 @@ def _state(status: ContainerStatus) -> dict[str, Any]:
     ended: dict[str, Any] = {
         "exitCode": code,
         "reason": status.reason or ("Completed" if code == 0 else "Error"),
-        "startedAt": iso8601(status.started_at) if status.started_at else None,
-        "finishedAt": iso8601(status.finished_at) if status.finished_at else None,
     }
+    if status.started_at:
+        ended["startedAt"] = iso8601(status.started_at)
+    if status.finished_at:
+        ended["finishedAt"] = iso8601(status.finished_at)
     if status.message:
         ended["message"] = status.message
     if status.id:
@@ -183,7 +188,6 @@ def _condition(
     condition: dict[str, Any] = {
         "type": type,
         "status": value,
-        "lastProbeTime": None,
         "lastTransitionTime": since or iso8601(now),
     }
     generation = pod["metadata"].get("generation")

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from proa.base.clock import iso8601
 from proa.cloud import compute
 from proa.kube.api.call import SYSTEM, Call
-from proa.kube.controllers.common import patch
+from proa.kube.controllers.common import patch_conditions
 from proa.kube.events import Said, event_call
-from proa.kube.objects import Pod
+from proa.kube.objects import Pod, condition
 from proa.model.resources import Resources
 from proa.placement.asks import Reason, Unplaced
 from proa.reconcile.view import Entry, View
@@ -91,21 +89,17 @@ def _is_too_small(view: View, reason: Reason, reserve: Resources) -> bool:
 
 def unschedulable_calls(view: View, entry: Entry[Pod], message: str, now: float) -> list[Call]:
     """The condition PodScheduled=False and the event FailedScheduling."""
-    pod = orjson.loads(entry.body)
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    old = next((item for item in conditions if item["type"] == "PodScheduled"), None)
+    old = condition(entry.value.status.conditions, "PodScheduled")
     calls: list[Call] = []
-    if old is None or old.get("message") != message:
-        since = old["lastTransitionTime"] if old and old["status"] == "False" else iso8601(now)
+    if old is None or old.message != message:
+        since = old.last_transition_time if old and old.status == "False" else iso8601(now)
         new: dict[str, Any] = {
             "type": "PodScheduled",
             "status": "False",
             "reason": "Unschedulable",
             "message": message,
-            "lastProbeTime": None,
             "lastTransitionTime": since,
         }
-        kept = [item for item in conditions if item["type"] != "PodScheduled"]
-        calls.append(patch(entry, {"status": {"conditions": [*kept, new]}}, SYSTEM, "status"))
+        calls.append(patch_conditions(entry, [new], SYSTEM))
     said = Said("FailedScheduling", message, "Warning", COMPONENT)
     return [*calls, *event_call(view, entry, said, now)]

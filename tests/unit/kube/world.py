@@ -138,7 +138,15 @@ class FakeApi:
         if call.subresource == "finalize":
             body["spec"] = call.body["spec"]
         elif call.subresource == "status":
-            body["status"] = merged(body.get("status", {}), call.body.get("status", {}))
+            change = copy.deepcopy(call.body.get("status", {}))
+            if "strategic" in call.patch_type and "conditions" in change:
+                known = {
+                    item["type"]: item for item in body.get("status", {}).get("conditions", [])
+                }
+                for item in change["conditions"]:
+                    known[item["type"]] = {**known.get(item["type"], {}), **item}
+                change["conditions"] = list(known.values())
+            body["status"] = merged(body.get("status", {}), change)
         else:
             spec = json.dumps(body.get("spec"))
             body = merged(body, {k: v for k, v in call.body.items() if k != "status"})

@@ -52,7 +52,17 @@ def reference_json(reference: OwnerReference) -> dict[str, Any]:
     return body
 
 
-def patch(entry: Entry[Any], body: dict[str, Any], user: str, subresource: str = "") -> Call:
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+
+
+def patch(
+    entry: Entry[Any],
+    body: dict[str, Any],
+    user: str,
+    subresource: str = "",
+    patch_type: str = MERGE,
+) -> Call:
     """A merge patch of an object as it was read. The main resource is guarded by its version;
     a status, which only its controller writes, by its uid."""
     key = parse_key(entry.key)
@@ -65,6 +75,7 @@ def patch(entry: Entry[Any], body: dict[str, Any], user: str, subresource: str =
         key.name,
         subresource,
         body,
+        patch_type,
         version=0 if subresource else entry.version,
         uid=entry.value.metadata.uid,
         user=user,
@@ -87,6 +98,14 @@ def delete(entry: Entry[Any], user: str, propagation: str = "", grace_s: int | N
         user=user,
         missing_ok=True,
     )
+
+
+def patch_conditions(entry: Entry[Any], conditions: list[dict[str, Any]], user: str,
+                     **status: Any) -> Call:  # fmt: skip
+    """Set conditions by type and leave the others alone: a Pod's and a Node's have several
+    writers. ``status`` are further members of the status."""
+    body = {"status": {**status, "conditions": conditions}}
+    return patch(entry, body, user, "status", STRATEGIC)
 
 
 @dataclass(slots=True)

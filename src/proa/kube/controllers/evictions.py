@@ -7,13 +7,10 @@ garbage collection, 12,500 ended pods), "Disruptions" (condition DisruptionTarge
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import orjson
 
 from proa.base.clock import iso8601
 from proa.kube.api.call import Call
-from proa.kube.controllers.common import delete, instant, patch, service_account
+from proa.kube.controllers.common import delete, instant, patch_conditions, service_account
 from proa.kube.events import Said, event_call
 from proa.kube.objects import Node, Pod, Taint, Toleration
 from proa.kube.tables import NODES, PODS, cluster_of, describe, node_of
@@ -159,7 +156,6 @@ def _removed(entry: Entry[Pod]) -> Call:
 def _disrupted(
     entry: Entry[Pod], reason: str, text: str, user: str, now: float, failed: bool = False
 ) -> Call:
-    conditions = (orjson.loads(entry.body).get("status") or {}).get("conditions") or []
     new = {
         "type": "DisruptionTarget",
         "status": "True",
@@ -167,11 +163,8 @@ def _disrupted(
         "message": text,
         "lastTransitionTime": iso8601(now),
     }
-    kept = [item for item in conditions if item["type"] != "DisruptionTarget"]
-    body: dict[str, Any] = {"conditions": [*kept, new]}
-    if failed:
-        body["phase"] = "Failed"
-    return patch(entry, {"status": body}, user, "status")
+    more = {"phase": "Failed"} if failed else {}
+    return patch_conditions(entry, [new], user, **more)
 
 
 def _pods_of_gone_node(view: View, change: Change[Node]) -> Iterable[str]:

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import orjson
-
 from proa.base.clock import iso8601
 from proa.kube.api.call import Call
-from proa.kube.controllers.common import condition_json, patch, service_account
+from proa.kube.controllers.common import condition_json, patch, patch_conditions, service_account
 from proa.kube.events import Said, event_call
 from proa.kube.keys import object_key, parse_key
 from proa.kube.objects import Condition, Node, Taint, condition
@@ -104,11 +102,9 @@ def _silenced(view: View, entry: Entry[Node], now: float) -> list[Call]:
         if old is not None and old.status == "Unknown":
             new = old
         conditions.append(condition_json(new))
-    others = [condition_json(item) for item in known if item.type not in _WATCHED]
-    body = {"status": {"conditions": [*others, *conditions]}}
     name = entry.value.metadata.name
     said = Said("NodeNotReady", f"Node {name} status is now: NodeNotReady", "Normal")
-    return [patch(entry, body, USER, "status"), *event_call(view, entry, said, now)]
+    return [patch_conditions(entry, conditions, USER), *event_call(view, entry, said, now)]
 
 
 def wanted_taints(node: Node, now: float) -> tuple[Taint, ...]:
@@ -155,11 +151,8 @@ def _pods_not_ready(view: View, entry: Entry[Node], now: float) -> list[Call]:
     for pod in view.rows(PODS).by("node", f"{cluster}/{name}"):
         if pod.value.ready_since is None:
             continue
-        conditions = orjson.loads(pod.body)["status"]["conditions"]
-        for item in conditions:
-            if item["type"] == "Ready":
-                item |= {"status": "False", "lastTransitionTime": iso8601(now)}
-        calls.append(patch(pod, {"status": {"conditions": conditions}}, USER, "status"))
+        ready = {"type": "Ready", "status": "False", "lastTransitionTime": iso8601(now)}
+        calls.append(patch_conditions(pod, [ready], USER))
         said = Said("NodeNotReady", "Node is not ready", "Warning", "node-controller")
         calls.extend(event_call(view, pod, said, now))
     return calls
