@@ -7,7 +7,7 @@ client that creates and then lists finds what it made.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -57,6 +57,11 @@ class Desk:
                 await self.view.reached(committed.version)
                 return change.result
         raise AssertionError("unreachable")
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete records, whatever their versions; at most a transaction's worth."""
+        change: Change[None] = Change(None, (), tuple(Delete(key) for key in keys))
+        await self.carry_out(lambda: change)
 
 
 def touched(entry: Entry[Any]) -> tuple[Guard, Put]:
