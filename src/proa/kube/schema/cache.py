@@ -88,6 +88,10 @@ class SchemaCache:
     version: str
     structure: dict[str, Any]
     _documents: bytes = field(repr=False)
+    validators: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What ``kube.schema.validate`` has compiled so far, by definition name."""
+    default_plans: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What ``kube.schema.defaults`` has planned so far, by definition name."""
     _resolved: dict[str, Definition] = field(default_factory=dict, repr=False)
 
     @classmethod
