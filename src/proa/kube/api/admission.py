@@ -1,0 +1,296 @@
+"""Admission in process: what is added to objects and what is refused, before rules are checked.
+
+Plugins are functions over one write, in kube-apiserver's order. They return the guards and
+writes that must be committed with the object (an address that it takes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import orjson
+
+from proa.kube.api.call import ApiError
+from proa.kube.api.context import Api, Json
+from proa.kube.api.failures import forbidden, invalid, not_found
+from proa.kube.keys import object_key
+from proa.kube.schema.errors import FieldError
+from proa.kube.schema.kinds import Resource
+from proa.kube.tables import NAMESPACES, SERVICE_ACCOUNTS
+from proa.store.api import Delete, Exists, Guard, Put
+
+IMMORTAL = ("default", "kube-system", "kube-public", "kube-node-lease")
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+NODE_PORTS = range(30000, 32768)
+
+
+@dataclass(slots=True, frozen=True)
+class Admitted:
+    """What must hold and be written along with the object."""
+
+    guards: tuple[Guard | Exists, ...] = ()
+    writes: tuple[Put | Delete, ...] = ()
+
+
+def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitted:
+    """Mutates ``obj``. Raises ApiError."""
+    guards: tuple[Guard | Exists, ...] = ()
+    if resource.namespaced:
+        guards = (_namespace(api, resource, namespace, obj),)
+    kind = (resource.group, resource.name)
+    if kind == ("", "namespaces"):
+        obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+        obj["status"] = {"phase": "Active"}
+    elif kind == ("", "pods"):
+        _service_account(api, resource, namespace, obj)
+        _pod(obj)
+    elif kind == ("", "services"):
+        taken = _addresses(api, resource, obj)
+        return Admitted((*guards, *taken.guards), taken.writes)
+    return Admitted(guards)
+
+
+def on_update(
+    api: Api, resource: Resource, namespace: str, old: Json, new: Json, subresource: str
+) -> Admitted:
+    """Mutates ``new``. Raises ApiError."""
+    kind = (resource.group, resource.name)
+    if kind == ("", "namespaces") and subresource != "finalize":
+        new.setdefault("spec", {})["finalizers"] = old.get("spec", {}).get("finalizers", [])
+    if kind == ("", "services") and not subresource:
+        spec, before = new["spec"], old["spec"]
+        for name in ("clusterIP", "clusterIPs"):
+            if not spec.get(name) and before.get(name):
+                spec[name] = before[name]
+        if spec.get("type") != "ExternalName" and not spec.get("clusterIP"):
+            return _addresses(api, resource, new)
+        _keep_node_ports(spec, before)
+        return _node_ports(api, resource, new, old)
+    return Admitted()
+
+
+def on_remove(api: Api, resource: Resource, obj: Json) -> Admitted:
+    """What an object held is given back. Raises ApiError for what may not go."""
+    kind = (resource.group, resource.name)
+    name = obj["metadata"]["name"]
+    if kind == ("", "namespaces") and name in IMMORTAL[:2]:
+        raise forbidden(resource, name, "this namespace may not be deleted")
+    if kind != ("", "services"):
+        return Admitted()
+    spec = obj.get("spec", {})
+    keys = [
+        _allocation(api, "clusterip", address)
+        for address in spec.get("clusterIPs") or []
+        if address and address != "None"
+    ]
+    keys += [
+        _allocation(api, "nodeport", str(port["nodePort"]))
+        for port in spec.get("ports") or []
+        if port.get("nodePort")
+    ]
+    return Admitted((), tuple(Delete(key) for key in dict.fromkeys(keys)))
+
+
+def _namespace(api: Api, resource: Resource, namespace: str, obj: Json) -> Exists:
+    """NamespaceLifecycle: the namespace must exist and not be terminating."""
+    key = object_key(api.cluster.uid, "", "namespaces", "", namespace)
+    entry = api.view.rows(NAMESPACES).get(key)
+    if entry is None:
+        raise not_found(api.builtin("", "namespaces"), namespace)
+    if entry.value.metadata.deleting:
+        name = obj["metadata"].get("name", "")
+        error = forbidden(
+            resource,
+            name,
+            f"unable to create new content in namespace {namespace} because it is being terminated",
+        )
+        causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace",
+                   "message": f"namespace {namespace} is being terminated"}]  # fmt: skip
+        error.details = {**(error.details or {}), "causes": causes}
+        raise error
+    return Exists(key)
+
+
+def _service_account(api: Api, resource: Resource, namespace: str, obj: Json) -> None:
+    """ServiceAccount: "default" where none is named, its token where it is not declined."""
+    spec = obj.setdefault("spec", {})
+    name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+    spec["serviceAccountName"] = spec["serviceAccount"] = name
+    key = object_key(api.cluster.uid, "", "serviceaccounts", namespace, name)
+    entry = api.view.rows(SERVICE_ACCOUNTS).get(key)
+    if entry is None:
+        account_name = f"{namespace}/{name}"
+        why = f'error looking up service account {account_name}: serviceaccount "{name}" not found'
+        raise forbidden(resource, obj["metadata"].get("name", ""), why)
+    account = orjson.loads(entry.body)
+    declined = spec.get("automountServiceAccountToken")
+    if declined is None:
+        declined = account.get("automountServiceAccountToken")
+    if declined is not False:
+        _mount_token(api, spec)
+
+
+def _mount_token(api: Api, spec: Json) -> None:
+    containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    missing = [
+        item
+        for item in containers
+        if not any(mount.get("mountPath") == TOKEN_PATH for mount in item.get("volumeMounts") or [])
+    ]
+    if not missing:
+        return
+    name = f"kube-api-access-{api.chance.suffix()}"
+    spec.setdefault("volumes", []).append({"name": name, "projected": _token_sources()})
+    for container in missing:
+        mount = {"name": name, "mountPath": TOKEN_PATH, "readOnly": True}
+        container.setdefault("volumeMounts", []).append(mount)
+
+
+def _token_sources() -> dict[str, Any]:
+    namespace = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
+    return {
+        "defaultMode": 420,
+        "sources": [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {
+                "configMap": {
+                    "name": "kube-root-ca.crt",
+                    "items": [{"key": "ca.crt", "path": "ca.crt"}],
+                }
+            },
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": namespace}]}},
+        ],
+    }
+
+
+def _pod(obj: Json) -> None:
+    """DefaultTolerationSeconds and Priority; a new pod is Pending."""
+    spec = obj["spec"]
+    tolerations = spec.setdefault("tolerations", [])
+    for condition in ("not-ready", "unreachable"):
+        key = f"node.kubernetes.io/{condition}"
+        if not any(item.get("key") in (key, None, "") for item in tolerations):
+            tolerations.append(
+                {
+                    "key": key,
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": 300,
+                }
+            )
+    spec.setdefault("priority", 0)
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+
+
+def qos_class(spec: Json) -> str:
+    """Guaranteed, Burstable or BestEffort, by the containers' CPU and memory."""
+    asked, guaranteed = False, True
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+        resources = container.get("resources") or {}
+        requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+        for name in ("cpu", "memory"):
+            asked = asked or name in requests or name in limits
+            if name not in limits or requests.get(name, limits[name]) != limits[name]:
+                guaranteed = False
+    if not asked:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _allocation(api: Api, kind: str, what: str) -> str:
+    return f"/kubealloc/{api.cluster.uid}/{kind}/{what}"
+
+
+def _addresses(api: Api, resource: Resource, obj: Json) -> Admitted:
+    """A virtual address for a Service, the one it names or a free one, and its node ports."""
+    spec = obj.setdefault("spec", {})
+    ports = _node_ports(api, resource, obj, None)
+    if spec.get("type") == "ExternalName" or spec.get("clusterIP") == "None":
+        if spec.get("clusterIP") == "None":
+            spec["clusterIPs"] = ["None"]
+        return ports
+    range_ = IPv4Network(api.cluster.service_cidr)
+    wanted = spec.get("clusterIP")
+    if wanted:
+        _check_address(resource, obj, wanted, range_)
+    else:
+        wanted = _free_address(api, range_)
+    spec["clusterIP"], spec["clusterIPs"] = wanted, [wanted]
+    spec.setdefault("ipFamilies", ["IPv4"])
+    spec.setdefault("ipFamilyPolicy", "SingleStack")
+    key = _allocation(api, "clusterip", wanted)
+    owner = f"{obj['metadata'].get('namespace')}/{obj['metadata']['name']}".encode()
+    return Admitted((Guard(key, 0), *ports.guards), (Put(key, owner), *ports.writes))
+
+
+def _check_address(resource: Resource, obj: Json, wanted: str, range_: IPv4Network) -> None:
+    try:
+        inside = IPv4Address(wanted) in range_
+    except ValueError:
+        inside = False
+    if not inside:
+        detail = f"failed to allocate IP {wanted}: the provided IP is not in the valid range"
+        error = FieldError("FieldValueInvalid", "spec.clusterIPs", detail, [wanted])
+        raise invalid(resource, obj["metadata"]["name"], [error])
+
+
+def _used_addresses(api: Api) -> set[str]:
+    services = api.builtin("", "services")
+    used: set[str] = set()
+    for entry in api.entries(services):
+        used.update(orjson.loads(entry.body).get("spec", {}).get("clusterIPs") or [])
+    return used
+
+
+def _free_address(api: Api, range_: IPv4Network) -> str:
+    """Drawn from the upper part of the range first: the lowest addresses are for those who ask
+    for them by number (KEP-3070)."""
+    used = _used_addresses(api)
+    size = range_.num_addresses
+    reserved = min(max(16, size // 16), 256)
+    base = int(range_.network_address)
+    start = api.chance.integer(reserved, size - 2)
+    for step in range(size):
+        number = reserved + (start - reserved + step) % (size - 1 - reserved)
+        address = str(IPv4Address(base + number))
+        if address not in used:
+            return address
+    raise ApiError(500, "InternalError", "failed to allocate a serviceIP: range is full")
+
+
+def _keep_node_ports(spec: Json, before: Json) -> None:
+    known = {(port.get("port"), port.get("protocol", "TCP")): port for port in before["ports"]}
+    for port in spec.get("ports") or []:
+        same = known.get((port.get("port"), port.get("protocol", "TCP")))
+        if same and same.get("nodePort") and not port.get("nodePort"):
+            port["nodePort"] = same["nodePort"]
+
+
+def _node_ports(api: Api, resource: Resource, obj: Json, old: Json | None) -> Admitted:
+    spec = obj["spec"]
+    if spec.get("type") not in ("NodePort", "LoadBalancer"):
+        for port in spec.get("ports") or []:
+            port.pop("nodePort", None)
+        return Admitted()
+    held = {port.get("nodePort") for port in (old or {}).get("spec", {}).get("ports") or []}
+    guards: list[Guard | Exists] = []
+    writes: list[Put | Delete] = []
+    for port in spec.get("ports") or []:
+        number = port.get("nodePort")
+        if number and number not in NODE_PORTS:
+            detail = (
+                "provided port is not in the valid range. The range of valid ports is "
+                f"{NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
+            )
+            error = FieldError("FieldValueInvalid", "spec.ports[0].nodePort", detail, number)
+            raise invalid(resource, obj["metadata"]["name"], [error])
+        if not number:
+            number = port["nodePort"] = api.chance.integer(NODE_PORTS.start, NODE_PORTS.stop - 1)
+        if number not in held:
+            key = _allocation(api, "nodeport", str(number))
+            guards.append(Guard(key, 0))
+            writes.append(Put(key, obj["metadata"]["name"].encode()))
+    return Admitted(tuple(guards), tuple(writes))

@@ -1,0 +1,405 @@
+"""The API server: from a request to its answer, and the entrance for calls in process.
+
+In order: who asks (``authn``); what for (``paths``); may they (``rbac``); then discovery and
+documents, or the registry (``reads``, ``watching``, ``writes``, ``subresources``). Every refusal
+is a Status. ``call`` is the same path from admission on, for the hull and the controllers of
+this process, which are trusted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import yaml
+
+from proa.base.errors import CallerFault, Conflict, TryAgain
+from proa.base.http import Request, Response
+from proa.base.telemetry import get_logger
+from proa.kube.api import bodies, documents, negotiation, schemas
+from proa.kube.api.authn import authenticate
+from proa.kube.api.call import ApiError, Call
+from proa.kube.api.context import LOOPBACK, Api, Json, User
+from proa.kube.api.failures import (
+    JSON,
+    bad_request,
+    failure,
+    method_not_allowed,
+    no_such_path,
+    not_found,
+)
+from proa.kube.api.node_link import NodeLink
+from proa.kube.api.options import WriteOptions, write_options
+from proa.kube.api.paths import Target, target_of
+from proa.kube.api.rbac import Attributes, Rbac
+from proa.kube.api.reads import Reader
+from proa.kube.api.reviews import review, token_request
+from proa.kube.api.subresources import (
+    PodStreams,
+    bind,
+    created_success,
+    evict,
+    scale_of,
+    set_scale,
+    status_success,
+)
+from proa.kube.api.tokens import TokenIssuer
+from proa.kube.api.watching import Watcher
+from proa.kube.api.writes import Writer, Written
+from proa.kube.schema import merge
+from proa.kube.schema.kinds import Resource
+from proa.kube.schema.openapi import OpenAPI
+
+log = get_logger(__name__)
+
+
+class KubeApi:
+    """One cluster's API."""
+
+    def __init__(self, api: Api, issuer: TokenIssuer, openapi: OpenAPI, link: NodeLink) -> None:
+        self.api = api
+        self._issuer = issuer
+        self._rbac = Rbac(api)
+        self._reader, self._watcher, self._writer = Reader(api), Watcher(api), Writer(api)
+        self._streams = PodStreams(api, link)
+        self._documents = documents.Documents(api, issuer, openapi)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; never raises but for cancellation."""
+        try:
+            return await self._answer(request)
+        except ApiError as error:
+            return failure(error)
+        except Conflict as error:
+            return failure(ApiError(409, "Conflict", str(error)))
+        except TryAgain as error:
+            return failure(ApiError(503, "ServiceUnavailable", str(error)))
+        except CallerFault as error:
+            return failure(bad_request(str(error)))
+        except Exception as error:
+            log.error("request failed", method=request.method, path=request.path, exc_info=error)
+            return failure(ApiError(500, "InternalError", "Internal error occurred"))
+
+    async def _answer(self, request: Request) -> Response:
+        user = authenticate(request, self.api, self._issuer)
+        target = target_of(request)
+        if target is None:
+            attributes = Attributes(verb=request.method.lower(), path=request.path)
+            if not self._rbac.allows(user, attributes):
+                raise self._rbac.denial(user, attributes)
+            return self._documents.answer(request)
+        attributes = Attributes(
+            target.verb,
+            target.group,
+            target.resource,
+            target.subresource,
+            target.namespace,
+            target.name,
+        )
+        if not self._rbac.allows(user, attributes):
+            raise self._rbac.denial(user, attributes)
+        resource = self.api.kinds.find(target.group, target.version, target.resource)
+        if resource is None:
+            raise no_such_path()
+        if target.subresource:
+            return await self._subresource(request, resource, target, user)
+        return await self._resource(request, resource, target, user)
+
+    async def _resource(
+        self, request: Request, resource: Resource, target: Target, user: User
+    ) -> Response:
+        if target.verb not in resource.verbs:
+            raise method_not_allowed()
+        if "get" not in resource.verbs:
+            body = bodies.read_body(request)
+            args = (self.api, self._rbac, self._issuer, user, resource.kind)
+            answer = review(*args, target.namespace, body)
+            return Response(201, orjson.dumps(answer), dict(JSON))
+        if target.verb == "get":
+            return await self._reader.get(request, resource, target)
+        if target.verb == "list":
+            return await self._reader.collection(request, resource, target)
+        if target.verb == "watch":
+            return await self._watcher.watch(request, resource, target)
+        return await self._write(request, resource, target, user)
+
+    async def _write(
+        self, request: Request, resource: Resource, target: Target, user: User
+    ) -> Response:
+        options = write_options(request)
+        namespace = target.namespace if resource.namespaced else ""
+        if target.verb == "create":
+            body = bodies.read_body(request)
+            written = await self._writer.create(resource, namespace, body, user, options)
+            return self._written(request, resource, written)
+        if target.verb == "update":
+            body = bodies.read_body(request)
+            edit = _replacement(body)
+            written = await self._writer.change(resource, namespace, target.name, options, edit)
+            return self._written(request, resource, written)
+        if target.verb == "patch":
+            return await self._patch(request, resource, target, user, options)
+        return await self._delete(request, resource, target)
+
+    async def _patch(
+        self,
+        request: Request,
+        resource: Resource,
+        target: Target,
+        user: User,
+        options: WriteOptions,
+        subresource: str = "",
+    ) -> Response:
+        patch_type = request.headers.get("content-type", "").split(";")[0]
+        if patch_type == "application/apply-patch+yaml":
+            written = await self._apply(request, resource, target, user, options, subresource)
+            return self._written(request, resource, written)
+        try:
+            patch = orjson.loads(request.body)
+        except ValueError as error:
+            raise bad_request(f"error decoding patch: {error}") from error
+
+        def edit(obj: Json) -> Json:
+            return schemas.patched(resource, obj, patch, patch_type)
+
+        namespace = target.namespace if resource.namespaced else ""
+        written = await self._writer.change(
+            resource, namespace, target.name, options, edit, subresource
+        )
+        return self._written(request, resource, written)
+
+    async def _apply(
+        self,
+        request: Request,
+        resource: Resource,
+        target: Target,
+        user: User,
+        options: WriteOptions,
+        subresource: str,
+    ) -> Written:
+        """Server-side apply, creating what is not there."""
+        if not request.param("fieldManager"):
+            raise bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value")
+        try:
+            applied = yaml.safe_load(request.body)
+        except yaml.YAMLError as error:
+            raise bad_request(f"error decoding YAML: {error}") from error
+        if not isinstance(applied, dict):
+            raise bad_request("error decoding YAML: the body is no object")
+        now = self.api.clock.now()
+        namespace = target.namespace if resource.namespaced else ""
+        await self.api.fresh()
+        if self.api.entry(resource, namespace, target.name) is None and not subresource:
+            made = schemas.applied(resource, None, applied, options, now, "")
+            made.setdefault("metadata", {})["name"] = target.name
+            return await self._writer.create(resource, namespace, made, user, options)
+
+        def edit(obj: Json) -> Json:
+            return schemas.applied(resource, obj, applied, options, now, subresource)
+
+        return await self._writer.change(
+            resource, namespace, target.name, options, edit, subresource, keep_managed=False
+        )
+
+    async def _delete(self, request: Request, resource: Resource, target: Target) -> Response:
+        options = bodies.read_body(request) if request.body else {}
+        for name in ("gracePeriodSeconds", "propagationPolicy", "orphanDependents"):
+            value = request.param(name)
+            if value and name not in options:
+                options[name] = int(value) if name == "gracePeriodSeconds" else value
+        dry_run = "dryRun" in options or bool(request.param("dryRun"))
+        namespace = target.namespace if resource.namespaced else ""
+        if target.verb == "deletecollection":
+            await self.api.fresh()
+            for path in self._reader.selected(request, resource, namespace):
+                where, _, name = path.rpartition("/")
+                try:
+                    await self._writer.delete(resource, where, name, options, dry_run)
+                except ApiError as error:
+                    if error.code != 404:
+                        raise
+            status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+            return Response(200, orjson.dumps(status), dict(JSON))
+        written = await self._writer.delete(resource, namespace, target.name, options, dry_run)
+        if written.removed:
+            return status_success(resource, written.obj)
+        return Response(200, orjson.dumps(written.obj), dict(JSON))
+
+    async def _subresource(
+        self, request: Request, resource: Resource, target: Target, user: User
+    ) -> Response:
+        if target.subresource not in resource.subresources:
+            raise no_such_path()
+        if target.subresource == "log":
+            return await self._streams.log(request, resource, target)
+        if target.subresource == "exec":
+            return await self._streams.exec(request, resource, target)
+        if target.subresource == "scale":
+            return await self._scale(request, resource, target)
+        if target.subresource in ("binding", "eviction"):
+            body = bodies.read_body(request)
+            if target.subresource == "binding":
+                await bind(self._writer, resource, target, body)
+            else:
+                await evict(self.api, self._writer, resource, target, body)
+            return created_success()
+        if target.subresource == "token":
+            body = bodies.read_body(request)
+            now = self.api.clock.now()
+            args = (self.api, self._issuer, target.namespace, target.name, body, now)
+            return Response(201, orjson.dumps(token_request(*args)), dict(JSON))
+        return await self._part(request, resource, target, user)
+
+    async def _part(
+        self, request: Request, resource: Resource, target: Target, user: User
+    ) -> Response:
+        """status, finalize and other parts that are read and written like the object."""
+        if target.subresource not in ("status", "finalize"):
+            message = f"{target.subresource} of {resource.group_resource} is not served yet"
+            raise ApiError(501, "NotImplemented", message)
+        if target.verb == "get":
+            return await self._reader.get(request, resource, target)
+        options = write_options(request)
+        if target.verb == "patch":
+            return await self._patch(request, resource, target, user, options, target.subresource)
+        if target.verb != "update":
+            raise method_not_allowed()
+        edit = _replacement(bodies.read_body(request))
+        namespace = target.namespace if resource.namespaced else ""
+        written = await self._writer.change(
+            resource, namespace, target.name, options, edit, target.subresource
+        )
+        return self._written(request, resource, written)
+
+    async def _scale(self, request: Request, resource: Resource, target: Target) -> Response:
+        await self.api.fresh()
+        entry = self.api.entry(resource, target.namespace, target.name)
+        if entry is None:
+            raise not_found(resource, target.name)
+        obj = bodies.loaded(entry.body, entry.version)
+        if target.verb == "get":
+            return Response(200, orjson.dumps(scale_of(resource, obj)), dict(JSON))
+        if target.verb == "update":
+            scale = bodies.read_body(request)
+        elif target.verb == "patch":
+            patch = orjson.loads(request.body)
+            scale = merge.merge_patch(scale_of(resource, obj), patch)
+        else:
+            raise method_not_allowed()
+        options = write_options(request)
+        written = await set_scale(self._writer, resource, target, scale, options)
+        return Response(200, orjson.dumps(scale_of(resource, written.obj)), dict(JSON))
+
+    def _written(self, request: Request, resource: Resource, written: Written) -> Response:
+        response = negotiation.shown(
+            request,
+            resource,
+            written.obj,
+            self.api.clock.now(),
+            201 if written.created else 200,
+        )
+        if written.warnings:
+            texts = [text.replace("\\", "\\\\").replace('"', '\\"') for text in written.warnings]
+            response.headers["warning"] = ", ".join(f'299 - "{text}"' for text in texts)
+        return response
+
+    # In process
+
+    async def call(self, call: Call) -> Json:
+        """Carry out a Call; the object after it ({} where it is gone). Raises ApiError."""
+        obj, _ = await self._call(call)
+        return obj
+
+    async def perform(self, call: Call) -> int:
+        """Carry out a Call of a Plan; the version that the view must reach."""
+        _, version = await self._call(call)
+        return version
+
+    async def _call(self, call: Call) -> tuple[Json, int]:
+        resource = self._resource_of(call)
+        options = WriteOptions(field_validation="Ignore", manager=call.user.rpartition(":")[2])
+        try:
+            written = await self._carry_out(call, resource, options)
+        except ApiError as error:
+            missing = call.missing_ok and error.code == 404
+            existing = call.existing_ok and error.reason == "AlreadyExists"
+            if missing or existing:
+                return {}, 0
+            raise
+        return written.obj, written.version
+
+    def _resource_of(self, call: Call) -> Resource:
+        versions = self.api.kinds.versions(call.group)
+        named = str(call.body.get("apiVersion", "")).rpartition("/")[2]
+        for version in [named, *versions]:
+            found = self.api.kinds.find(call.group, version, call.resource)
+            if found is not None:
+                return found
+        raise no_such_path()
+
+    async def _carry_out(self, call: Call, resource: Resource, options: WriteOptions) -> Written:
+        where = (resource, call.namespace, call.name)
+        if call.verb == "create":
+            body = dict(call.body)
+            body.setdefault("apiVersion", resource.api_version)
+            body.setdefault("kind", resource.kind)
+            body["metadata"] = dict(body.get("metadata", {}))
+            if call.name:
+                body["metadata"].setdefault("name", call.name)
+            return await self._writer.create(resource, call.namespace, body, LOOPBACK, options)
+        if call.verb == "delete":
+            return await self._writer.delete(*where, _delete_options(call))
+        if call.verb == "get":
+            await self.api.fresh()
+            entry = self.api.entry(*where)
+            if entry is None:
+                raise not_found(resource, call.name)
+            return Written(bodies.loaded(entry.body, entry.version))
+        if call.subresource == "binding":
+            target = Target("create", call.group, "", call.resource, call.namespace, call.name)
+            return await bind(self._writer, resource, target, call.body)
+
+        def edit(obj: Json) -> Json:
+            _check_call(call, obj, resource)
+            if call.verb == "update":
+                wanted = dict(call.body)
+            else:
+                wanted = schemas.patched(resource, obj, call.body, call.patch_type)
+            if call.version:
+                wanted["metadata"] = {
+                    **wanted.get("metadata", {}),
+                    "resourceVersion": str(call.version),
+                }
+            return wanted
+
+        return await self._writer.change(
+            *where, options, edit, call.subresource, prune=not call.subresource
+        )
+
+
+def _check_call(call: Call, obj: Json, resource: Resource) -> None:
+    if call.uid and obj["metadata"]["uid"] != call.uid:
+        raise not_found(resource, call.name)
+
+
+def _delete_options(call: Call) -> Json:
+    options: dict[str, Any] = {}
+    if call.uid or call.version:
+        options["preconditions"] = {
+            **({"uid": call.uid} if call.uid else {}),
+            **({"resourceVersion": str(call.version)} if call.version else {}),
+        }
+    if call.grace_s is not None:
+        options["gracePeriodSeconds"] = call.grace_s
+    if call.propagation:
+        options["propagationPolicy"] = call.propagation
+    return options
+
+
+def _replacement(body: Json) -> Any:
+    """An edit that replaces the object; each attempt gets a copy."""
+
+    def edit(_obj: Json) -> Json:
+        return {**body, "metadata": dict(body.get("metadata") or {})}
+
+    return edit

@@ -1,0 +1,428 @@
+"""Writing objects: create, update, patch, delete, the same code for every kind.
+
+Each write is decided on the view's newest picture and guarded by the object's version; a lost
+race is decided again unless the caller named the version. Returned objects carry their
+resourceVersion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proa.base.clock import iso8601
+from proa.base.errors import Conflict
+from proa.kube.api import admission, bodies, schemas
+from proa.kube.api.call import ApiError
+from proa.kube.api.context import Api, Json, User
+from proa.kube.api.failures import (
+    already_exists,
+    bad_request,
+    invalid,
+    modified,
+    not_found,
+    other_uid,
+)
+from proa.kube.api.options import WriteOptions
+from proa.kube.objects import Object
+from proa.kube.schema.errors import FieldError
+from proa.kube.schema.kinds import Resource
+from proa.reconcile.view import Entry
+from proa.store.api import Delete, Exists, Guard, Put, Transaction
+
+ATTEMPTS = 8
+_SERVER_OWNED = (
+    "uid",
+    "creationTimestamp",
+    "selfLink",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "resourceVersion",
+)
+
+
+@dataclass(slots=True)
+class Written:
+    """The object after a write, and what to warn the caller of."""
+
+    obj: Json
+    warnings: list[str] = field(default_factory=list)
+    version: int = 0
+    created: bool = False
+    removed: bool = False
+
+
+class Writer:
+    """The write half of the registry."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def create(
+        self, resource: Resource, namespace: str, body: Json, user: User, options: WriteOptions
+    ) -> Written:
+        """Raises ApiError."""
+        await self._api.fresh()
+        obj, warnings = self._incoming(resource, namespace, body, options)
+        metadata = obj["metadata"]
+        generated = not metadata.get("name") and metadata.get("generateName")
+        for attempt in range(ATTEMPTS):
+            if generated:
+                metadata["name"] = metadata["generateName"][:57] + self._api.chance.suffix()
+            if not metadata.get("name"):
+                raise _name_required(resource)
+            try:
+                return await self._create(resource, namespace, obj, warnings, options)
+            except Conflict:
+                existing = self._api.entry(resource, namespace, metadata["name"])
+                if existing is not None and not generated:
+                    raise already_exists(resource, metadata["name"]) from None
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await self._api.fresh()
+        raise AssertionError("the loop returns or raises")
+
+    def _incoming(
+        self, resource: Resource, namespace: str, body: Json, options: WriteOptions
+    ) -> tuple[Json, list[str]]:
+        _check_kind(resource, body)
+        obj, warnings = schemas.admitted_form(resource, body, options.field_validation)
+        metadata = obj.setdefault("metadata", {})
+        _check_namespace(resource, namespace, metadata)
+        if metadata.get("resourceVersion"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        for name in _SERVER_OWNED:
+            metadata.pop(name, None)
+        if (resource.group, resource.name) not in self._api.acted_on:
+            warnings.append(f"{resource.kind} is stored, but nothing in this server acts on it yet")
+        return obj, warnings
+
+    async def _create(
+        self,
+        resource: Resource,
+        namespace: str,
+        obj: Json,
+        warnings: list[str],
+        options: WriteOptions,
+    ) -> Written:
+        metadata = obj["metadata"]
+        if "status" in resource.subresources:
+            obj.pop("status", None)
+        if self._api.entry(resource, namespace, metadata["name"]) is not None:
+            raise already_exists(resource, metadata["name"])
+        admitted = admission.on_create(self._api, resource, namespace, obj)
+        schemas.check(resource, None, obj)
+        now = self._api.clock.now()
+        metadata["uid"] = self._api.chance.uid()
+        metadata["creationTimestamp"] = iso8601(now)
+        if "spec" in obj:
+            metadata["generation"] = 1
+        _track(obj, resource, options, "Update", now)
+        key = self._api.key(resource, namespace, metadata["name"])
+        guards = (Guard(key, 0), *admitted.guards)
+        writes = (Put(key, bodies.stored(obj)), *admitted.writes)
+        if options.dry_run:
+            return Written(obj, warnings, created=True)
+        version = await self._commit(guards, writes)
+        obj["metadata"]["resourceVersion"] = str(version)
+        return Written(obj, warnings, version, created=True)
+
+    async def change(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        options: WriteOptions,
+        edit: Callable[[Json], Json],
+        subresource: str = "",
+        *,
+        prune: bool = True,
+        keep_managed: bool = True,
+    ) -> Written:
+        """Read, edit, check and write one object. ``edit`` gets a copy and returns the wanted
+        object; a resourceVersion in it makes the write conditional. Raises ApiError."""
+        for attempt in range(ATTEMPTS):
+            await self._api.fresh()
+            entry = self._api.entry(resource, namespace, name)
+            if entry is None:
+                raise not_found(resource, name)
+            old = bodies.loaded(entry.body, entry.version)
+            wanted = edit(bodies.loaded(entry.body, entry.version))
+            version = str(wanted.get("metadata", {}).get("resourceVersion") or "")
+            if version and version not in ("0", str(entry.version)):
+                raise modified(resource, name)
+            try:
+                return await self._change(
+                    resource,
+                    namespace,
+                    entry,
+                    old,
+                    wanted,
+                    options,
+                    subresource,
+                    prune,
+                    keep_managed,
+                )
+            except Conflict:
+                if attempt == ATTEMPTS - 1 or (version and version == str(entry.version)):
+                    raise modified(resource, name) from None
+        raise AssertionError("the loop returns or raises")
+
+    async def _change(
+        self,
+        resource: Resource,
+        namespace: str,
+        entry: Entry[Object],
+        old: Json,
+        wanted: Json,
+        options: WriteOptions,
+        subresource: str,
+        prune: bool,
+        keep_managed: bool,
+    ) -> Written:
+        _check_kind(resource, wanted)
+        metadata = wanted.setdefault("metadata", {})
+        if metadata.get("name") != old["metadata"]["name"]:
+            raise bad_request(
+                f"the name of the object ({metadata.get('name', '')}) does not match the name on "
+                f"the URL ({old['metadata']['name']})"
+            )
+        if metadata.get("uid") and metadata["uid"] != old["metadata"]["uid"]:
+            raise other_uid(resource, metadata["name"], metadata["uid"], old["metadata"]["uid"])
+        _check_namespace(resource, namespace, metadata)
+        warnings: list[str] = []
+        if prune:
+            wanted, warnings = schemas.admitted_form(resource, wanted, options.field_validation)
+        new = _kept(resource, old, wanted, subresource, keep_managed)
+        admitted = admission.on_update(self._api, resource, namespace, old, new, subresource)
+        if not subresource:
+            schemas.check(resource, old, new)
+        if _meaning(new) == _meaning(old):
+            return Written(old, warnings, entry.version)
+        if not subresource and _desired(new) != _desired(old):
+            new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+        if _is_released(resource, new):
+            return await self._remove(resource, entry, new, options)
+        if keep_managed:
+            _track(new, resource, options, "Update", self._api.clock.now(), subresource)
+        guards = (Guard(entry.key, entry.version), *admitted.guards)
+        writes = (Put(entry.key, bodies.stored(new)), *admitted.writes)
+        if options.dry_run:
+            return Written(new, warnings)
+        version = await self._commit(guards, writes)
+        new["metadata"]["resourceVersion"] = str(version)
+        return Written(new, warnings, version)
+
+    async def _remove(
+        self, resource: Resource, entry: Entry[Object], obj: Json, options: WriteOptions
+    ) -> Written:
+        released = admission.on_remove(self._api, resource, obj)
+        if options.dry_run:
+            return Written(obj, removed=True)
+        guards = (Guard(entry.key, entry.version), *released.guards)
+        version = await self._commit(guards, (Delete(entry.key), *released.writes))
+        return Written(obj, version=version, removed=True)
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, options: Json, dry_run: bool = False
+    ) -> Written:
+        """Delete, or mark for deletion where finalizers or a grace period ask for it. ``options``
+        is DeleteOptions. Raises ApiError."""
+        for _ in range(ATTEMPTS):
+            await self._api.fresh()
+            entry = self._api.entry(resource, namespace, name)
+            if entry is None:
+                raise not_found(resource, name)
+            obj = bodies.loaded(entry.body, entry.version)
+            _check_preconditions(resource, name, obj, options)
+            marked = _marked(resource, obj, options, self._api.clock.now())
+            write = WriteOptions(dry_run=dry_run)
+            try:
+                if marked is None:
+                    return await self._remove(resource, entry, obj, write)
+                if _meaning(marked) == _meaning(obj):
+                    return Written(obj, version=entry.version)
+                if dry_run:
+                    return Written(marked)
+                version = await self._commit(
+                    (Guard(entry.key, entry.version),), (Put(entry.key, bodies.stored(marked)),)
+                )
+            except Conflict:
+                continue
+            marked["metadata"]["resourceVersion"] = str(version)
+            return Written(marked, version=version)
+        raise modified(resource, name)
+
+    async def _commit(
+        self, guards: Sequence[Guard | Exists], writes: Sequence[Put | Delete]
+    ) -> int:
+        """The version of the first write (the object's own)."""
+        done = await self._api.store.commit(Transaction(tuple(guards), tuple(writes)))
+        await self._api.view.reached(done.version)
+        return done.versions[0]
+
+
+def _name_required(resource: Resource) -> ApiError:
+    detail = "name or generateName is required"
+    return invalid(resource, "", [FieldError("FieldValueRequired", "metadata.name", detail)])
+
+
+def _check_kind(resource: Resource, body: Json) -> None:
+    kind, version = body.get("kind"), body.get("apiVersion")
+    if not kind:
+        raise bad_request(
+            "Object 'Kind' is missing in the body" if version else "couldn't get version/kind"
+        )
+    if (kind, version) != (resource.kind, resource.api_version):
+        wanted = f"{resource.api_version}, Kind={resource.kind}"
+        raise bad_request(
+            f"the API version in the data ({version}, Kind={kind}) does not match the expected "
+            f"API version ({wanted})"
+        )
+
+
+def _check_namespace(resource: Resource, namespace: str, metadata: Json) -> None:
+    if not resource.namespaced:
+        metadata.pop("namespace", None)
+        return
+    given = metadata.setdefault("namespace", namespace)
+    if given != namespace:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def _kept(
+    resource: Resource, old: Json, wanted: Json, subresource: str, keep_managed: bool
+) -> Json:
+    """What the caller may change of what is stored."""
+    if subresource and subresource != "status":
+        new = wanted
+    elif subresource == "status":
+        new = {**old, "status": wanted.get("status", {})}
+        new["metadata"] = dict(old["metadata"])
+    else:
+        new = dict(wanted)
+        if "status" in resource.subresources:
+            new.pop("status", None)
+            if "status" in old:
+                new["status"] = old["status"]
+    new["metadata"] = dict(new["metadata"])
+    for name in _SERVER_OWNED:
+        if name in old["metadata"]:
+            new["metadata"][name] = old["metadata"][name]
+        else:
+            new["metadata"].pop(name, None)
+    if keep_managed and "managedFields" in old["metadata"]:
+        new["metadata"]["managedFields"] = old["metadata"]["managedFields"]
+    return new
+
+
+def _meaning(obj: Json) -> Json:
+    metadata = {
+        key: value
+        for key, value in obj["metadata"].items()
+        if key not in ("resourceVersion", "managedFields")
+    }
+    return {**obj, "metadata": metadata}
+
+
+def _desired(obj: Json) -> Json:
+    """What counts for the generation: all but metadata and status."""
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+
+
+def _is_released(resource: Resource, obj: Json) -> bool:
+    """Marked for deletion, and nothing holds it any more."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if resource.name == "namespaces" and obj.get("spec", {}).get("finalizers"):
+        return False
+    return not metadata.get("deletionGracePeriodSeconds")
+
+
+def _check_preconditions(resource: Resource, name: str, obj: Json, options: Json) -> None:
+    wanted = options.get("preconditions") or {}
+    metadata = obj["metadata"]
+    if wanted.get("uid") and wanted["uid"] != metadata["uid"]:
+        raise other_uid(resource, name, wanted["uid"], metadata["uid"])
+    if wanted.get("resourceVersion") and wanted["resourceVersion"] != metadata["resourceVersion"]:
+        raise modified(resource, name)
+
+
+def _marked(resource: Resource, obj: Json, options: Json, now: float) -> Json | None:
+    """The object marked for deletion; None where it can go at once."""
+    marked = {**obj, "metadata": dict(obj["metadata"])}
+    metadata = marked["metadata"]
+    finalizers = list(metadata.get("finalizers") or [])
+    policy = options.get("propagationPolicy") or ""
+    if options.get("orphanDependents"):
+        policy = "Orphan"
+    wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(policy)
+    finalizers = [item for item in finalizers if item not in ("foregroundDeletion", "orphan")]
+    if wanted:
+        finalizers.append(wanted)
+    elif metadata.get("deletionTimestamp"):
+        finalizers = list(metadata.get("finalizers") or [])
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    else:
+        metadata.pop("finalizers", None)
+    grace = _grace(resource, obj, options)
+    held = bool(finalizers) or grace > 0
+    if resource.name == "namespaces" and obj.get("spec", {}).get("finalizers"):
+        held = True
+        marked["status"] = {**obj.get("status", {}), "phase": "Terminating"}
+    if not held:
+        return None
+    before = metadata.get("deletionGracePeriodSeconds")
+    if not metadata.get("deletionTimestamp") or (before is not None and grace < before):
+        metadata["deletionTimestamp"] = iso8601(now + grace)
+        metadata["deletionGracePeriodSeconds"] = grace
+        if "spec" in obj and obj["metadata"].get("deletionTimestamp") is None:
+            metadata["generation"] = metadata.get("generation", 0) + 1
+    return marked
+
+
+def _grace(resource: Resource, obj: Json, options: Json) -> int:
+    """Seconds a pod has to end; 0 for one that runs nowhere or is over, and for other kinds."""
+    if (resource.group, resource.name) != ("", "pods"):
+        return 0
+    if not obj.get("spec", {}).get("nodeName"):
+        return 0
+    if obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return 0
+    given = options.get("gracePeriodSeconds")
+    if given is None:
+        given = obj["spec"].get("terminationGracePeriodSeconds", 30)
+    return max(0, int(given))
+
+
+def _track(
+    obj: Json,
+    resource: Resource,
+    options: WriteOptions,
+    operation: str,
+    now: float,
+    subresource: str = "",
+) -> None:
+    """Remember who wrote last in managedFields: one entry a manager, without field ownership."""
+    entry: dict[str, Any] = {
+        "manager": options.manager,
+        "operation": operation,
+        "apiVersion": resource.api_version,
+        "time": iso8601(now),
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {},
+    }
+    if subresource:
+        entry["subresource"] = subresource
+    others = [
+        item
+        for item in obj["metadata"].get("managedFields") or []
+        if (item.get("manager"), item.get("subresource", "")) != (options.manager, subresource)
+    ]
+    obj["metadata"]["managedFields"] = [*others[-9:], entry]
