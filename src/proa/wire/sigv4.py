@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 STREAMING = "STREAMING-"
 KEY_CACHE_SIZE = 512
 _UNRESERVED = "-_.~"
+_TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your "
     "AWS Secret Access Key and signing method. Consult the service documentation for details."
@@ -176,13 +178,14 @@ class SigningKeys:
 def parse_timestamp(text: str) -> float:
     """Seconds since the epoch of ``20240101T000000Z``; raises SignatureFault."""
     try:
-        parsed = datetime.strptime(text, "%Y%m%dT%H%M%SZ")
+        if _TIMESTAMP.fullmatch(text) is None:
+            raise ValueError(text)
+        return datetime.fromisoformat(text).timestamp()
     except ValueError as error:
         raise _incomplete(
             f"Date must be in ISO-8601 'basic format'. Got '{text}'. See "
             "http://en.wikipedia.org/wiki/ISO_8601"
         ) from error
-    return parsed.replace(tzinfo=UTC).timestamp()
 
 
 def format_timestamp(seconds: float) -> str:
@@ -203,20 +206,19 @@ def check_time(claim: Claim, now: float) -> None:
     if claim.service == "sts":  # STS ignores X-Amz-Expires (aws-iam-authenticator, "API")
         lifetime = MAX_SKEW_S
     early = PRESIGNED_EARLY_S if claim.presigned else MAX_SKEW_S
-    current = format_timestamp(now)
     if now - signed_at > lifetime:
         oldest = format_timestamp(now - lifetime)
         raise SignatureFault(
             "expired",
             f"Signature expired: {claim.timestamp} is now earlier than {oldest} "
-            f"({current} - {_span(lifetime)})",
+            f"({format_timestamp(now)} - {_span(lifetime)})",
         )
     if signed_at - now > early:
         latest = format_timestamp(now + early)
         raise SignatureFault(
             "early",
             f"Signature not yet current: {claim.timestamp} is still later than {latest} "
-            f"({current} + {_span(early)})",
+            f"({format_timestamp(now)} + {_span(early)})",
         )
 
 

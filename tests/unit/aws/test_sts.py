@@ -12,7 +12,7 @@ import pytest
 from proa.aws.gateway.service import AwsError, Context
 from proa.aws.iam.authorize import resources_of
 from proa.aws.sts.sessions import Sessions
-from proa.cloud.identity import SESSIONS, Identities
+from proa.cloud.identity import SESSIONS, Identities, ensure_root
 from tests.unit.aws.realm import ACCOUNT, REGION, Realm, refusal
 
 ROOT = f"arn:aws:iam::{ACCOUNT}:root"
@@ -241,3 +241,14 @@ def test_resources_are_made_of_the_names_in_a_call() -> None:
     assert resources_of(other, "logs:PutLogEvents", {"logGroupName": "/g"}) == [
         f"arn:aws:logs:eu-west-3:{ACCOUNT}:log-group:/g:*"
     ]
+
+
+def test_root_key_is_made_once_and_found_again(realm: Realm) -> None:
+    again = realm.run(
+        ensure_root(realm.store, realm.sealer, realm.chance, ACCOUNT, realm.clock.now())
+    )
+    assert again == realm.root
+    other = realm.run(
+        ensure_root(realm.store, realm.sealer, realm.chance, "111111111111", realm.clock.now())
+    )
+    assert other != realm.root

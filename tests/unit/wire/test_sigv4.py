@@ -211,5 +211,6 @@ def test_signing_keys_are_kept_within_a_bound() -> None:
 
 def test_timestamps_round_trip() -> None:
     assert parse_timestamp(format_timestamp(NOW)) == NOW
-    with pytest.raises(SignatureFault):
-        parse_timestamp("2023-11-14T22:13:20Z")
+    for text in ("2023-11-14T22:13:20Z", "20231314T221320Z", "20231114T221320", "", "x"):
+        with pytest.raises(SignatureFault):
+            parse_timestamp(text)

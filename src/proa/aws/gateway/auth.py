@@ -99,6 +99,8 @@ def auth_error(kind: str, protocol: str, message: str) -> AwsError:
     code, status = _CODES[kind].get(family, _CODES[kind]["json"])
     if code == "AuthFailure":
         message = _EC2_INVALID
+    elif code == "UnauthorizedOperation":
+        message = f"You are not authorized to perform this operation. {message}"
     elif family == "ec2" and code == "RequestExpired":
         message = "Request has expired."
     return AwsError(code, message, status)
