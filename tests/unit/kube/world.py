@@ -18,7 +18,18 @@ from proa.kube.tables import PODS, TABLES
 from proa.reconcile.controller import Controller
 from proa.reconcile.runner import Runner
 from proa.reconcile.view import Table, View
-from proa.store.api import Batch, Event, Page, Record
+from proa.store.api import (
+    Batch,
+    Committed,
+    Event,
+    Exists,
+    Guard,
+    GuardFailed,
+    Page,
+    Put,
+    Record,
+    Transaction,
+)
 
 CLUSTER = "c1"
 Json = dict[str, Any]
@@ -45,6 +56,23 @@ class MemoryStore:
         old = self.records.pop(key)
         self._tell(Event("delete", Record(key, old.body, self.now, old.created), old))
         return self.now
+
+    async def version(self) -> int:
+        return self.now
+
+    async def commit(self, transaction: Transaction) -> Committed:
+        for guard in transaction.guards:
+            record = self.records.get(guard.key)
+            found = record.version if record else 0
+            if isinstance(guard, Exists) and not found:
+                raise GuardFailed(guard.key, 1, 0)
+            if isinstance(guard, Guard) and guard.version != found:
+                raise GuardFailed(guard.key, guard.version, found)
+        versions = tuple(
+            self.put(write.key, write.body) if isinstance(write, Put) else self.delete(write.key)
+            for write in transaction.writes
+        )
+        return Committed(self.now, versions)
 
     def _tell(self, event: Event) -> None:
         for watcher in self._watchers:
@@ -191,12 +219,17 @@ class FakeApi:
 class World:
     """Start with ``async with World(controllers) as world``."""
 
-    def __init__(self, controllers: Iterable[Controller], seed: str = "world") -> None:
+    def __init__(
+        self,
+        controllers: Iterable[Controller],
+        seed: str = "world",
+        tables: Iterable[Table[Any]] = TABLES,
+    ) -> None:
         self.clock = VirtualClock()
         self.chance = Chance(seed)
         self.store = MemoryStore()
         self.api = FakeApi(self.store, self.clock, self.chance.child("api"))
-        self.view = View(self.store, TABLES, "/kube/")  # type: ignore[arg-type]
+        self.view = View(self.store, tables)  # type: ignore[arg-type]
         self.runner = Runner(
             self.store,  # type: ignore[arg-type]
             self.view,
