@@ -57,11 +57,8 @@ def _fill(plan: Plan, value: JSON) -> None:
 
 
 def _plan(schemas: SchemaCache, name: str) -> Plan:
-    plan = schemas.default_plans.get(name)
-    if plan is None:
-        _build(schemas, name, {})
-        plan = schemas.default_plans[name]
-    return plan
+    plan: Plan | None = schemas.default_plans.get(name)
+    return plan if plan is not None else _build(schemas, name, {})
 
 
 def _build(schemas: SchemaCache, name: str, open_plans: dict[str, Plan]) -> Plan:

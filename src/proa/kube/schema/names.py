@@ -1,0 +1,136 @@
+"""Names, labels and their texts: apimachinery's ``validation`` package.
+
+Each function lists what is wrong with a text in Kubernetes' words, nothing if it is right. Used by
+selectors and by the semantic rules.
+"""
+
+from __future__ import annotations
+
+import re
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_VALUE = rf"({_QUALIFIED})?"
+_ENV_NAME = r"[-._a-zA-Z][-._a-zA-Z0-9]*"
+_KEY = r"[-._a-zA-Z0-9]+"
+_DNS1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+
+_COMPILED = {
+    pattern: re.compile(pattern)
+    for pattern in (_LABEL, _SUBDOMAIN, _QUALIFIED, _VALUE, _ENV_NAME, _KEY, _DNS1035)
+}
+SUBDOMAIN_FAULT = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
+    "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
+    rf"for validation is '{_SUBDOMAIN}')"
+)
+LABEL_FAULT = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and "
+    "must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used "
+    rf"for validation is '{_LABEL}')"
+)
+DNS1035_FAULT = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
+    "alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', "
+    rf"regex used for validation is '{_DNS1035}')"
+)
+_QUALIFIED_FAULT = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+    "with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
+    rf"validation is '{_QUALIFIED}')"
+)
+_VALUE_FAULT = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or "
+    "'.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  "
+    rf"or '12345', regex used for validation is '{_VALUE}')"
+)
+_ENV_FAULT = (
+    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', "
+    "or '.', and must not start with a digit (e.g. 'my.env-name',  or 'MY_ENV.NAME',  or "
+    rf"'MyEnvName1', regex used for validation is '{_ENV_NAME}')"
+)
+_KEY_FAULT = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. "
+    rf"'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '{_KEY}')"
+)
+LABEL_LENGTH = 63
+SUBDOMAIN_LENGTH = 253
+
+
+def _is(pattern: str, text: str) -> bool:
+    return _COMPILED[pattern].fullmatch(text) is not None
+
+
+def _length(text: str, limit: int, what: str = "") -> list[str]:
+    return [f"{what}must be no more than {limit} bytes"] if len(text.encode()) > limit else []
+
+
+def subdomain_faults(text: str) -> list[str]:
+    """Of most objects' names."""
+    faults = _length(text, SUBDOMAIN_LENGTH)
+    return faults if _is(_SUBDOMAIN, text) else [*faults, SUBDOMAIN_FAULT]
+
+
+def label_faults(text: str) -> list[str]:
+    """Of a DNS-1123 label: namespaces, containers, volumes."""
+    faults = _length(text, LABEL_LENGTH)
+    return faults if _is(_LABEL, text) else [*faults, LABEL_FAULT]
+
+
+def dns1035_faults(text: str) -> list[str]:
+    """Of a DNS-1035 label."""
+    faults = _length(text, LABEL_LENGTH)
+    return faults if _is(_DNS1035, text) else [*faults, DNS1035_FAULT]
+
+
+def path_segment_faults(text: str) -> list[str]:
+    """Of names of RBAC objects, which need only fit into a URL."""
+    if text in (".", ".."):
+        return [f"may not be '{text}'"]
+    return [f"may not contain '{letter}'" for letter in "/%" if letter in text]
+
+
+def qualified_name_faults(text: str) -> list[str]:
+    """Of a label's or annotation's key, a resource's or finalizer's name."""
+    prefix, slash, name = text.rpartition("/")
+    if slash and "/" in prefix:
+        return [
+            "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must "
+            "start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or "
+            f"'123-abc', regex used for validation is '{_QUALIFIED}') with an optional DNS "
+            "subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        ]
+    faults: list[str] = []
+    if slash and not prefix:
+        faults.append("prefix part must be non-empty")
+    elif slash:
+        faults += [f"prefix part {fault}" for fault in subdomain_faults(prefix)]
+    if not name:
+        faults.append("name part must be non-empty")
+    faults += _length(name, LABEL_LENGTH, "name part ")
+    return faults if _is(_QUALIFIED, name) else [*faults, _QUALIFIED_FAULT]
+
+
+label_key_faults = qualified_name_faults
+
+
+def label_value_faults(text: str) -> list[str]:
+    """Of a label's value."""
+    faults = _length(text, LABEL_LENGTH)
+    return faults if _is(_VALUE, text) else [*faults, _VALUE_FAULT]
+
+
+def env_name_faults(text: str) -> list[str]:
+    """Of an environment variable's name."""
+    return [] if _is(_ENV_NAME, text) else [_ENV_FAULT]
+
+
+def config_key_faults(text: str) -> list[str]:
+    """Of a key of a ConfigMap or Secret."""
+    faults = _length(text, SUBDOMAIN_LENGTH)
+    if not _is(_KEY, text):
+        faults.append(_KEY_FAULT)
+    if text in (".", "..") or text.startswith(".."):
+        faults.append(f"must not {'be' if len(text) < 3 else 'start with'} '{text[:2]}'")
+    return faults
