@@ -8,6 +8,7 @@ never enter the store: ``EventLog`` keeps them, by the stream's id.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -199,3 +200,65 @@ class MemoryEventLog:
     async def expire(self, stream: str, before_ms: int) -> None:
         kept = self.streams.get(stream, [])
         self.streams[stream] = [entry for entry in kept if entry.at_ms >= before_ms]
+
+
+KNOWN_STREAMS = 100_000
+
+
+class KnownExtents:
+    """An ``EventLog`` that remembers extents, so that a search over a group opens only streams
+    that have something in its time range. Every append must come through the same one."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+        self._extents: OrderedDict[str, Extent] = OrderedDict()
+        self._changes = 0  # so that an answer overtaken by a change is not remembered
+
+    def _changed(self, stream: str) -> None:
+        self._changes += 1
+        self._extents.pop(stream, None)
+
+    async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        await self._events.append(stream, entries)
+        self._changed(stream)
+
+    async def read(
+        self,
+        stream: str,
+        *,
+        start_ms: int = 0,
+        end_ms: int = FOREVER_MS,
+        after: int = 0,
+        before: int = 0,
+        limit: int = 1000,
+        backward: bool = False,
+    ) -> list[Stored]:
+        return await self._events.read(
+            stream,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            after=after,
+            before=before,
+            limit=limit,
+            backward=backward,
+        )
+
+    async def extent(self, stream: str) -> Extent:
+        known = self._extents.get(stream)
+        if known is not None:
+            return known
+        changes = self._changes
+        found = await self._events.extent(stream)
+        if changes == self._changes:
+            self._extents[stream] = found
+        if len(self._extents) > KNOWN_STREAMS:
+            self._extents.popitem(last=False)
+        return found
+
+    async def remove(self, stream: str) -> None:
+        await self._events.remove(stream)
+        self._changed(stream)
+
+    async def expire(self, stream: str, before_ms: int) -> None:
+        await self._events.expire(stream, before_ms)
+        self._changed(stream)

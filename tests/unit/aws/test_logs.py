@@ -12,7 +12,7 @@ from proa.aws.logs.groups import LogGroups
 from proa.aws.logs.intake import Intake, NoSuchGroup
 from proa.aws.logs.shared import LogsDesk
 from proa.cloud import logs as records
-from proa.cloud.logs import DAY_MS, STREAMS, MemoryEventLog
+from proa.cloud.logs import DAY_MS, STREAMS, KnownExtents, MemoryEventLog
 from proa.model.feed import LogBatch, LogLine
 from proa.store.api import Transaction
 from tests.unit.aws.realm import ACCOUNT, REGION, Realm, refusal
@@ -23,13 +23,14 @@ class LogsRealm(Realm):
 
     def __init__(self) -> None:
         self.events = MemoryEventLog()
+        self.known = KnownExtents(self.events)
         super().__init__(records.TABLES, lambda _realm: [logs_service.build(self.logs_desk)])
         self.logs = self.client("logs")
         self.now_ms = int(self.clock.now() * 1000)
 
     @property
     def logs_desk(self) -> LogsDesk:
-        return LogsDesk(self.store, self.view, self.chance, self.events)
+        return LogsDesk(self.store, self.view, self.chance, self.known)
 
     def group(self, name: str = "/ecs/web", *streams: str) -> None:
         self.logs.create_log_group(logGroupName=name)
