@@ -6,18 +6,13 @@ is missing and what to do.
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
-from proa.base.chance import Chance
 from proa.base.clock import SystemClock
 from proa.base.config import Config, load_config
 from proa.base.errors import CallerFault
@@ -30,7 +25,6 @@ from proa.cli.instance import (
 )
 
 READY_S = 60.0
-SECRET_FILES = ("credentials.json", "sealing.key", "kubeconfig")
 
 
 class Obstacle(CallerFault):
@@ -121,28 +115,8 @@ def _prepare(config: Config) -> None:
         (config.data_dir / name).mkdir(exist_ok=True)
     for name in COMPONENTS:
         (config.run_dir / f"{name}.pid").unlink(missing_ok=True)
-    _write_secret(config.data_dir / "sealing.key", Chance().token(32))
-    chance = Chance()
-    credentials = {
-        "access_key": "AKIA" + base64.b32encode(chance.token(10)).decode(),
-        "secret_key": base64.b64encode(chance.token(30)).decode(),
-    }
-    _write_secret(config.data_dir / "credentials.json", json.dumps(credentials).encode())
     config.save()
     write(layout_of(config))
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Made once; only its owner may read it."""
-    if path.exists():
-        return
-    partial = path.with_suffix(".partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
 
 
 def _build_plugin(config: Config) -> None:

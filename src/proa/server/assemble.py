@@ -1,0 +1,118 @@
+"""Where everything is put together from ports: the one place that knows every part.
+
+``ControlPlane`` is the whole control plane over a store, a clock, chance and a few outside ports.
+``server.control`` gives it the real ones and puts HTTP shells around its handlers; ``sim`` gives
+it simulated ones and calls the handlers directly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proa.base.aio import Tasks
+from proa.base.chance import Chance
+from proa.base.clock import Clock
+from proa.base.config import Config
+from proa.base.telemetry import get_logger
+from proa.cloud import compute
+from proa.cloud.logs import EventLog
+from proa.cloud.network import NETWORK_TABLES
+from proa.cloud.secrets import Sealer
+from proa.dispatch.scheduler import Scheduler
+from proa.kube.api.node_link import NodeLink
+from proa.kube.schema.cache import SchemaCache
+from proa.kube.tables import TABLES as KUBE_TABLES
+from proa.reconcile.plan import Plan
+from proa.reconcile.runner import Runner
+from proa.reconcile.view import View
+from proa.server import aws_bow
+from proa.server.aws_bow import Aws
+from proa.server.core import Core
+from proa.server.hosts import ClusterOffer, Hosts
+from proa.server.hull import HullApi
+from proa.server.kube_bow import Kube, KubeSecrets
+from proa.server.status import StatusReport
+from proa.store.api import Store
+
+log = get_logger(__name__)
+TABLES = (
+    compute.HOSTS,
+    compute.INSTANCES,
+    *NETWORK_TABLES,
+    *aws_bow.TABLES,
+    *KUBE_TABLES,
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Outside:
+    """What the control plane needs besides store, clock and chance."""
+
+    sealer: Sealer
+    events: EventLog
+    kube_secrets: KubeSecrets
+    schemas: SchemaCache
+    node_link: NodeLink
+
+
+class ControlPlane:
+    """Made once; ``start`` returns when both APIs may be asked."""
+
+    def __init__(
+        self, config: Config, store: Store, clock: Clock, chance: Chance, outside: Outside
+    ) -> None:
+        self.store = store
+        self.view = View(store, TABLES)
+        self._core = core = Core(config, store, self.view, clock, chance)
+        self.aws = Aws(core, outside.sealer, outside.events)
+        self.kube = Kube(core, outside.kube_secrets, outside.schemas, outside.node_link)
+        skins = [self.aws.skin, self.kube.skin]
+        self.scheduler = Scheduler(store, self.view, clock, skins, self._perform)
+        offers = (ClusterOffer(self.aws.local_cluster), ClusterOffer(self.kube.local_cluster))
+        self.hosts = Hosts(
+            store, self.view, clock, chance.child("hosts"), config, offers, self.kube.alive
+        )
+        self.runner: Runner | None = None
+        self.status = StatusReport(core, self)
+        self.hull = HullApi(
+            self.view,
+            clock,
+            config,
+            skins,
+            join=self.hosts.join,
+            heartbeat=self.hosts.heartbeat,
+            ship=self.aws.intake.ingest,
+            status=self.status.report,
+        )
+        self._tasks = Tasks()
+
+    async def _perform(self, plan: Plan) -> None:
+        assert self.runner is not None, "the scheduler runs after the runner was made"
+        await self.runner.perform(plan)
+
+    async def start(self) -> tuple[str, str]:
+        """Follow the store, make what every Proa starts with, set everything going; returns the
+        root user's access key and secret."""
+        core = self._core
+        self._tasks.spawn(self.view.run(), "view")
+        await self.view.synced.wait()
+        keys = await self.aws.prepare()
+        await self.kube.prepare()
+        self.runner = Runner(
+            core.store,
+            self.view,
+            core.clock,
+            [*self.aws.controllers(), *self.kube.controllers()],
+            self.kube.performers(),
+        )
+        self.aws.open_gateway(self.scheduler)
+        self.scheduler.start()
+        self.runner.start()
+        self._tasks.spawn(self.scheduler.run(), "scheduler")
+        return keys
+
+    async def close(self) -> None:
+        """Stop every task; the store is closed by who opened it."""
+        if self.runner is not None:
+            await self.runner.close()
+        await self._tasks.close()

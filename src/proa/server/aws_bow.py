@@ -1,0 +1,135 @@
+"""The AWS bow put together: the gateway over its services, ECS's place in the hull.
+
+Called by ``assemble`` in two steps, because the scheduler stands between them: ``Aws`` makes what
+the scheduler needs, ``open_gateway`` what needs the scheduler.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proa.aws.ec2 import service as ec2_service
+from proa.aws.ecs import service as ecs_service
+from proa.aws.ecs.controllers import CONTROLLERS
+from proa.aws.ecs.hull import EcsSkin, SchedulerPlacer
+from proa.aws.ecs.keys import cluster_key
+from proa.aws.ecs.names import DEFAULT_CLUSTER
+from proa.aws.ecs.operations.base import Ecs
+from proa.aws.ecs.tables import TABLES as ECS_TABLES
+from proa.aws.ecs.vpc import PlannedVpc
+from proa.aws.gateway.desk import Desk
+from proa.aws.gateway.gateway import AwsGateway
+from proa.aws.iam import service as iam_service
+from proa.aws.logs import service as logs_service
+from proa.aws.logs.intake import Intake
+from proa.aws.logs.shared import LogsDesk
+from proa.aws.sts import service as sts_service
+from proa.base.errors import CallerFault
+from proa.base.http import Request, Response
+from proa.cloud import identity, logs
+from proa.cloud.logs import EventLog, LogGroup
+from proa.cloud.secrets import Sealer
+from proa.dispatch.scheduler import Scheduler
+from proa.dispatch.skin import Parts
+from proa.reconcile.controller import Controller
+from proa.reconcile.view import Table, View
+from proa.server.core import Core
+from proa.server.regions import Regions
+from proa.store.api import Guard, Put
+from proa.wire.sigv4 import SignatureFault, read_claim
+
+TABLES: tuple[Table[Any], ...] = (*ECS_TABLES, *identity.TABLES, *logs.TABLES)
+
+
+class LogGroupsInView:
+    """ECS's port to CloudWatch's log groups."""
+
+    def __init__(self, view: View, core: Core) -> None:
+        self._view, self._chance = view, core.chance
+
+    def exists(self, account: str, region: str, group: str) -> bool:
+        return logs.find_group(self._view, account, region, group) is not None
+
+    def plan_create(self, account: str, region: str, group: str, now: float) -> Parts:
+        made = LogGroup(account, region, group, self._chance.uid(), int(now * 1000))
+        key = logs.group_key(account, region, group)
+        return Parts((Guard(key, 0),), (Put(key, logs.encode(made)),))
+
+
+class NoSecrets:
+    """ECS's port to Secrets Manager and Parameter Store, which are not built yet."""
+
+    async def value(self, account: str, region: str, value_from: str) -> str:
+        raise CallerFault(
+            "ResourceInitializationError: unable to pull secrets or registry auth: "
+            f"{value_from} cannot be read: Secrets Manager and Parameter Store are not served yet"
+        )
+
+
+class Aws:
+    """Everything of this bow."""
+
+    def __init__(self, core: Core, sealer: Sealer, events: EventLog) -> None:
+        self._core, self._sealer = core, sealer
+        self._vpc = PlannedVpc(core.view, core.chance.child("vpc"))
+        self._log_groups = LogGroupsInView(core.view, core)
+        self._logs_desk = LogsDesk(core.store, core.view, core.chance.child("logs"), events)
+        self._regions = Regions(core.store, core.view, core.clock, core.config)
+        self.skin = EcsSkin(core.store, core.clock, self._vpc, NoSecrets())
+        self.intake = Intake(self._logs_desk, core.clock)
+        self.gateway: AwsGateway | None = None
+
+    @property
+    def local_cluster(self) -> str:
+        """The ECS cluster that every Host offers an Instance to."""
+        config = self._core.config
+        return cluster_key(config.account, config.region, DEFAULT_CLUSTER)
+
+    def controllers(self) -> list[Controller]:
+        """Every controller of this bow."""
+        return list(CONTROLLERS(self._vpc, self._log_groups, self._core.chance.child("ecs")))
+
+    async def prepare(self) -> tuple[str, str]:
+        """The home region, and the root user's access key and secret."""
+        core = self._core
+        await self._regions.ensure(core.config.account, core.config.region)
+        return await identity.ensure_root(
+            core.store,
+            self._sealer,
+            core.chance.child("root"),
+            core.config.account,
+            core.clock.now(),
+        )
+
+    def open_gateway(self, scheduler: Scheduler) -> None:
+        """Make the gateway; requests may come from now on."""
+        core = self._core
+        desk = Desk(core.store, core.view, core.chance.child("iam"))
+        ecs = Ecs(
+            core.store,
+            core.view,
+            self._vpc,
+            SchedulerPlacer(scheduler, self.skin),
+            self._log_groups,
+            core.chance.child("ecs-ids"),
+        )
+        services = [
+            ecs_service.build(ecs),
+            ec2_service.build(core.store, core.view, core.chance.child("ec2")),
+            iam_service.build(desk, self._sealer),
+            sts_service.build(desk, self._sealer),
+            logs_service.build(self._logs_desk),
+        ]
+        credentials = identity.Identities(core.view, self._sealer)
+        self.gateway = AwsGateway(services, credentials, core.clock, core.chance.child("gateway"))
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; its region comes into being if it is the first of it."""
+        assert self.gateway is not None, "requests come after open_gateway"
+        try:
+            claim = read_claim(request)
+        except SignatureFault:
+            claim = None  # the gateway words the refusal
+        if claim is not None and claim.region and claim.region != "aws-global":
+            await self._regions.ensure(self._core.config.account, claim.region)
+        return await self.gateway.handle(request)

@@ -1,0 +1,132 @@
+"""The control plane's process: ``python -m proa.server.control DATA_DIR``.
+
+Opens the real store, keys and files, starts the control plane, and serves the AWS API, the
+Kubernetes API, the hull's API and the image registry. SIGTERM ends it; nothing acknowledged is
+lost when it is killed instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from proa.base.chance import Chance
+from proa.base.clock import Clock, SystemClock
+from proa.base.config import Config
+from proa.base.errors import CallerFault
+from proa.base.telemetry import get_logger
+from proa.cloud.secrets import Sealer
+from proa.kube import pki
+from proa.kube.schema.cache import SchemaCache
+from proa.serve.images import build
+from proa.serve.registry import Registry, import_layout
+from proa.server.agent_link import AgentClient
+from proa.server.assemble import ControlPlane, Outside
+from proa.server.event_files import EventFiles
+from proa.server.http import Shell, server_tls
+from proa.server.kube_bow import KubeSecrets
+from proa.server.node_link import LocalNodeLink
+from proa.server.process import run_process
+from proa.store.api import Store
+from proa.store.append import AppendFiles
+from proa.store.sqlite import SqliteStore
+
+log = get_logger(__name__)
+API_NAMES = (
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
+
+
+async def open_store(config: Config, clock: Clock) -> Store:
+    """The store that the configuration names."""
+    if config.store == "sqlite":
+        return await SqliteStore.open(config.data_dir / "store.db", clock)
+    raise CallerFault(f"there is no store {config.store!r}")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file that only its owner may read, at once."""
+    partial = path.with_name(path.name + ".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    partial.rename(path)
+
+
+def public_keys(config: Config, clock: Clock) -> pki.Files:
+    """The cluster's keys and certificates, made on first start."""
+    services = IPv4Network(config.service_cidr)
+    addresses = {"127.0.0.1", config.listen, str(services.network_address + 1)} - {"0.0.0.0"}
+    return pki.ensure(
+        config.data_dir / "pki", names=API_NAMES, addresses=sorted(addresses), now=clock.now()
+    )
+
+
+def fill_registry(config: Config, registry: Registry) -> None:
+    """The demo images, under every name they are asked for by."""
+    for references, layout in build(config.data_dir / "images"):
+        import_layout(registry, layout, references)
+
+
+async def serve(config: Config, stopping: asyncio.Event) -> None:
+    """Run the control plane until ``stopping`` is set."""
+    clock, chance = SystemClock(), Chance()
+    store = await open_store(config, clock)
+    keys = public_keys(config, clock)
+    files = AppendFiles(config.data_dir / "events")
+    outside = Outside(
+        sealer=Sealer.from_file(config.data_dir / "sealing.key", chance),
+        events=EventFiles(files),
+        kube_secrets=KubeSecrets(keys.ca_pem.decode(), keys.token_key_pem),
+        schemas=SchemaCache.open(config.data_dir / "schemas.cache"),
+        node_link=LocalNodeLink(AgentClient(config.agent_socket)),
+    )
+    plane = ControlPlane(config, store, clock, chance, outside)
+    access_key, secret_key = await plane.start()
+    registry = Registry(config.data_dir / "registry", chance)
+    fill_registry(config, registry)
+    credentials = json.dumps({"access_key": access_key, "secret_key": secret_key})
+    write_private(config.data_dir / "credentials.json", credentials)
+    write_private(config.data_dir / "kubeconfig", _kubeconfig(config, keys))
+    shells = [
+        aws := Shell(plane.aws.handle),
+        kube := Shell(plane.kube.handle),
+        images := Shell(registry.handle, streams=_is_upload),
+        hull := Shell(plane.hull.handle, max_body=64 * 1024 * 1024),
+    ]
+    await aws.start(config.listen, config.aws_port)
+    tls = server_tls(keys.server_certificate, keys.server_key, keys.ca_certificate)
+    await kube.start(config.listen, config.kube_port, tls)
+    await images.start("127.0.0.1", config.registry_port)
+    await hull.start_unix(config.hull_socket)
+    log.info("control plane ready")
+    try:
+        await stopping.wait()
+    finally:
+        for shell in shells:
+            await shell.close()
+        await plane.close()
+        await store.close()
+        files.close()
+
+
+def _is_upload(method: str, path: str) -> bool:
+    return method in ("PATCH", "PUT", "POST") and "/blobs/uploads/" in path
+
+
+def _kubeconfig(config: Config, keys: pki.Files) -> str:
+    host = "127.0.0.1" if config.listen in ("0.0.0.0", "::") else config.listen
+    url = f"https://{host}:{config.kube_port}"
+    return pki.kubeconfig(url, keys.ca_pem, keys.admin_pem, keys.admin_key_pem)
+
+
+if __name__ == "__main__":
+    run_process(Path(sys.argv[1]), serve)
