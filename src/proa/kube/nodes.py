@@ -113,7 +113,11 @@ def heartbeat(view: View, instance: Instance, host: Host, now: float, version: s
     if entry is None:
         body = node_object(instance, host, now, version)
         node = Call(cluster, "create", "", "nodes", "", instance.name, body=body, existing_ok=True)
-        return [node]
+        status = {"status": body["status"]}  # a create says nothing of it
+        return [
+            node,
+            Call(cluster, "patch", "", "nodes", "", instance.name, "status", body=status),
+        ]
     calls = [_lease(view, cluster, instance.name, entry.value.metadata.uid, now)]
     known = entry.value.status.conditions
     wanted = node_status(instance, host, now, version, known)

@@ -152,8 +152,9 @@ class FakeApi:
             "creationTimestamp": iso8601(self.clock.now()),
             "generation": 1,
         }
+        body.pop("status", None)
         if call.resource == "pods":
-            body.setdefault("status", {"phase": "Pending"})
+            body["status"] = {"phase": "Pending"}
         if call.resource == "namespaces":
             body.setdefault("spec", {})["finalizers"] = ["kubernetes"]
         return self._put(key, body)
@@ -164,7 +165,7 @@ class FakeApi:
     def _change(self, key: str, record: Record, body: Json, call: Call) -> int:
         before = json.dumps(body)
         if call.subresource == "finalize":
-            body["spec"] = call.body["spec"]
+            body = {**copy.deepcopy(call.body), "metadata": body["metadata"]}
         elif call.subresource == "status":
             change = copy.deepcopy(call.body.get("status", {}))
             if "strategic" in call.patch_type and "conditions" in change:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import orjson
+
 from proa.base.clock import iso8601
 from proa.kube.api.call import Call
 from proa.kube.controllers.common import condition_json, delete, patch, service_account
@@ -156,22 +158,19 @@ class NamespaceController:
         return Plan(tuple(calls), now + AGAIN_S)
 
     def _finalize(self, entry: Entry[Namespace]) -> Call:
-        left = [item for item in entry.value.spec.finalizers if item != FINALIZER]
-        name = entry.value.metadata.name
+        body = orjson.loads(entry.body)
+        body["spec"]["finalizers"] = [
+            item for item in entry.value.spec.finalizers if item != FINALIZER
+        ]
         return Call(
             cluster_of(entry.key),
             "update",
             "",
             "namespaces",
             "",
-            name,
+            entry.value.metadata.name,
             "finalize",
-            body={
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": name, "uid": entry.value.metadata.uid},
-                "spec": {"finalizers": left},
-            },
+            body=body,
             uid=entry.value.metadata.uid,
             user=self.user,
         )
