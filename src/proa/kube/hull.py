@@ -33,6 +33,7 @@ from proa.kube.asks import ask_of, row_of, wants_place
 from proa.kube.compile import services
 from proa.kube.compile.pod import compile_pod
 from proa.kube.compile.sources import Json, Sources, TokenRequest
+from proa.kube.compile.tokens import TokenCache
 from proa.kube.controllers.addresses import holder_of
 from proa.kube.controllers.common import instant
 from proa.kube.controllers.steps import CallPerformer
@@ -86,6 +87,7 @@ class KubeSkin:
 
     def __init__(self, links: Links) -> None:
         self._links = links
+        self._tokens = TokenCache(links.tokens, links.clock)
 
     # Placement
 
@@ -205,7 +207,7 @@ class KubeSkin:
         return Sources(
             config_maps=lambda name: stored(CONFIG_MAPS, "configmaps", name),
             secrets=lambda name: stored(SECRETS, "secrets", name),
-            tokens=self._links.tokens,
+            tokens=self._tokens,
             services=[
                 row.value for row in view.rows(SERVICES).by("namespace", f"{cluster}/{namespace}")
             ],

@@ -29,24 +29,6 @@ from proa.kube.controllers.node_lifecycle import NodeLifecycleController
 from proa.kube.controllers.replica_set import ReplicaSetController
 from proa.reconcile.controller import Controller
 
-ACTED_ON = frozenset(
-    {
-        ("", "configmaps"),
-        ("", "endpoints"),
-        ("", "events"),
-        ("", "namespaces"),
-        ("", "nodes"),
-        ("", "pods"),
-        ("", "secrets"),
-        ("", "serviceaccounts"),
-        ("", "services"),
-        ("apps", "deployments"),
-        ("apps", "replicasets"),
-        ("coordination.k8s.io", "leases"),
-        ("discovery.k8s.io", "endpointslices"),
-    }
-)  # (group, resource) of the kinds that a controller or the hull acts on
-
 
 def controllers(chance: Chance, root_ca: Callable[[str], str], place: ApiPlace) -> list[Controller]:
     """Every controller, for all clusters at once. ``root_ca`` gives a cluster's CA as PEM,
