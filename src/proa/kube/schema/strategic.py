@@ -47,7 +47,8 @@ class StrategicMerge:
     def _map(self, fields: Mapping[str, Shape], original: JSON, patch: JSON) -> JSON:
         if (directive := patch.pop(DIRECTIVE, None)) is not None:
             if directive == "replace":
-                return _without_directives(patch)
+                replaced: JSON = _without_directives(patch)
+                return replaced
             if directive == "delete":
                 return {}
             if directive != "merge":
@@ -91,8 +92,10 @@ class StrategicMerge:
 
     def _list(self, shape: Shape, original: list[Any], patch: list[Any], order: Any) -> list[Any]:
         if not shape.merge_key:
-            union = [*original, *(item for item in patch if item not in original)]
-            merged = list(dict.fromkeys(union))
+            merged = list(original)
+            for item in patch:
+                if item not in merged:
+                    merged.append(item)
         else:
             merged = self._keyed(shape, list(original), patch)
         if order is None:
@@ -160,8 +163,8 @@ def _without_directives(value: Any) -> Any:
 def _ordered(merged: list[Any], original: list[Any], order: list[Any], key: str) -> list[Any]:
     """Items named by the order, in that order; the server's others keep their place among them."""
 
-    def name(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
+    def name(item: Any) -> str:
+        return str(item.get(key) if key and isinstance(item, dict) else item)
 
     rank = {name(item): index for index, item in enumerate(order)}
     server = {name(item): index for index, item in enumerate(original)}
