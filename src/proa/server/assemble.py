@@ -8,6 +8,7 @@ it simulated ones and calls the handlers directly.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from proa.base.aio import Tasks
 from proa.base.chance import Chance
@@ -19,12 +20,13 @@ from proa.cloud.logs import EventLog
 from proa.cloud.network import NETWORK_TABLES
 from proa.cloud.secrets import Sealer
 from proa.dispatch.scheduler import Scheduler
+from proa.dispatch.skin import Skin
 from proa.kube.api.node_link import NodeLink
 from proa.kube.schema.cache import SchemaCache
 from proa.kube.tables import TABLES as KUBE_TABLES
 from proa.reconcile.plan import Plan
 from proa.reconcile.runner import Runner
-from proa.reconcile.view import View
+from proa.reconcile.view import Table, View
 from proa.server import aws_bow
 from proa.server.aws_bow import Aws
 from proa.server.core import Core
@@ -35,7 +37,7 @@ from proa.server.status import StatusReport
 from proa.store.api import Store
 
 log = get_logger(__name__)
-TABLES = (
+TABLES: tuple[Table[Any], ...] = (
     compute.HOSTS,
     compute.INSTANCES,
     *NETWORK_TABLES,
@@ -66,7 +68,7 @@ class ControlPlane:
         self._core = core = Core(config, store, self.view, clock, chance)
         self.aws = Aws(core, outside.sealer, outside.events)
         self.kube = Kube(core, outside.kube_secrets, outside.schemas, outside.node_link)
-        skins = [self.aws.skin, self.kube.skin]
+        skins: list[Skin] = [self.aws.skin, self.kube.skin]
         self.scheduler = Scheduler(store, self.view, clock, skins, self._perform)
         offers = (ClusterOffer(self.aws.local_cluster), ClusterOffer(self.kube.local_cluster))
         self.hosts = Hosts(

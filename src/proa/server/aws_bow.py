@@ -20,40 +20,25 @@ from proa.aws.ecs.vpc import PlannedVpc
 from proa.aws.gateway.desk import Desk
 from proa.aws.gateway.gateway import AwsGateway
 from proa.aws.iam import service as iam_service
+from proa.aws.iam.authorize import Authority
 from proa.aws.logs import service as logs_service
+from proa.aws.logs.groups import LogGroups
 from proa.aws.logs.intake import Intake
 from proa.aws.logs.shared import LogsDesk
 from proa.aws.sts import service as sts_service
 from proa.base.errors import CallerFault
 from proa.base.http import Request, Response
 from proa.cloud import identity, logs
-from proa.cloud.logs import EventLog, LogGroup
+from proa.cloud.logs import EventLog, KnownExtents
 from proa.cloud.secrets import Sealer
 from proa.dispatch.scheduler import Scheduler
-from proa.dispatch.skin import Parts
 from proa.reconcile.controller import Controller
-from proa.reconcile.view import Table, View
+from proa.reconcile.view import Table
 from proa.server.core import Core
 from proa.server.regions import Regions
-from proa.store.api import Guard, Put
 from proa.wire.sigv4 import SignatureFault, read_claim
 
 TABLES: tuple[Table[Any], ...] = (*ECS_TABLES, *identity.TABLES, *logs.TABLES)
-
-
-class LogGroupsInView:
-    """ECS's port to CloudWatch's log groups."""
-
-    def __init__(self, view: View, core: Core) -> None:
-        self._view, self._chance = view, core.chance
-
-    def exists(self, account: str, region: str, group: str) -> bool:
-        return logs.find_group(self._view, account, region, group) is not None
-
-    def plan_create(self, account: str, region: str, group: str, now: float) -> Parts:
-        made = LogGroup(account, region, group, self._chance.uid(), int(now * 1000))
-        key = logs.group_key(account, region, group)
-        return Parts((Guard(key, 0),), (Put(key, logs.encode(made)),))
 
 
 class NoSecrets:
@@ -72,8 +57,10 @@ class Aws:
     def __init__(self, core: Core, sealer: Sealer, events: EventLog) -> None:
         self._core, self._sealer = core, sealer
         self._vpc = PlannedVpc(core.view, core.chance.child("vpc"))
-        self._log_groups = LogGroupsInView(core.view, core)
-        self._logs_desk = LogsDesk(core.store, core.view, core.chance.child("logs"), events)
+        self._log_groups = LogGroups(core.view, core.chance.child("log-groups"))
+        self._logs_desk = LogsDesk(
+            core.store, core.view, core.chance.child("logs"), KnownExtents(events)
+        )
         self._regions = Regions(core.store, core.view, core.clock, core.config)
         self.skin = EcsSkin(core.store, core.clock, self._vpc, NoSecrets())
         self.intake = Intake(self._logs_desk, core.clock)
@@ -121,7 +108,10 @@ class Aws:
             logs_service.build(self._logs_desk),
         ]
         credentials = identity.Identities(core.view, self._sealer)
-        self.gateway = AwsGateway(services, credentials, core.clock, core.chance.child("gateway"))
+        authority = Authority(core.view)
+        self.gateway = AwsGateway(
+            services, credentials, core.clock, core.chance.child("gateway"), authority
+        )
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; its region comes into being if it is the first of it."""

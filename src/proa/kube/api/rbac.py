@@ -1,0 +1,162 @@
+"""Authorisation by roles (RBAC): pure evaluation over the roles and bindings in the view."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from proa.kube.api.call import ApiError
+from proa.kube.api.context import Api, Json, User
+from proa.kube.objects import Object
+from proa.kube.schema.selectors import label_selector_object
+from proa.reconcile.view import Entry
+
+GROUP = "rbac.authorization.k8s.io"
+CACHE_SIZE = 2048
+
+
+@dataclass(slots=True, frozen=True)
+class Attributes:
+    """What is asked for: a resource, or a path that is none."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+class Rbac:
+    """Reads roles and bindings of one cluster."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._decoded: OrderedDict[tuple[str, int], Json] = OrderedDict()
+
+    def allows(self, user: User, attributes: Attributes) -> bool:
+        """Whether any rule that applies to the user allows it."""
+        if "system:masters" in user.groups:
+            return True
+        return any(covers(rule, attributes) for rule in self.rules_for(user, attributes.namespace))
+
+    def denial(self, user: User, attributes: Attributes) -> ApiError:
+        """403 in kube-apiserver's words."""
+        who = f'User "{user.name}" cannot {attributes.verb}'
+        if attributes.path:
+            return ApiError(403, "Forbidden", f'forbidden: {who} path "{attributes.path}"', {})
+        what = attributes.resource
+        if attributes.subresource:
+            what += f"/{attributes.subresource}"
+        qualified = f"{what}.{attributes.group}" if attributes.group else what
+        place = (
+            f'in the namespace "{attributes.namespace}"'
+            if attributes.namespace
+            else "at the cluster scope"
+        )
+        subject = f'{qualified} "{attributes.name}"' if attributes.name else qualified
+        message = (
+            f'{subject} is forbidden: {who} resource "{what}" in API group '
+            f'"{attributes.group}" {place}'
+        )
+        details: dict[str, Any] = {"kind": attributes.resource}
+        if attributes.name:
+            details["name"] = attributes.name
+        if attributes.group:
+            details["group"] = attributes.group
+        return ApiError(403, "Forbidden", message, details)
+
+    def rules_for(self, user: User, namespace: str) -> Iterator[Json]:
+        """Every rule that applies to a user in a namespace ("" for cluster scope)."""
+        for binding in self._all("clusterrolebindings"):
+            if _is_subject(user, binding.get("subjects") or [], ""):
+                yield from self._rules(binding["roleRef"], "")
+        if namespace:
+            for binding in self._all("rolebindings", namespace):
+                if _is_subject(user, binding.get("subjects") or [], namespace):
+                    yield from self._rules(binding["roleRef"], namespace)
+
+    def _rules(self, reference: Mapping[str, str], namespace: str) -> Sequence[Json]:
+        kind = reference.get("kind")
+        resource = self._api.builtin(GROUP, "roles" if kind == "Role" else "clusterroles")
+        entry = self._api.entry(resource, namespace, reference.get("name", ""))
+        if entry is None:
+            return []
+        role = self._load(entry)
+        aggregation = role.get("aggregationRule")
+        if not aggregation:
+            return role.get("rules") or []
+        rules: list[Json] = []
+        for selector in aggregation.get("clusterRoleSelectors") or []:
+            matches = label_selector_object(selector)
+            for other in self._all("clusterroles"):
+                if matches(other["metadata"].get("labels") or {}):
+                    rules += other.get("rules") or []
+        return rules
+
+    def _all(self, name: str, namespace: str = "") -> Iterator[Json]:
+        for entry in self._api.entries(self._api.builtin(GROUP, name), namespace):
+            yield self._load(entry)
+
+    def _load(self, entry: Entry[Object]) -> Json:
+        mark = (entry.key, entry.version)
+        found = self._decoded.get(mark)
+        if found is None:
+            found = self._decoded[mark] = orjson.loads(entry.body)
+            while len(self._decoded) > CACHE_SIZE:
+                self._decoded.popitem(last=False)
+        return found
+
+
+def _is_subject(user: User, subjects: Sequence[Mapping[str, str]], namespace: str) -> bool:
+    for subject in subjects:
+        kind, name = subject.get("kind"), subject.get("name", "")
+        if kind == "User" and name == user.name:
+            return True
+        if kind == "Group" and name in user.groups:
+            return True
+        if kind == "ServiceAccount":
+            where = subject.get("namespace") or namespace
+            if user.name == f"system:serviceaccount:{where}:{name}":
+                return True
+    return False
+
+
+def covers(rule: Json, attributes: Attributes) -> bool:
+    """Whether one rule allows what is asked for."""
+    verbs = rule.get("verbs") or []
+    if attributes.verb not in verbs and "*" not in verbs:
+        return False
+    if attributes.path:
+        return any(
+            _path_matches(item, attributes.path) for item in rule.get("nonResourceURLs") or []
+        )
+    groups = rule.get("apiGroups") or []
+    if attributes.group not in groups and "*" not in groups:
+        return False
+    names = rule.get("resourceNames") or []
+    if names and attributes.name not in names:
+        return False
+    return any(_resource_matches(item, attributes) for item in rule.get("resources") or [])
+
+
+def _path_matches(pattern: str, path: str) -> bool:
+    if pattern.endswith("*"):
+        return path.startswith(pattern[:-1])
+    return path.rstrip("/") == pattern.rstrip("/")
+
+
+def _resource_matches(pattern: str, attributes: Attributes) -> bool:
+    if pattern == "*":
+        return True
+    what = attributes.resource
+    if attributes.subresource:
+        if pattern == f"*/{attributes.subresource}":
+            return True
+        what += f"/{attributes.subresource}"
+    return pattern == what

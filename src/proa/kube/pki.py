@@ -1,0 +1,217 @@
+"""The cluster's public key infrastructure: an authority, the server's and the local user's keys.
+
+``server.control`` asks ``ensure`` at each start; everything is made once and kept. EC P-256
+throughout. Private keys are files that only their owner may read.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+YEARS = 10
+_BACKDATE = timedelta(hours=1)  # clocks differ
+
+
+@dataclass(slots=True, frozen=True)
+class Files:
+    """Where the keys lie, and those that are handed on as text."""
+
+    ca_certificate: Path
+    server_certificate: Path
+    server_key: Path
+    ca_pem: bytes
+    admin_pem: bytes
+    admin_key_pem: bytes
+    token_key_pem: bytes
+
+
+class Authority:
+    """Signs certificates."""
+
+    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+        self.certificate, self._key = certificate, key
+
+    @classmethod
+    def create(cls, now: float) -> Authority:
+        """A new one, valid for ten years."""
+        key = new_key()
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proa")])
+        builder = _builder(name, name, key.public_key(), now)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        usage = _usage(sign_certificates=True)
+        return cls(builder.add_extension(usage, True).sign(key, hashes.SHA256()), key)
+
+    @classmethod
+    def load(cls, certificate_pem: bytes, key_pem: bytes) -> Authority:
+        """One that was made before."""
+        key = serialization.load_pem_private_key(key_pem, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey), "our keys are elliptic"
+        return cls(x509.load_pem_x509_certificate(certificate_pem), key)
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        return key_bytes(self._key)
+
+    def issue_server(
+        self, names: Sequence[str], addresses: Sequence[str], now: float
+    ) -> tuple[bytes, bytes]:
+        """(certificate, key) of a server with these names and addresses, as PEM."""
+        alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+        alternatives += [x509.IPAddress(ip_address(address)) for address in addresses]
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+        extension = x509.SubjectAlternativeName(alternatives)
+        return self._issue(subject, ExtendedKeyUsageOID.SERVER_AUTH, now, extension)
+
+    def issue_client(self, user: str, groups: Sequence[str], now: float) -> tuple[bytes, bytes]:
+        """(certificate, key) of a user: CN is the name, each O a group (x509 client certs)."""
+        attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, user))
+        return self._issue(x509.Name(attributes), ExtendedKeyUsageOID.CLIENT_AUTH, now)
+
+    def _issue(
+        self,
+        subject: x509.Name,
+        purpose: x509.ObjectIdentifier,
+        now: float,
+        extension: x509.SubjectAlternativeName | None = None,
+    ) -> tuple[bytes, bytes]:
+        key = new_key()
+        builder = _builder(subject, self.certificate.subject, key.public_key(), now)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+        builder = builder.add_extension(_usage(), True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), False)
+        if extension is not None:
+            builder = builder.add_extension(extension, False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return certificate.public_bytes(serialization.Encoding.PEM), key_bytes(key)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as unencrypted PKCS#8 PEM."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: float
+) -> x509.CertificateBuilder:
+    instant = datetime.fromtimestamp(int(now), UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(instant - _BACKDATE)
+        .not_valid_after(instant + timedelta(days=365 * YEARS))
+    )
+
+
+def _usage(sign_certificates: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _alternatives(certificate_pem: bytes) -> set[str]:
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = found.get_values_for_type(x509.DNSName)
+    return {*names, *(str(address) for address in found.get_values_for_type(x509.IPAddress))}
+
+
+def ensure(folder: Path, *, names: Sequence[str], addresses: Sequence[str], now: float) -> Files:
+    """Make what is missing below ``folder``; a server certificate with other names is renewed."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (folder / "ca.key").exists():
+        made = Authority.create(now)
+        _write(folder / "ca.crt", made.pem)
+        _write(folder / "ca.key", made.key_pem)
+    authority = Authority.load((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
+    server = folder / "server.crt"
+    if not server.exists() or _alternatives(server.read_bytes()) != {*names, *addresses}:
+        certificate, key = authority.issue_server(names, addresses, now)
+        _write(folder / "server.key", key)
+        _write(server, certificate)
+    if not (folder / "admin.crt").exists():
+        certificate, key = authority.issue_client("kubernetes-admin", ["system:masters"], now)
+        _write(folder / "admin.key", key)
+        _write(folder / "admin.crt", certificate)
+    if not (folder / "sa.key").exists():
+        _write(folder / "sa.key", key_bytes(new_key()))
+    return Files(
+        ca_certificate=folder / "ca.crt",
+        server_certificate=server,
+        server_key=folder / "server.key",
+        ca_pem=authority.pem,
+        admin_pem=(folder / "admin.crt").read_bytes(),
+        admin_key_pem=(folder / "admin.key").read_bytes(),
+        token_key_pem=(folder / "sa.key").read_bytes(),
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def kubeconfig(url: str, ca_pem: bytes, certificate_pem: bytes, key_pem: bytes) -> str:
+    """A kubeconfig with everything in it; cluster, user and context are called "proa"."""
+    ca, certificate, key = (
+        base64.b64encode(pem).decode() for pem in (ca_pem, certificate_pem, key_pem)
+    )
+    return f"""apiVersion: v1
+kind: Config
+clusters:
+- name: proa
+  cluster:
+    server: {url}
+    certificate-authority-data: {ca}
+users:
+- name: proa
+  user:
+    client-certificate-data: {certificate}
+    client-key-data: {key}
+contexts:
+- name: proa
+  context:
+    cluster: proa
+    user: proa
+current-context: proa
+"""
