@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class KubeClient:
         async with self._session.request(method, self._server + path, json=body) as response:
             return await _answer(response)
 
-    async def watch(self, path: str, version: str) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self, path: str, version: str) -> AsyncGenerator[dict[str, Any], None]:
         """Events after a resource version, until the caller stops reading."""
         url = f"{self._server}{path}?watch=true&resourceVersion={version}"
         async with self._session.get(url) as response:

@@ -177,7 +177,7 @@ class BareCri:
             with contextlib.suppress(grpc.RpcError):
                 asyncio.run(self._clear_all())
         self.halt()
-        for pid in _processes_naming(str(self.layout.socket)):
+        for pid in shims(self.layout.socket):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
@@ -197,14 +197,14 @@ class BareCri:
             await self.disconnect()
 
 
-def _processes_naming(socket: str) -> list[int]:
-    """Shims that belong to the daemon behind a socket."""
+def shims(socket: Path) -> list[int]:
+    """Process ids of the shims of the daemon behind a socket: one for each sandbox."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
             command = (entry / "cmdline").read_bytes()
-            if b"containerd-shim" in command and socket.encode() in command:
+            if b"containerd-shim" in command and os.fsencode(socket) in command:
                 found.append(int(entry.name))
     return found
