@@ -98,7 +98,7 @@ class Kube:
             core.chance.child("kube-api"),
             ACTED_ON,
         )
-        self.api = KubeApi(api, self._issuer, OpenAPI(kinds, schemas), link)
+        self.api = KubeApi(api, self._issuer, lambda: OpenAPI(kinds, schemas), link)
         self.skin = KubeSkin(
             Links(
                 core.clock,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -20,8 +21,16 @@ _HEALTH = ("/healthz", "/livez", "/readyz")
 class Documents:
     """Answers by path."""
 
-    def __init__(self, api: Api, issuer: TokenIssuer, openapi: OpenAPI) -> None:
-        self._api, self._issuer, self._openapi = api, issuer, openapi
+    def __init__(self, api: Api, issuer: TokenIssuer, openapi: Callable[[], OpenAPI]) -> None:
+        self._api, self._issuer, self._make_openapi = api, issuer, openapi
+        self._made: OpenAPI | None = None
+
+    @property
+    def _openapi(self) -> OpenAPI:
+        """The schema documents, made when somebody first asks for one."""
+        if self._made is None:
+            self._made = self._make_openapi()
+        return self._made
 
     def answer(self, request: Request) -> Response:
         """Raises 404 for an unknown path."""

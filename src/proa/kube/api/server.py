@@ -8,6 +8,7 @@ this process, which are trusted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -56,7 +57,9 @@ log = get_logger(__name__)
 class KubeApi:
     """One cluster's API."""
 
-    def __init__(self, api: Api, issuer: TokenIssuer, openapi: OpenAPI, link: NodeLink) -> None:
+    def __init__(
+        self, api: Api, issuer: TokenIssuer, openapi: Callable[[], OpenAPI], link: NodeLink
+    ) -> None:
         self.api = api
         self._issuer = issuer
         self._rbac = Rbac(api)
