@@ -13,15 +13,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from proa.kube.schema.convert import documents_of, structure_of
+from proa.kube.schema.convert import SPECIAL, documents_of, structure_of
 
-FORMAT = 1
+FORMAT = 2
 """The number of the file's layout: a file with another number is made anew."""
 
 SCALARS = {
@@ -131,12 +132,25 @@ class SchemaCache:
         """The fields of an object's shape; {} for maps and for objects without known fields."""
         return self.definition(shape.ref).fields if shape.ref else {}
 
-    def documents(self) -> dict[str, Any]:
-        """Every definition with its prose (nullability removed, $ref by plain name).
+    def documents(self) -> dict[str, bytes]:
+        """Every definition with its prose: the JSON text of an OpenAPI v3 schema each.
 
-        Decompressed anew on each call: hold on to it no longer than needed."""
-        loaded: dict[str, Any] = orjson.loads(zlib.decompress(self._documents))
-        return loaded
+        Decompressed anew on each call (1.5 MB): hold on to it no longer than needed."""
+        lines = zlib.decompress(self._documents).split(b"\n")
+        return {line[: line.index(b"\t")].decode(): line[line.index(b"\t") + 1 :] for line in lines}
+
+    def reachable(self, names: Iterable[str]) -> dict[str, None]:
+        """These definitions and all that they refer to, special ones (Quantity) included."""
+        found: dict[str, None] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            found[name] = None
+            if name in self.structure:
+                waiting += _references(self.definition(name))
+        return found
 
     def kinds(self) -> dict[tuple[str, str, str], str]:
         """Definition names by (group, version, kind), for kinds that belong to one version."""
@@ -180,11 +194,37 @@ class SchemaCache:
         )
 
 
+_SPECIAL_NAMES = {code: name for name, code in SPECIAL.items() if code in "qxtu"}
+_KIND_NAMES = {SCALARS[code]: name for code, name in _SPECIAL_NAMES.items()}
+_UNTYPED = tuple(name for name, code in SPECIAL.items() if code in "*o")
+
+
+def _references(definition: Definition) -> list[str]:
+    """The definitions that one names; where it has untyped fields, all the untyped ones."""
+    names: list[str] = []
+    for shape in definition.fields.values():
+        inner: Shape | None = shape
+        while inner is not None and inner.item is not None:
+            inner = inner.item
+        assert inner is not None
+        if inner.ref:
+            names.append(inner.ref)
+        elif inner.kind in _KIND_NAMES:
+            names.append(_KIND_NAMES[inner.kind])
+        elif inner.kind in ("any", "raw-object"):
+            names += _UNTYPED
+    return names
+
+
 def _convert(version: str) -> bytes:
     """The file's body: the structure's size in hexadecimal, the structure, the documents."""
     definitions = orjson.loads(_published(version).read_bytes())["$defs"]
     structure = zlib.compress(orjson.dumps(structure_of(definitions)), 9)
-    documents = zlib.compress(orjson.dumps(documents_of(definitions)), 9)
+    lines = [
+        name.encode() + b"\t" + orjson.dumps(document)
+        for name, document in documents_of(definitions).items()
+    ]
+    documents = zlib.compress(b"\n".join(lines), 9)
     return f"{len(structure):08x}".encode() + structure + documents
 
 

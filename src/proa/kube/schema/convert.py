@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 JSON = dict[str, Any]
+COMPONENTS = "#/components/schemas/"
 META = "io.k8s.apimachinery.pkg"
 EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
 SPECIAL = {
@@ -96,7 +97,7 @@ def _type(schema: JSON) -> str:
 
 
 def documents_of(definitions: JSON) -> JSON:
-    """Definitions with prose, in OpenAPI's form; ``$ref`` holds the plain definition name."""
+    """Definitions with prose, as the schemas of an OpenAPI v3 document."""
     return {name: _document(name, schema) for name, schema in definitions.items()}
 
 
@@ -111,12 +112,14 @@ def _document(name: str, schema: JSON) -> JSON:
 
 
 def _plain(schema: JSON) -> JSON:
+    """Without nullability. A reference with a description of its own becomes an ``allOf``."""
     document: JSON = {}
     for key, value in schema.items():
         if key == "type":
             document["type"] = _type(schema)
         elif key == "$ref":
-            document["$ref"] = value.removeprefix("#/$defs/")
+            reference = {"$ref": f"{COMPONENTS}{value.removeprefix('#/$defs/')}"}
+            document |= reference if len(schema) == 1 else {"allOf": [reference]}
         elif key == "properties":
             document[key] = {name: _plain(item) for name, item in value.items()}
         elif key in ("items", "additionalProperties") and isinstance(value, dict):

@@ -9,6 +9,7 @@ from proa.kube.schema.printers.common import (
     NAME,
     NONE,
     UNKNOWN,
+    UNSET,
     Column,
     at,
     boolean,
@@ -184,23 +185,21 @@ def _requested(request: JSON, now: float) -> str:
 
 
 def _healthy(status: JSON, now: float) -> str:
-    found = next((c for c in status.get("conditions", ()) if c.get("type") == "Healthy"), {})
+    conditions: list[JSON] = status.get("conditions", [])
+    found: JSON = next((c for c in conditions if c.get("type") == "Healthy"), {})
     return {"True": "Healthy", "False": "Unhealthy"}.get(found.get("status", ""), "Unknown")
 
 
 def _param_kind(policy: JSON, now: float) -> str:
     kind = at(policy, "spec.paramKind")
-    return f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else UNSET_PARAM
+    return f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else UNSET
 
 
 def _param_ref(binding: JSON, now: float) -> str:
     reference = at(binding, "spec.paramRef")
     if not reference:
-        return UNSET_PARAM
+        return UNSET
     return f"{reference.get('namespace') or '*'}/{reference.get('name', '*')}"
-
-
-UNSET_PARAM = "<unset>"
 
 
 def _distinguisher(schema: JSON, now: float) -> str:

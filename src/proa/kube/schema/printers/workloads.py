@@ -8,6 +8,7 @@ from proa.kube.schema.printers.common import (
     NAME,
     NONE,
     UNKNOWN,
+    UNSET,
     Column,
     at,
     condition,
@@ -154,10 +155,7 @@ def _cpu_target(autoscaler: JSON, now: float) -> str:
 
 
 def _minimum(autoscaler: JSON, now: float) -> str:
-    return str(at(autoscaler, "spec.minReplicas", UNSET_MINIMUM))
-
-
-UNSET_MINIMUM = "<unset>"
+    return str(at(autoscaler, "spec.minReplicas", UNSET))
 
 
 def _autoscaler(targets: Column) -> list[Column]:
