@@ -8,13 +8,14 @@ owns.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from proa.base.clock import from_iso8601
 from proa.kube.api.call import Call
 from proa.kube.keys import parse_key
-from proa.kube.objects import Condition, LabelSelector, Meta, Object, OwnerReference
+from proa.kube.objects import Condition, LabelSelector, Meta, Object, OwnerReference, PodTemplate
 from proa.reconcile.view import Entry
 
 O = TypeVar("O", bound=Object)  # noqa: E741
@@ -35,6 +36,12 @@ def owner_reference(api_version: str, kind: str, meta: Meta) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def copied(template: PodTemplate) -> PodTemplate:
+    """A template for a Call's body: admission writes into what it is given, and what the view
+    shows must not change with it."""
+    return PodTemplate(deepcopy(template.metadata), deepcopy(template.spec))
 
 
 def reference_json(reference: OwnerReference) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from proa.kube.controllers.common import owner_reference
+from proa.kube.controllers.common import copied, owner_reference
 from proa.kube.controllers.deployment.sizes import DESIRED, MAXIMUM, Set, Sets, by_age, max_surge
 from proa.kube.objects import Deployment, PodTemplate, ReplicaSet
 from proa.reconcile.view import Entry
@@ -115,7 +115,8 @@ def new_set_body(
     """The ReplicaSet of a Deployment's current template."""
     deployment = entry.value
     meta, spec = deployment.metadata, deployment.spec
-    labels = {**(spec.template.metadata.get("labels") or {}), HASH_LABEL: digest}
+    template = copied(spec.template)
+    labels = {**(template.metadata.get("labels") or {}), HASH_LABEL: digest}
     selector: dict[str, Any] = {"matchLabels": {**spec.selector.match_labels, HASH_LABEL: digest}}
     if spec.selector.match_expressions:
         selector["matchExpressions"] = msgspec.to_builtins(spec.selector.match_expressions)
@@ -123,8 +124,8 @@ def new_set_body(
         "replicas": replicas,
         "selector": selector,
         "template": {
-            "metadata": {**spec.template.metadata, "labels": labels},
-            "spec": spec.template.spec,
+            "metadata": {**template.metadata, "labels": dict(labels)},
+            "spec": template.spec,
         },
     }
     if spec.min_ready_seconds:
