@@ -50,25 +50,21 @@ class Rbac:
         who = f'User "{user.name}" cannot {attributes.verb}'
         if attributes.path:
             return ApiError(403, "Forbidden", f'forbidden: {who} path "{attributes.path}"', {})
-        what = attributes.resource
-        if attributes.subresource:
-            what += f"/{attributes.subresource}"
-        qualified = f"{what}.{attributes.group}" if attributes.group else what
+        name, group = attributes.resource, attributes.group
+        what = f"{name}/{attributes.subresource}" if attributes.subresource else name
+        qualified = f"{name}.{group}" if group else name
         place = (
             f'in the namespace "{attributes.namespace}"'
             if attributes.namespace
             else "at the cluster scope"
         )
         subject = f'{qualified} "{attributes.name}"' if attributes.name else qualified
-        message = (
-            f'{subject} is forbidden: {who} resource "{what}" in API group '
-            f'"{attributes.group}" {place}'
-        )
-        details: dict[str, Any] = {"kind": attributes.resource}
+        message = f'{subject} is forbidden: {who} resource "{what}" in API group "{group}" {place}'
+        details: dict[str, Any] = {"kind": name}
         if attributes.name:
             details["name"] = attributes.name
-        if attributes.group:
-            details["group"] = attributes.group
+        if group:
+            details["group"] = group
         return ApiError(403, "Forbidden", message, details)
 
     def rules_for(self, user: User, namespace: str) -> Iterator[Json]:
@@ -85,18 +81,27 @@ class Rbac:
         kind = reference.get("kind")
         resource = self._api.builtin(GROUP, "roles" if kind == "Role" else "clusterroles")
         entry = self._api.entry(resource, namespace, reference.get("name", ""))
-        if entry is None:
-            return []
-        role = self._load(entry)
+        return self._rules_of(self._load(entry), set()) if entry is not None else ()
+
+    def _rules_of(self, role: Json, seen: set[str]) -> Sequence[Json]:
+        """A role's rules; those of an aggregate are the rules of the roles that it selects, which
+        may be aggregates themselves ("edit" is part of "admin"). ``seen`` ends circles."""
         aggregation = role.get("aggregationRule")
         if not aggregation:
-            return role.get("rules") or []
+            return role.get("rules") or ()
+        seen.add(role["metadata"]["name"])
+        selectors = [
+            label_selector_object(selector)
+            for selector in aggregation.get("clusterRoleSelectors") or ()
+        ]
         rules: list[Json] = []
-        for selector in aggregation.get("clusterRoleSelectors") or []:
-            matches = label_selector_object(selector)
-            for other in self._all("clusterroles"):
-                if matches(other["metadata"].get("labels") or {}):
-                    rules += other.get("rules") or []
+        for other in self._all("clusterroles"):
+            metadata = other["metadata"]
+            if metadata["name"] in seen:
+                continue
+            if any(matches(metadata.get("labels") or {}) for matches in selectors):
+                seen.add(metadata["name"])
+                rules += self._rules_of(other, seen)
         return rules
 
     def _all(self, name: str, namespace: str = "") -> Iterator[Json]:
@@ -148,7 +153,7 @@ def covers(rule: Json, attributes: Attributes) -> bool:
 def _path_matches(pattern: str, path: str) -> bool:
     if pattern.endswith("*"):
         return path.startswith(pattern[:-1])
-    return path.rstrip("/") == pattern.rstrip("/")
+    return path == pattern
 
 
 def _resource_matches(pattern: str, attributes: Attributes) -> bool:
