@@ -1,7 +1,9 @@
 """The cluster's public key infrastructure: an authority, the server's and the local user's keys.
 
-``server.control`` asks ``ensure`` at each start; everything is made once and kept. EC P-256
-throughout. Private keys are files that only their owner may read.
+``server.control`` asks ``ensure`` at each start; what is good is kept, a leaf that is about to
+expire or does not fit its key, its names or the authority is issued anew. EC P-256 throughout.
+Private keys are files that only their owner may read. Every certificate carries the key
+identifiers that strict verifiers ask for (RFC 5280, 4.2.1.1 and 4.2.1.2).
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import yaml
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEARS = 10
+RENEW_BEFORE = timedelta(days=30)
 _BACKDATE = timedelta(hours=1)  # clocks differ
 
 
@@ -49,8 +54,8 @@ class Authority:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proa")])
         builder = _builder(name, name, key.public_key(), now)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        usage = _usage(sign_certificates=True)
-        return cls(builder.add_extension(usage, True).sign(key, hashes.SHA256()), key)
+        builder = builder.add_extension(_usage(sign_certificates=True), True)
+        return cls(builder.sign(key, hashes.SHA256()), key)
 
     @classmethod
     def load(cls, certificate_pem: bytes, key_pem: bytes) -> Authority:
@@ -95,6 +100,8 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         builder = builder.add_extension(_usage(), True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), False)
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(identifier, False)
         if extension is not None:
             builder = builder.add_extension(extension, False)
         certificate = builder.sign(self._key, hashes.SHA256())
@@ -127,6 +134,7 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(instant - _BACKDATE)
         .not_valid_after(instant + timedelta(days=365 * YEARS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
     )
 
 
@@ -144,30 +152,22 @@ def _usage(sign_certificates: bool = False) -> x509.KeyUsage:
     )
 
 
-def _alternatives(certificate_pem: bytes) -> set[str]:
-    certificate = x509.load_pem_x509_certificate(certificate_pem)
-    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    names = found.get_values_for_type(x509.DNSName)
-    return {*names, *(str(address) for address in found.get_values_for_type(x509.IPAddress))}
-
-
 def ensure(folder: Path, *, names: Sequence[str], addresses: Sequence[str], now: float) -> Files:
-    """Make what is missing below ``folder``; a server certificate with other names is renewed."""
+    """Make what is missing or no longer good below ``folder``. Raises OSError, and ValueError for
+    files that are no certificates or keys."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (folder / "ca.key").exists():
+    if not (folder / "ca.key").exists():  # written last: an authority without it is half made
         made = Authority.create(now)
         _write(folder / "ca.crt", made.pem)
         _write(folder / "ca.key", made.key_pem)
     authority = Authority.load((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
-    server = folder / "server.crt"
-    if not server.exists() or _alternatives(server.read_bytes()) != {*names, *addresses}:
-        certificate, key = authority.issue_server(names, addresses, now)
-        _write(folder / "server.key", key)
-        _write(server, certificate)
-    if not (folder / "admin.crt").exists():
-        certificate, key = authority.issue_client("kubernetes-admin", ["system:masters"], now)
-        _write(folder / "admin.key", key)
-        _write(folder / "admin.crt", certificate)
+    server, admin = folder / "server.crt", folder / "admin.crt"
+    wanted = {*names, *(str(ip_address(address)) for address in addresses)}
+    if not _is_good(server, authority, now) or _alternatives(server) != wanted:
+        _write_pair(server, *authority.issue_server(names, addresses, now))
+    if not _is_good(admin, authority, now):
+        issued = authority.issue_client("kubernetes-admin", ["system:masters"], now)
+        _write_pair(admin, *issued)
     if not (folder / "sa.key").exists():
         _write(folder / "sa.key", key_bytes(new_key()))
     return Files(
@@ -175,43 +175,91 @@ def ensure(folder: Path, *, names: Sequence[str], addresses: Sequence[str], now:
         server_certificate=server,
         server_key=folder / "server.key",
         ca_pem=authority.pem,
-        admin_pem=(folder / "admin.crt").read_bytes(),
+        admin_pem=admin.read_bytes(),
         admin_key_pem=(folder / "admin.key").read_bytes(),
         token_key_pem=(folder / "sa.key").read_bytes(),
     )
+
+
+def _is_good(path: Path, authority: Authority, now: float) -> bool:
+    """Whether a leaf is there, is this authority's, fits its key and holds for a while yet."""
+    key_path = path.with_suffix(".key")
+    if not path.exists() or not key_path.exists():
+        return False
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    key = serialization.load_pem_private_key(key_path.read_bytes(), None)
+    if certificate.public_key() != key.public_key():
+        return False
+    try:
+        certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, InvalidSignature):
+        return False
+    return certificate.not_valid_after_utc - RENEW_BEFORE > datetime.fromtimestamp(now, UTC)
+
+
+def _alternatives(path: Path) -> set[str]:
+    """The names and addresses that a certificate is for."""
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = found.get_values_for_type(x509.DNSName)
+    return {*names, *(str(address) for address in found.get_values_for_type(x509.IPAddress))}
+
+
+def _write_pair(path: Path, certificate_pem: bytes, key_pem: bytes) -> None:
+    """A crash between the two leaves a pair that does not fit; the next start makes it anew."""
+    _write(path.with_suffix(".key"), key_pem)
+    _write(path, certificate_pem)
 
 
 def _write(path: Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)  # one left behind may have another mode
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
 
 
-def kubeconfig(url: str, ca_pem: bytes, certificate_pem: bytes, key_pem: bytes) -> str:
-    """A kubeconfig with everything in it; cluster, user and context are called "proa"."""
-    ca, certificate, key = (
-        base64.b64encode(pem).decode() for pem in (ca_pem, certificate_pem, key_pem)
-    )
-    return f"""apiVersion: v1
-kind: Config
-clusters:
-- name: proa
-  cluster:
-    server: {url}
-    certificate-authority-data: {ca}
-users:
-- name: proa
-  user:
-    client-certificate-data: {certificate}
-    client-key-data: {key}
-contexts:
-- name: proa
-  context:
-    cluster: proa
-    user: proa
-current-context: proa
-"""
+def kubeconfig(
+    url: str,
+    ca_pem: bytes,
+    certificate_pem: bytes,
+    key_pem: bytes,
+    *,
+    cluster: str = "proa",
+    namespace: str = "default",
+) -> str:
+    """A kubeconfig with everything in it; cluster, user and context are called ``cluster``."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": cluster,
+                "cluster": {"server": url, "certificate-authority-data": _base64(ca_pem)},
+            }
+        ],
+        "users": [
+            {
+                "name": cluster,
+                "user": {
+                    "client-certificate-data": _base64(certificate_pem),
+                    "client-key-data": _base64(key_pem),
+                },
+            }
+        ],
+        "contexts": [
+            {
+                "name": cluster,
+                "context": {"cluster": cluster, "user": cluster, "namespace": namespace},
+            }
+        ],
+        "current-context": cluster,
+    }
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def _base64(pem: bytes) -> str:
+    return base64.b64encode(pem).decode()
