@@ -26,6 +26,8 @@ from proa.cli.instance import (
     stop_process,
     wait,
 )
+from proa.node.containerd import cgroups
+from proa.node.host import layout_of
 
 STOP_S = 30.0
 GRACE_S = 10.0  # for containers to end by themselves
@@ -51,7 +53,7 @@ def down(data_dir: Path, *, purge: bool) -> int:
     _kill_leftovers(data_dir)
     _unmount(data_dir)
     _end_network(config)
-    _remove_cgroups()
+    cgroups.sweep(layout_of(config).cgroup)
     shutil.rmtree(data_dir / "run", ignore_errors=True)
     shutil.rmtree(data_dir / "containerd" / "state", ignore_errors=True)
     click.echo(f"Proa is down; {sandboxes} sandboxes were stopped")
@@ -71,8 +73,6 @@ def _purge(data_dir: Path) -> int:
 
 def _end_containers(config: Config) -> int:
     """Stop and remove every sandbox of ours; starts containerd for it if it has died."""
-    from proa.node.host import layout_of
-
     layout = layout_of(config)
     daemon: subprocess.Popen[bytes] | None = None
     if not process_id(config.data_dir, "containerd"):
@@ -91,7 +91,6 @@ def _end_containers(config: Config) -> int:
 
 async def _end_sandboxes(config: Config) -> int:
     from proa.node.containerd.client import ContainerdRuntime
-    from proa.node.host import layout_of
     from proa.node.linux.network import LinuxNetwork
 
     clock = SystemClock()
@@ -161,22 +160,11 @@ def _unmount(data_dir: Path) -> None:
         subprocess.run(["umount", "-l", point], check=False, capture_output=True)
 
 
-def cgroups() -> list[Path]:
-    """Control groups of ours, deepest first."""
-    tops = [*Path("/sys/fs/cgroup").glob("*/proa"), Path("/sys/fs/cgroup/proa")]
-    return [
-        folder
-        for top in tops
-        if top.is_dir()
-        for folder in sorted([*top.rglob("*/"), top], key=lambda path: -len(path.parts))
-        if folder.is_dir()
-    ]
-
-
-def _remove_cgroups() -> None:
-    for folder in cgroups():
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+def _cgroups(config: Config) -> list[Path]:
+    """The top control groups of ours that still exist."""
+    name = layout_of(config).cgroup.lstrip("/")
+    tops = [*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name]
+    return [top for top in tops if top.is_dir()]
 
 
 def leftovers(config: Config) -> list[str]:
@@ -186,6 +174,6 @@ def leftovers(config: Config) -> list[str]:
     return [
         *(f"process {pid}" for pid in _ours(config.data_dir)),
         *(f"mount {point}" for point in mounts(config.data_dir)),
-        *(f"cgroup {folder}" for folder in cgroups()),
+        *(f"cgroup {folder}" for folder in _cgroups(config)),
         *network_leftovers(config),
     ]

@@ -27,25 +27,8 @@ def status(data_dir: Path, *, as_json: bool) -> int:
 
 
 def _print(answer: dict[str, Any]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, soft_wrap=True)
-
-    def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-        if not rows:
-            return
-        made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            made.add_column(column, no_wrap=True)
-        for row in rows:
-            made.add_row(*row)
-        console.print(made)
-
-    table(
-        "Hosts",
-        ["HOST", "READY", "CPU USED/POOL/PHYSICAL", "MEMORY USED/POOL/PHYSICAL MiB"],
+    _table(
+        ["HOST", "READY", "CPU USED/POOL/PHYSICAL", "MIB USED/POOL/PHYSICAL"],
         [
             [
                 host["id"],
@@ -56,34 +39,32 @@ def _print(answer: dict[str, Any]) -> None:
             for host in answer["hosts"]
         ],
     )
-    table(
-        "Instances",
-        ["INSTANCE", "NAME", "KIND", "CLUSTER", "ZONE"],
+    _table(
+        ["INSTANCE", "KIND", "CLUSTER", "ZONE", "NAME"],
         [
-            [item["id"], item["name"], item["purchase"], item["cluster"], item["zone"]]
+            [item["id"], item["purchase"], item["cluster"], item["zone"], item["name"]]
             for item in answer["instances"]
         ],
     )
-    table(
-        "Sandboxes",
-        ["API", "WHERE", "NAME", "OWNER", "STATUS", "ADDRESS", "INSTANCE"],
-        [
-            [
-                item["api"],
-                item["where"],
-                item["name"],
-                item["owner"],
-                item["status"],
-                item["address"],
-                item["instance"],
-            ]
-            for item in answer["sandboxes"]
-        ],
+    columns = ["api", "where", "name", "owner", "status", "address", "instance"]
+    _table(
+        [name.upper() for name in columns],
+        [[item[name] for name in columns] for item in answer["sandboxes"]],
     )
-    table(
-        "Stored, but nothing acts on it yet",
-        ["KIND", "COUNT"],
+    _table(
+        ["STORED, BUT NOTHING ACTS ON IT YET", "COUNT"],
         [[kind, str(count)] for kind, count in answer["inert"].items()],
     )
     if answer["waiting"]:
-        console.print(f"{answer['waiting']} waiting for room")
+        click.echo(f"{answer['waiting']} waiting for room")
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> None:
+    """Aligned columns, as kubectl prints them; nothing where there are no rows."""
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    for row in [columns, *rows]:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("   ".join(cells).rstrip())
+    click.echo()

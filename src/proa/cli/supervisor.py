@@ -1,9 +1,9 @@
 """The supervisor: starts Proa's three processes and starts each again when it dies.
 
 ``python -m proa.cli.supervisor DATA_DIR``. Standard library only and few of it: it is resident
-for as long as Proa is. SIGTERM stops the agent and the control plane, then containerd;
-containers live on in their shims unless ``down`` ended them first. A process that dies again
-and again is started with a growing delay, never given up.
+for as long as Proa is. SIGTERM stops the agent and the control plane; containerd and the
+containers are left to ``down``, which ends them in order. A process that dies again and again
+is started with a growing delay, never given up.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def main() -> None:
             child.mind(clock.monotonic())
         wake.wait(0.5 if any(child.process is None for child in children) else 5.0)
     for child in reversed(children):
-        child.stop(STOP_S)
+        if child.name != "containerd":
+            child.stop(STOP_S)
 
 
 if __name__ == "__main__":

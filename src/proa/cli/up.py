@@ -69,11 +69,18 @@ def up(config: Config, *, detach: bool) -> int:
     click.echo('Next: eval "$(proa env)"')
     if running or detach:
         return 0
+    return _stay(config, process)
+
+
+def _stay(config: Config, process: subprocess.Popen[bytes]) -> int:
+    """In the foreground: until the supervisor ends, or an interrupt takes everything down."""
+    from proa.cli.down import down
+
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.terminate()
-        return process.wait()
+        click.echo()
+        return down(config.data_dir, purge=False)
 
 
 def _same_as_running(config: Config) -> None:

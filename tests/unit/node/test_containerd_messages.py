@@ -23,7 +23,7 @@ def messages(container: Container, **fields: Any) -> tuple[Any, Any]:
     sandbox = Sandbox("u", "web", "default", "/k", "i-1", containers=(container,), **fields)
     whole = SandboxSpec(sandbox, 2, "/logs/u")
     spec = ContainerSpec(whole, container, 1, ImageInfo("sha256:1"), (Bind("/a", "/b"),), "c/1.log")
-    return sandbox_config(whole), container_config(sandbox, spec)
+    return sandbox_config(whole, "/proa-t"), container_config(sandbox, spec)
 
 
 def test_the_configuration_is_toml_with_our_own_paths(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_identity_is_in_the_labels() -> None:
     assert sandbox.labels["app"] == "x"
     assert container.metadata.attempt == 1
     assert container.labels["io.kubernetes.container.name"] == "main"
-    assert sandbox.linux.cgroup_parent == "/proa/i-1/u"
+    assert sandbox.linux.cgroup_parent == "/proa-t/i-1/u"
 
 
 def test_a_container_keeps_the_images_command_unless_told_otherwise() -> None:

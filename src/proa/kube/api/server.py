@@ -343,10 +343,10 @@ class KubeApi:
     async def _carry_out(self, call: Call, resource: Resource, options: WriteOptions) -> Written:
         where = (resource, call.namespace, call.name)
         if call.verb == "create":
-            body = dict(call.body)
+            body = orjson.loads(orjson.dumps(call.body))  # admission changes it in place
             body.setdefault("apiVersion", resource.api_version)
             body.setdefault("kind", resource.kind)
-            body["metadata"] = dict(body.get("metadata", {}))
+            body.setdefault("metadata", {})
             if call.name:
                 body["metadata"].setdefault("name", call.name)
             return await self._writer.create(resource, call.namespace, body, LOOPBACK, options)

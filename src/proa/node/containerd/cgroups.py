@@ -87,7 +87,7 @@ def remove(parent: str, root: Path = ROOT) -> None:
             (controller / parent.lstrip("/")).rmdir()
 
 
-def sweep(below: str = "/proa", root: Path = ROOT) -> None:
+def sweep(below: str, root: Path = ROOT) -> None:
     """Remove every empty cgroup from ``below`` down; called when everything is down."""
     for controller in _roots(root):
         for folder, _, _ in os.walk(controller / below.lstrip("/"), topdown=False):

@@ -126,11 +126,11 @@ class ContainerdRuntime:
         wanted = {item.id: item for item in instances.instances if not item.shared}
         try:
             for item in wanted.values():
-                cgroups.make_instance(f"/proa/{item.id}", item.capacity)
+                cgroups.make_instance(f"{self._layout.cgroup}/{item.id}", item.capacity)
         except OSError as error:
             raise TryAgain(f"cgroup of an instance: {error}") from error
         for id in [id for id in self._instances if id not in wanted]:
-            cgroups.sweep(f"/proa/{id}")
+            cgroups.sweep(f"{self._layout.cgroup}/{id}")
         self._instances = tuple(wanted)
 
     # Images
@@ -165,10 +165,11 @@ class ContainerdRuntime:
         sandbox = spec.sandbox
         self._cni.expect(sandbox.uid, sandbox.network)
         try:
-            cgroups.make(cgroup_parent(sandbox), sandbox.memory_limit, sandbox.cpu_quota)
+            parent = cgroup_parent(self._layout.cgroup, sandbox)
+            cgroups.make(parent, sandbox.memory_limit, sandbox.cpu_quota)
         except OSError as error:
             raise TryAgain(f"cgroup of the sandbox: {error}") from error
-        request = cri.RunPodSandboxRequest(config=sandbox_config(spec))
+        request = cri.RunPodSandboxRequest(config=sandbox_config(spec, self._layout.cgroup))
         answer = await call(self._runtime.RunPodSandbox(request, timeout=CALL_S), passing=True)
         return await self._sandbox(answer.pod_sandbox_id)
 
@@ -206,7 +207,7 @@ class ContainerdRuntime:
         except NotFound as error:  # of one of its containers: somebody else removes it, too
             raise TryAgain(str(error)) from error
         uid, owner = answer.status.metadata.uid, answer.status.labels.get(OWNER_LABEL, "local")
-        cgroups.remove(f"/proa/{owner}/{uid}")
+        cgroups.remove(f"{self._layout.cgroup}/{owner}/{uid}")
         self._cni.release(uid, id)
 
     # Containers
@@ -217,7 +218,7 @@ class ContainerdRuntime:
         request = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id,
             config=container_config(whole.sandbox, spec),
-            sandbox_config=sandbox_config(whole),
+            sandbox_config=sandbox_config(whole, self._layout.cgroup),
         )
         answer = await call(self._runtime.CreateContainer(request, timeout=CALL_S))
         id = str(answer.container_id)

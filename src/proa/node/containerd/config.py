@@ -7,6 +7,7 @@ plugins are ours. It runs on cgroup v1, v2 and the hybrid layout by the cgroupfs
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ class Layout:
     data_dir: Path
     socket: Path
     mirror: str  # "http://127.0.0.1:4510": asked first for every image
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup above everything of this data directory's Proa."""
+        tag = hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:6]
+        return f"/proa-{tag}"
 
     @property
     def root(self) -> Path:

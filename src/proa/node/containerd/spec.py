@@ -47,9 +47,9 @@ _READ_ONLY = (
 )
 
 
-def cgroup_parent(sandbox: Sandbox) -> str:
-    """The cgroup under which runc puts the Sandbox's containers."""
-    return f"/proa/{sandbox.instance or 'local'}/{sandbox.uid}"
+def cgroup_parent(top: str, sandbox: Sandbox) -> str:
+    """The cgroup under which runc puts the Sandbox's containers; ``top`` is the Layout's."""
+    return f"{top}/{sandbox.instance or 'local'}/{sandbox.uid}"
 
 
 def quota_us(cpu_quota: int) -> int:
@@ -87,8 +87,8 @@ def _seccomp(privileged: bool) -> Any:
     return cri.SecurityProfile(profile_type=cri.SecurityProfile.ProfileType.Value(kind))
 
 
-def sandbox_config(spec: SandboxSpec) -> Any:
-    """``PodSandboxConfig`` of a Sandbox."""
+def sandbox_config(spec: SandboxSpec, cgroup: str) -> Any:
+    """``PodSandboxConfig`` of a Sandbox; ``cgroup`` is the Layout's."""
     sandbox = spec.sandbox
     dns = sandbox.network.dns
     privileged = any(container.privileged for container in sandbox.containers)
@@ -106,7 +106,7 @@ def sandbox_config(spec: SandboxSpec) -> Any:
         else None,
         labels=labels(sandbox),
         linux=cri.LinuxPodSandboxConfig(
-            cgroup_parent=cgroup_parent(sandbox),
+            cgroup_parent=cgroup_parent(cgroup, sandbox),
             security_context=cri.LinuxSandboxSecurityContext(
                 namespace_options=_namespaces(sandbox),
                 privileged=privileged,
