@@ -16,6 +16,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 CACHE_SIZE = 4096
+LEEWAY_S = 60.0  # the machines' clocks differ
 CLAIMS_KEY = "kubernetes.io"
 
 
@@ -30,7 +31,9 @@ class Claims:
     expires_at: float
     pod: str = ""
     pod_uid: str = ""
+    node: str = ""
     id: str = ""
+    not_before: float = 0.0
 
 
 class TokenIssuer:
@@ -55,7 +58,7 @@ class TokenIssuer:
         node: str = "",
         id: str = "",
     ) -> tuple[str, float]:
-        """(token, when it expires)."""
+        """(token, when it expires). ``pod`` is (name, uid); ``id`` becomes the jti."""
         bound: dict[str, Any] = {
             "namespace": namespace,
             "serviceaccount": {"name": name, "uid": uid},
@@ -85,33 +88,41 @@ class TokenIssuer:
         if claims is None:
             claims = self._read(token)
             self._verified[token] = claims
-            while len(self._verified) > CACHE_SIZE:
+            if len(self._verified) > CACHE_SIZE:
                 self._verified.popitem(last=False)
         if claims.expires_at <= now:
             raise ValueError("the token has expired")
+        if claims.not_before > now + LEEWAY_S:
+            raise ValueError("the token is not valid yet")
         if not set(claims.audiences) & set(audiences):
             raise ValueError("the token is for another audience")
         return claims
 
     def _read(self, token: str) -> Claims:
+        """The claims of a token that our key has signed. Raises ValueError."""
         try:
             content = jwt.decode(token, self._key, algorithms=["ES256"]).claims
-            if content["iss"] != self.issuer:
-                raise ValueError("the token is of another issuer")
+        except (JoseError, ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"no token of ours: {error}") from error
+        if content.get("iss") != self.issuer:
+            raise ValueError("the token is of another issuer")
+        try:
             bound = content[CLAIMS_KEY]
             account, pod = bound["serviceaccount"], bound.get("pod") or {}
             return Claims(
-                bound["namespace"],
-                account["name"],
-                account["uid"],
-                tuple(content["aud"]),
-                float(content["exp"]),
-                pod.get("name", ""),
-                pod.get("uid", ""),
-                content.get("jti", ""),
+                namespace=bound["namespace"],
+                name=account["name"],
+                uid=account["uid"],
+                audiences=tuple(content["aud"]),
+                expires_at=float(content["exp"]),
+                pod=pod.get("name", ""),
+                pod_uid=pod.get("uid", ""),
+                node=(bound.get("node") or {}).get("name", ""),
+                id=content.get("jti", ""),
+                not_before=float(content.get("nbf", 0)),
             )
-        except (JoseError, KeyError, TypeError) as error:
-            raise ValueError(f"no token of ours: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no token of ours: {error!r}") from error
 
     def jwks(self) -> dict[str, Any]:
         """The public key, for those who verify tokens themselves."""
