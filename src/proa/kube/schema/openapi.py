@@ -238,11 +238,11 @@ def _downgrade(schema: Any) -> Any:
         return schema
     older: JSON = {}
     for key, value in schema.items():
-        if key == "allOf":
+        if key == "allOf" and isinstance(value, list):
             older["$ref"] = _definition_ref(value[0]["$ref"])
         elif key == "$ref" and isinstance(value, str):
             older["$ref"] = _definition_ref(value)
-        elif key == "oneOf":
+        elif key == "oneOf" and isinstance(value, list):
             older["type"] = "string"
         else:
             older[key] = _downgrade(value)
