@@ -1,4 +1,8 @@
-"""Authentication: a client certificate of our authority, a service account token, or nobody."""
+"""Authentication: a client certificate of our authority, a service account token, or nobody.
+
+``server`` asks at each request. The transport has verified the certificate; a token is believed
+only while the service account, and the pod that it is bound to, are still the same objects.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,16 @@ from proa.kube.keys import object_key
 from proa.kube.tables import PODS, SERVICE_ACCOUNTS
 
 AUTHENTICATED = "system:authenticated"
+EXTRA = "authentication.kubernetes.io/"
 
 
 def authenticate(request: Request, api: Api, issuer: TokenIssuer) -> User:
-    """Who asks. Raises 401 for a token that is none."""
+    """Who asks. A certificate counts before a token. Raises ApiError 401 for a token that is
+    none: who shows one does not ask as nobody."""
     if request.peer.certificate_der is not None:
-        return user_of_certificate(request.peer.certificate_der)
+        user = user_of_certificate(request.peer.certificate_der)
+        if user.name:
+            return user
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         try:
@@ -32,7 +40,7 @@ def authenticate(request: Request, api: Api, issuer: TokenIssuer) -> User:
 
 @lru_cache(maxsize=1024)
 def user_of_certificate(der: bytes) -> User:
-    """CN is the name, each O a group. The TLS layer has verified the certificate."""
+    """CN is the name ("" where there is none: it stands for nobody), each O a group."""
     subject = x509.load_der_x509_certificate(der).subject
     names = [str(item.value) for item in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     groups = [str(item.value) for item in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
@@ -42,7 +50,7 @@ def user_of_certificate(der: bytes) -> User:
 def user_of_claims(api: Api, claims: Claims) -> User:
     """The service account behind a token, if it and the pod it is bound to are still there.
 
-    Raises ValueError."""
+    ``extra`` as in KEP-4193. Raises ValueError."""
     cluster = api.cluster.uid
     account = api.view.rows(SERVICE_ACCOUNTS).get(
         object_key(cluster, "", "serviceaccounts", claims.namespace, claims.name)
@@ -54,10 +62,12 @@ def user_of_claims(api: Api, claims: Claims) -> User:
         pod = api.view.rows(PODS).get(object_key(cluster, "", "pods", claims.namespace, claims.pod))
         if pod is None or pod.value.metadata.uid != claims.pod_uid:
             raise ValueError("the pod has gone")
-        extra = {
-            "authentication.kubernetes.io/pod-name": (claims.pod,),
-            "authentication.kubernetes.io/pod-uid": (claims.pod_uid,),
-        }
+        extra[f"{EXTRA}pod-name"] = (claims.pod,)
+        extra[f"{EXTRA}pod-uid"] = (claims.pod_uid,)
+    if claims.node:
+        extra[f"{EXTRA}node-name"] = (claims.node,)
+    if claims.id:
+        extra[f"{EXTRA}credential-id"] = (f"JTI={claims.id}",)
     groups = (
         "system:serviceaccounts",
         f"system:serviceaccounts:{claims.namespace}",

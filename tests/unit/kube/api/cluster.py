@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from proa.base.chance import Chance
-from proa.base.clock import VirtualClock
+from proa.base.clock import VirtualClock, run_virtual
 from proa.kube.api.context import Api, ClusterInfo
 from proa.kube.keys import object_key
 from proa.kube.schema.kinds import Kinds, Resource
@@ -33,6 +33,7 @@ KINDS = Kinds(
 )
 _RESOURCES = {kind: (group, name) for group, _, name, kind, _ in _KINDS}
 Json = dict[str, Any]
+NOW = VirtualClock().epoch  # when every check begins
 
 
 def given(
@@ -55,7 +56,7 @@ def given(
         finally:
             running.cancel()
 
-    asyncio.run(run())
+    run_virtual(run())
 
 
 def key_of(body: Json) -> str:
