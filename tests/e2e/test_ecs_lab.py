@@ -27,7 +27,7 @@ def test_lab_runs_from_cluster_to_tear_down(proa: Proa) -> None:
 
     shown = proa.run(step("4-inspect.sh").split("# Logs land")[0]).stdout
     assert '"status": "RUNNING"' in shown and '"name": "web"' in shown
-    assert f"GET / HTTP/1.1" in followed_logs(proa, address)
+    assert "GET / HTTP/1.1" in followed_logs(proa, address)
 
     proa.run(step("5-tear-down.sh").splitlines()[0])
     eventually(lambda: not proa.aws("ecs list-tasks --cluster lab-cluster")["taskArns"])
