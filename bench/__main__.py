@@ -1,0 +1,50 @@
+"""``python -m bench [name …] [--json]``: run benchmarks and print one object for each.
+
+With ``--json`` each object is one line of JSON, else it is indented. All of them run without a
+name. Needs root, as Proa does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import sys
+
+BENCHMARKS = {
+    "start": "API call to running, one and 50 at once, beside bare CRI",
+    "api": "API reads and writes per second",
+    "memory": "idle memory and processor time of Proa's processes",
+    "up": "proa up to ready",
+}
+
+
+def main() -> int:
+    """Run what was asked for; the exit code is 1 without root."""
+    listed = "\n".join(f"  {name:8}{what}" for name, what in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        epilog=f"benchmarks:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help="default: all")
+    parser.add_argument("--json", action="store_true", help="one line of JSON a benchmark")
+    asked = parser.parse_args()
+    unknown = [name for name in asked.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]}: choose from {', '.join(BENCHMARKS)}")
+    if os.geteuid() != 0:
+        print("bench: needs root, as proa up does", file=sys.stderr)
+        return 1
+    # as an exception, so that whatever runs is cleaned up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for name in asked.names or BENCHMARKS:
+        result = importlib.import_module(f"bench.{name}").run()
+        print(json.dumps(result.as_json(), indent=None if asked.json else 1), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
