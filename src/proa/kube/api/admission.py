@@ -6,6 +6,7 @@ writes that must be committed with the object (an address that it takes).
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -46,6 +47,8 @@ def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitt
     elif kind == ("", "pods"):
         _service_account(api, resource, namespace, obj)
         _pod(obj)
+    elif kind == ("", "secrets"):
+        _fold_text(obj)
     elif kind == ("", "services"):
         taken = _addresses(api, resource, obj)
         return Admitted((*guards, *taken.guards), taken.writes)
@@ -59,6 +62,8 @@ def on_update(
     kind = (resource.group, resource.name)
     if kind == ("", "namespaces") and subresource != "finalize":
         new.setdefault("spec", {})["finalizers"] = old.get("spec", {}).get("finalizers", [])
+    if kind == ("", "secrets"):
+        _fold_text(new)
     if kind == ("", "services") and not subresource:
         spec, before = new["spec"], old["spec"]
         for name in ("clusterIP", "clusterIPs"):
@@ -91,6 +96,14 @@ def on_remove(api: Api, resource: Resource, obj: Json) -> Admitted:
         if port.get("nodePort")
     ]
     return Admitted((), tuple(Delete(key) for key in dict.fromkeys(keys)))
+
+
+def _fold_text(secret: Json) -> None:
+    """``stringData`` is only a way to write: it becomes part of ``data``."""
+    texts = secret.pop("stringData", None) or {}
+    if texts:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+        secret["data"] = {**(secret.get("data") or {}), **encoded}
 
 
 def _namespace(api: Api, resource: Resource, namespace: str, obj: Json) -> Exists:
