@@ -1,42 +1,125 @@
-"""Reviews: kinds that are answered and forgotten, and tokens for service accounts."""
+"""Reviews: kinds that are answered and forgotten, and tokens for service accounts.
+
+``server`` calls these once the caller may create them. Nothing is stored. Errors are in
+kube-apiserver's words (authorization and authentication validation).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
+
+import orjson
 
 from proa.base.clock import iso8601
 from proa.kube.api.authn import user_of_claims
-from proa.kube.api.call import ApiError
+from proa.kube.api.call import ApiConflict, ApiError
 from proa.kube.api.context import Api, Json, User
-from proa.kube.api.failures import bad_request, not_found
+from proa.kube.api.failures import bad_request, invalid, not_found
 from proa.kube.api.rbac import Attributes, Rbac
 from proa.kube.api.tokens import TokenIssuer
 from proa.kube.keys import object_key
+from proa.kube.objects import Pod
+from proa.kube.schema.errors import INVALID, FieldError
+from proa.kube.schema.kinds import Resource
 from proa.kube.tables import PODS, SERVICE_ACCOUNTS
 
+T = TypeVar("T")
 TOKEN_MIN_S, TOKEN_DEFAULT_S, TOKEN_MAX_S = 600, 3600, 1 << 32
+_AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
 
 
 def review(
     api: Api, rbac: Rbac, issuer: TokenIssuer, user: User, kind: str, namespace: str, body: Json
 ) -> Json:
-    """The body with its status. Raises ApiError for kinds that are not answered."""
-    spec = body.get("spec") or {}
+    """The body with its status. Raises ApiError: 400, 422, and 501 for kinds without an answer."""
+    spec = _object(body, "spec")
     if kind == "SelfSubjectReview":
-        status: dict[str, Any] = {"userInfo": _shown(user)}
+        status: Json = {"userInfo": _shown(user)}
     elif kind == "SelfSubjectAccessReview":
-        status = _access(rbac, user, spec, namespace)
-    elif kind in ("SubjectAccessReview", "LocalSubjectAccessReview"):
-        other = User(spec.get("user", ""), tuple(spec.get("groups") or ()))
-        status = _access(rbac, other, spec, namespace)
+        status = {"allowed": rbac.allows(user, _attributes(kind, spec))}
+    elif kind == "SubjectAccessReview":
+        status = {"allowed": rbac.allows(_subject(kind, spec), _attributes(kind, spec))}
+    elif kind == "LocalSubjectAccessReview":
+        attributes = _local(kind, spec, namespace)
+        status = {"allowed": rbac.allows(_subject(kind, spec), attributes)}
     elif kind == "SelfSubjectRulesReview":
-        status = _rules(rbac, user, spec.get("namespace", ""))
+        status = _rules(rbac, user, _text(spec, "namespace"))
     elif kind == "TokenReview":
         status = _token(api, issuer, spec)
     else:
         raise ApiError(501, "NotImplemented", f"{kind} is not served yet")
-    metadata = {"creationTimestamp": None, **(body.get("metadata") or {})}
-    return {**body, "metadata": metadata, "status": status}
+    metadata = {"creationTimestamp": None, **_object(body, "metadata")}
+    return {**body, "metadata": metadata, "spec": spec, "status": status}
+
+
+def _object(parent: Json, name: str) -> Json:
+    empty: Json = {}
+    return _typed(parent, name, dict, empty)
+
+
+def _text(parent: Json, name: str) -> str:
+    return _typed(parent, name, str, "")
+
+
+def _texts(parent: Json, name: str) -> list[str]:
+    empty: list[str] = []
+    found = _typed(parent, name, list, empty)
+    if not all(isinstance(item, str) for item in found):
+        raise bad_request(f"json: cannot unmarshal into field {name} of type []string")
+    return found
+
+
+def _typed(parent: Json, name: str, kind: type[T], default: T) -> T:
+    """A field; ``default`` where it is missing or null. Raises 400 for another type."""
+    found = parent.get(name)
+    if found is None:
+        return default
+    if not isinstance(found, kind):
+        raise bad_request(f"json: cannot unmarshal into field {name} of type {kind.__name__}")
+    return found
+
+
+def _wrong(group: str, kind: str, field: str, detail: str, value: object) -> ApiError:
+    """422 of one field."""
+    resource = Resource(group, "v1", f"{kind.lower()}s", kind, kind.lower(), False)
+    return invalid(resource, "", [FieldError(INVALID, field, detail, value)])
+
+
+def _attributes(kind: str, spec: Json) -> Attributes:
+    """What a review asks about: a resource or a path, never both."""
+    resource, other = _object(spec, "resourceAttributes"), _object(spec, "nonResourceAttributes")
+    if resource and other:
+        detail = "cannot be specified in combination with resourceAttributes"
+        raise _wrong(_AUTHORIZATION, kind, "spec.nonResourceAttributes", detail, other)
+    if not resource and not other:
+        detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        raise _wrong(_AUTHORIZATION, kind, "spec.resourceAttributes", detail, None)
+    if other:
+        return Attributes(_text(other, "verb"), path=_text(other, "path"))
+    names = ("verb", "group", "resource", "subresource", "namespace", "name")
+    return Attributes(*(_text(resource, name) for name in names))
+
+
+def _local(kind: str, spec: Json, namespace: str) -> Attributes:
+    """The same within a namespace: who may ask there learns nothing about other places."""
+    other = _object(spec, "nonResourceAttributes")
+    if other:
+        detail = "disallowed on this kind of request"
+        raise _wrong(_AUTHORIZATION, kind, "spec.nonResourceAttributes", detail, other)
+    attributes = _attributes(kind, spec)
+    if attributes.namespace != namespace:
+        field, detail = "spec.resourceAttributes.namespace", "must match metadata.namespace"
+        raise _wrong(_AUTHORIZATION, kind, field, detail, attributes.namespace)
+    return attributes
+
+
+def _subject(kind: str, spec: Json) -> User:
+    """Whom a review asks about."""
+    name, groups = _text(spec, "user"), _texts(spec, "groups")
+    if not name and not groups:
+        detail = "at least one of user or group must be specified"
+        raise _wrong(_AUTHORIZATION, kind, "spec.user", detail, name)
+    return User(name, tuple(groups), _text(spec, "uid"))
 
 
 def _shown(user: User) -> Json:
@@ -48,25 +131,9 @@ def _shown(user: User) -> Json:
     return shown
 
 
-def _access(rbac: Rbac, user: User, spec: Json, namespace: str) -> Json:
-    resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if resource:
-        attributes = Attributes(
-            resource.get("verb", ""),
-            resource.get("group", ""),
-            resource.get("resource", ""),
-            resource.get("subresource", ""),
-            resource.get("namespace", "") or namespace,
-            resource.get("name", ""),
-        )
-    elif other:
-        attributes = Attributes(other.get("verb", ""), path=other.get("path", ""))
-    else:
-        raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be set")
-    return {"allowed": rbac.allows(user, attributes)}
-
-
 def _rules(rbac: Rbac, user: User, namespace: str) -> Json:
+    if not namespace:
+        raise bad_request("no namespace on request")
     if "system:masters" in user.groups:
         found = [
             {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
@@ -82,12 +149,14 @@ def _rules(rbac: Rbac, user: User, namespace: str) -> Json:
 
 
 def _token(api: Api, issuer: TokenIssuer, spec: Json) -> Json:
-    audiences = spec.get("audiences") or [issuer.issuer]
+    token, audiences = _text(spec, "token"), _texts(spec, "audiences") or [issuer.issuer]
+    if not token:
+        raise bad_request("token is required for TokenReview in authentication")
     try:
-        claims = issuer.verify(spec.get("token", ""), api.clock.now(), audiences)
+        claims = issuer.verify(token, api.clock.now(), audiences)
         user = user_of_claims(api, claims)
     except ValueError as error:
-        return {"authenticated": False, "error": str(error)}
+        return {"authenticated": False, "user": {}, "error": str(error)}
     shared = [audience for audience in audiences if audience in claims.audiences]
     return {"authenticated": True, "user": _shown(user), "audiences": shared}
 
@@ -95,47 +164,69 @@ def _token(api: Api, issuer: TokenIssuer, spec: Json) -> Json:
 def token_request(
     api: Api, issuer: TokenIssuer, namespace: str, name: str, body: Json, now: float
 ) -> Json:
-    """serviceaccounts/token: the TokenRequest with its token. Raises ApiError."""
+    """serviceaccounts/token: the TokenRequest with its token. Raises ApiError: 400 and 422 for a
+    wrong request, 404 for what is not there, 409 for a pod that is another by now."""
     account = api.view.rows(SERVICE_ACCOUNTS).get(
         object_key(api.cluster.uid, "", "serviceaccounts", namespace, name)
     )
     if account is None:
         raise not_found(api.builtin("", "serviceaccounts"), name)
-    spec = body.get("spec") or {}
-    expires_s = int(spec.get("expirationSeconds") or TOKEN_DEFAULT_S)
-    if not TOKEN_MIN_S <= expires_s <= TOKEN_MAX_S:
-        raise ApiError(
-            422,
-            "Invalid",
-            f"spec.expirationSeconds: Invalid value: {expires_s}: may not specify a duration less "
-            "than 10 minutes",
-        )
-    bound = spec.get("boundObjectRef") or {}
-    pod = None
-    if bound.get("kind") == "Pod":
-        key = object_key(api.cluster.uid, "", "pods", namespace, bound.get("name", ""))
-        entry = api.view.rows(PODS).get(key)
-        if entry is None:
-            raise not_found(api.builtin("", "pods"), bound.get("name", ""))
-        pod = (entry.value.metadata.name, entry.value.metadata.uid)
+    spec = _object(body, "spec")
+    expires_s = _expiration(spec)
+    audiences = _texts(spec, "audiences") or [issuer.issuer]
+    pod = _bound_pod(api, namespace, name, _object(spec, "boundObjectRef"))
     token, expires_at = issuer.mint(
         namespace,
         name,
         account.value.metadata.uid,
-        audiences=spec.get("audiences") or [issuer.issuer],
+        audiences=audiences,
         expires_s=expires_s,
         now=now,
-        pod=pod,
+        pod=(pod.metadata.name, pod.metadata.uid) if pod else None,
+        node=pod.spec.node_name if pod else "",
         id=api.chance.uid(),
     )
     return {
         "kind": "TokenRequest",
-        "apiVersion": "authentication.k8s.io/v1",
+        "apiVersion": f"{_AUTHENTICATION}/v1",
         "metadata": {"name": name, "namespace": namespace, "creationTimestamp": iso8601(now)},
-        "spec": {
-            **spec,
-            "audiences": spec.get("audiences") or [issuer.issuer],
-            "expirationSeconds": expires_s,
-        },
+        "spec": {**spec, "audiences": audiences, "expirationSeconds": expires_s},
         "status": {"token": token, "expirationTimestamp": iso8601(expires_at)},
     }
+
+
+def _expiration(spec: Json) -> int:
+    """Seconds that the token shall hold."""
+    seconds = _typed(spec, "expirationSeconds", int, TOKEN_DEFAULT_S)
+    if TOKEN_MIN_S <= seconds <= TOKEN_MAX_S:
+        return seconds
+    limit = "less than 10 minutes" if seconds < TOKEN_MIN_S else "larger than 2^32 seconds"
+    detail = f"may not specify a duration {limit}"
+    raise _wrong(_AUTHENTICATION, "TokenRequest", "spec.expirationSeconds", detail, seconds)
+
+
+def _bound_pod(api: Api, namespace: str, account: str, reference: Json) -> Pod | None:
+    """The pod that a token shall be bound to, which must run as the account."""
+    if not reference:
+        return None
+    kind, name, uid = (_text(reference, part) for part in ("kind", "name", "uid"))
+    if kind != "Pod":
+        shown = f"{_text(reference, 'apiVersion')}, Kind={kind}"
+        raise bad_request(f"cannot bind token to object of type {shown}")
+    entry = api.view.rows(PODS).get(object_key(api.cluster.uid, "", "pods", namespace, name))
+    if entry is None:
+        raise not_found(api.builtin("", "pods"), name)
+    pod = entry.value
+    if orjson.loads(entry.body)["spec"].get("serviceAccountName") != account:
+        raise bad_request(
+            f'cannot bind token for serviceaccount "{account}" to pod running with different '
+            "serviceaccount name."
+        )
+    if uid and uid != pod.metadata.uid:
+        raise ApiConflict(
+            f'Operation cannot be fulfilled on Pod "{name}": the UID in the bound object reference '
+            f"({uid}) does not match the UID in record. The object might have been deleted and "
+            "then recreated",
+            {"name": name, "kind": "Pod"},
+        )
+    return pod
