@@ -8,6 +8,7 @@ The API calls ``apply_defaults`` on every object before it validates it.
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -255,6 +256,15 @@ def _custom_names(names: JSON) -> None:
         names["listKind"] = f"{kind}List"
 
 
+def _secret(secret: JSON) -> None:
+    """What was written as text becomes data; a server never shows stringData."""
+    texts = secret.pop("stringData", None)
+    if texts:
+        data = secret.setdefault("data", {})
+        for key, text in texts.items():
+            data[key] = base64.b64encode(text.encode()).decode()
+
+
 def _device_request(request: JSON) -> None:
     if request.get("allocationMode") == "ExactCount":
         request.setdefault("count", 1)
@@ -271,6 +281,7 @@ RULES: dict[str, Rule] = {
     "core.v1.ServiceSpec": _service_spec,
     "core.v1.ServicePort": _service_port,
     "core.v1.Namespace": _namespace,
+    "core.v1.Secret": _secret,
     "core.v1.PersistentVolumeClaim": _claim,
     "core.v1.PersistentVolume": _claim,
     "core.v1.LimitRangeItem": _limit_range_item,

@@ -12,13 +12,12 @@ _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = rf"({_QUALIFIED})?"
-_ENV_NAME = r"[-._a-zA-Z][-._a-zA-Z0-9]*"
 _KEY = r"[-._a-zA-Z0-9]+"
 _DNS1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 
 _COMPILED = {
     pattern: re.compile(pattern)
-    for pattern in (_LABEL, _SUBDOMAIN, _QUALIFIED, _VALUE, _ENV_NAME, _KEY, _DNS1035)
+    for pattern in (_LABEL, _SUBDOMAIN, _QUALIFIED, _VALUE, _KEY, _DNS1035)
 }
 SUBDOMAIN_FAULT = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
@@ -44,11 +43,6 @@ _VALUE_FAULT = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or "
     "'.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  "
     rf"or '12345', regex used for validation is '{_VALUE}')"
-)
-_ENV_FAULT = (
-    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', "
-    "or '.', and must not start with a digit (e.g. 'my.env-name',  or 'MY_ENV.NAME',  or "
-    rf"'MyEnvName1', regex used for validation is '{_ENV_NAME}')"
 )
 _KEY_FAULT = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. "
@@ -119,11 +113,6 @@ def label_value_faults(text: str) -> list[str]:
     """Of a label's value."""
     faults = _length(text, LABEL_LENGTH)
     return faults if _is(_VALUE, text) else [*faults, _VALUE_FAULT]
-
-
-def env_name_faults(text: str) -> list[str]:
-    """Of an environment variable's name."""
-    return [] if _is(_ENV_NAME, text) else [_ENV_FAULT]
 
 
 def config_key_faults(text: str) -> list[str]:

@@ -50,22 +50,14 @@ def validate(resource: Resource, obj: JSON, *, strict: bool) -> list[FieldError]
     return errors
 
 
-def decode_error(resource: Resource, obj: JSON, *, strict: bool = False) -> str:
-    """The message of the 400 for an object that cannot be decoded, or "".
+def decode_error(resource: Resource, obj: JSON) -> str:
+    """What keeps an object from being decoded, or "".
 
-    With ``strict`` (fieldValidation=Strict) unknown fields are such a fault too."""
+    A server says ``<Kind> in version "<version>" cannot be handled as a <Kind>: `` before it."""
     if _fits(resource, obj):
         return ""
     reading = _read(resource, obj)
-    about = (
-        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
-    )
-    if isinstance(reading, GoError):
-        return f"{about}: {reading}"
-    if strict and reading.unknown:
-        faults = ", ".join(_unknown(path) for path in reading.unknown)
-        return f"{about}: strict decoding error: {faults}"
-    return ""
+    return str(reading) if isinstance(reading, GoError) else ""
 
 
 def unknown_fields(resource: Resource, obj: JSON) -> list[str]:

@@ -1,0 +1,1 @@
+"""Semantic checks by area; ``kube.schema.rules`` picks them by kind."""
