@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import orjson
@@ -16,7 +17,10 @@ from proa.kube.schema.selectors import label_selector_object
 from proa.reconcile.view import Entry
 
 GROUP = "rbac.authorization.k8s.io"
+GRANTING = ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
 CACHE_SIZE = 2048
+GRANT_LIMIT = 10_000  # single permissions of one rule that are looked at
+MISSING_SHOWN = 10
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,6 +70,34 @@ class Rbac:
         if group:
             details["group"] = group
         return ApiError(403, "Forbidden", message, details)
+
+    def check_grant(self, user: User, name: str, namespace: str, obj: Json) -> None:
+        """A role or binding may grant only what its writer holds there, unless the writer may
+        "escalate" (roles) or "bind" (bindings); ``name`` is the resource's plural. Other resources
+        pass. Raises ApiError 403. (Kubernetes' privilege escalation prevention.)"""
+        if name not in GRANTING or "system:masters" in user.groups:
+            return
+        own = obj["metadata"].get("name", "")
+        if name in ("roles", "clusterroles"):
+            waiver = Attributes("escalate", GROUP, name, "", namespace, own)
+            granted = obj.get("rules") or ()
+        else:
+            reference = obj["roleRef"]
+            kind = "roles" if reference.get("kind") == "Role" else "clusterroles"
+            waiver = Attributes("bind", GROUP, kind, "", namespace, reference.get("name", ""))
+            granted = self._rules(reference, namespace)
+        if self.allows(user, waiver):
+            return
+        held = list(self.rules_for(user, namespace))
+        missing = [rule for rule in granted if not _holds(held, rule)]
+        if obj.get("aggregationRule") or missing:
+            shown = "\n".join(orjson.dumps(rule).decode() for rule in missing[:MISSING_SHOWN])
+            message = (
+                f'{name}.{GROUP} "{own}" is forbidden: user "{user.name}" is attempting to grant '
+                f"RBAC permissions not currently held:\n{shown}"
+            )
+            details = {"name": own, "group": GROUP, "kind": name}
+            raise ApiError(403, "Forbidden", message, details)
 
     def rules_for(self, user: User, namespace: str) -> Iterator[Json]:
         """Every rule that applies to a user in a namespace ("" for cluster scope)."""
@@ -148,6 +180,20 @@ def covers(rule: Json, attributes: Attributes) -> bool:
     if names and attributes.name not in names:
         return False
     return any(_resource_matches(item, attributes) for item in rule.get("resources") or [])
+
+
+def _holds(held: Sequence[Json], rule: Json) -> bool:
+    """Whether rules cover every single thing that another allows; too many count as not held."""
+    verbs, paths = rule.get("verbs") or (), rule.get("nonResourceURLs") or ()
+    groups, resources = rule.get("apiGroups") or (), rule.get("resources") or ()
+    names = rule.get("resourceNames") or ("",)
+    if len(verbs) * (len(paths) + len(groups) * len(resources) * len(names)) > GRANT_LIMIT:
+        return False
+    single = [Attributes(verb, path=path) for verb, path in product(verbs, paths)]
+    for verb, group, resource, name in product(verbs, groups, resources, names):
+        what, _, part = resource.partition("/")
+        single.append(Attributes(verb, group, what, part, name=name))
+    return all(any(covers(own, attributes) for own in held) for attributes in single)
 
 
 def _path_matches(pattern: str, path: str) -> bool:

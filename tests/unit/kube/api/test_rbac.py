@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from proa.kube.api.call import ApiError
 from proa.kube.api.context import ANONYMOUS, LOOPBACK, Api, User
 from proa.kube.api.rbac import Attributes, Rbac
 from tests.unit.kube.api.cluster import binding, given, put, role, rule, user
@@ -179,3 +180,69 @@ def test_a_denial_is_worded_as_kubernetes_does(
         assert error.details == details
 
     given([], check)
+
+
+HELD = [
+    role("ops", rule("get,list", "pods,pods/log"), rule("*", "deployments", "apps")),
+    role("all", rule("*", "*", "*")),
+    binding("b", "ops", user("ann"), "default"),
+]
+
+
+def granted(name: str, body: dict[str, Any], *more: dict[str, Any], who: User = ANN) -> bool:
+    found: list[bool] = []
+
+    def check(api: Api, _store: MemoryStore) -> None:
+        try:
+            Rbac(api).check_grant(who, name, "default", body)
+            found.append(True)
+        except ApiError as error:
+            assert (error.code, error.reason) == (403, "Forbidden")
+            assert "attempting to grant RBAC permissions not currently held" in error.message
+            found.append(False)
+
+    given([*HELD, *more], check)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (rule("get", "pods/log"), True),
+        (rule("*", "deployments", "apps"), True),
+        (rule("get", "pods", resourceNames=["web"]), True),
+        (rule("get,delete", "pods"), False),
+        (rule("*", "pods"), False),
+        (rule("get", "*"), False),
+        (rule("get", "pods", "*"), False),
+        (rule("get", "pods/exec"), False),
+        ({"verbs": ["get"], "nonResourceURLs": ["/metrics"]}, False),
+        (rule(",".join(["get"] * 200), ",".join(["pods"] * 200)), False),
+    ],
+)
+def test_a_role_may_be_written_only_by_who_holds_its_rules(
+    asked: dict[str, Any], expected: bool
+) -> None:
+    body = role("new", asked, namespace="default")
+    assert granted("roles", body) == expected
+    assert granted("roles", body, who=LOOPBACK)
+
+
+def test_who_may_escalate_writes_any_role() -> None:
+    waiver = role("waiver", rule("escalate", "roles", "rbac.authorization.k8s.io"))
+    more = (waiver, binding("w", "waiver", user("ann"), "default"))
+    assert granted("roles", role("new", rule("*", "*", "*"), namespace="default"), *more)
+
+
+def test_a_binding_needs_the_rules_of_its_role_or_the_right_to_bind_it() -> None:
+    everything = binding("new", "all", user("ann"), "default")
+    assert granted("rolebindings", binding("new", "ops", user("bob"), "default"))
+    assert not granted("rolebindings", everything)
+    only = rule("bind", "clusterroles", "rbac.authorization.k8s.io", resourceNames=["all"])
+    waiver = (role("waiver", only), binding("w", "waiver", user("ann"), "default"))
+    assert granted("rolebindings", everything, *waiver)
+
+
+def test_other_kinds_and_aggregates_are_told_apart() -> None:
+    assert granted("pods", {"metadata": {"name": "web"}})
+    assert not granted("clusterroles", role("new", selects="to-admin"))
