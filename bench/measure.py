@@ -1,7 +1,7 @@
 """Figures: what every benchmark reports, and the arithmetic that all of them share.
 
-A ``Result`` is one JSON object: name, method, peer, figures, ratio. Ratios are Proa's median
-over the peer's of the same run.
+A ``Result`` is one JSON object: name, method, peer, figures, ratio. A ratio is Proa over
+the peer, round by round of the same run, and the median of these.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def summary(samples: Sequence[float], unit: str) -> dict[str, Any]:
 
 
 def ratio(ours: Sequence[float], peer: Sequence[float]) -> float:
-    """Our median over the peer's."""
-    return statistics.median(ours) / statistics.median(peer)
+    """The median of the rounds' ratios: a round's neighbours in time met the same drift."""
+    return statistics.median(one / other for one, other in zip(ours, peer, strict=True))
 
 
 @dataclass(slots=True, frozen=True)

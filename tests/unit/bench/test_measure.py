@@ -50,7 +50,7 @@ def test_a_failed_round_is_cleared_before_the_error_goes_on() -> None:
     assert trace == ["a", "clear a"]
 
 
-def test_a_ratio_compares_medians_so_that_one_outlier_changes_nothing() -> None:
+def test_a_ratio_goes_round_by_round_and_one_outlier_changes_nothing() -> None:
     assert ratio([3, 2, 100], [2, 1, 1.5]) == 2
     assert summary([3, 2, 100], "ms") == {
         "unit": "ms",
