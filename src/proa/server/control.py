@@ -14,6 +14,7 @@ import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import Clock, SystemClock
 from proa.base.config import Config
@@ -22,6 +23,7 @@ from proa.base.telemetry import get_logger
 from proa.cloud.secrets import Sealer
 from proa.kube import pki
 from proa.kube.schema.cache import SchemaCache
+from proa.reconcile.leader import Election
 from proa.serve.images import build
 from proa.serve.registry import Registry, import_layout
 from proa.server.agent_link import AgentClient
@@ -89,6 +91,11 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         schemas=SchemaCache.open(config.data_dir / "schemas.cache"),
         node_link=LocalNodeLink(AgentClient(config.agent_socket)),
     )
+    tasks = Tasks()
+    if config.store != "sqlite":  # several control planes may share an etcd; one leads
+        election = Election(store, clock, "control", chance.uid())
+        await election.win()
+        tasks.spawn(_lead(election, stopping), "leader")
     plane = ControlPlane(config, store, clock, chance, outside)
     access_key, secret_key = await plane.start()
     registry = Registry(config.data_dir / "registry", chance)
@@ -114,8 +121,16 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         for shell in shells:
             await shell.close()
         await plane.close()
+        await tasks.close()
         await store.close()
         files.close()
+
+
+async def _lead(election: Election, stopping: asyncio.Event) -> None:
+    """Renew the lead; whoever loses it stops, and contends again when it is started anew."""
+    await election.keep()
+    log.error("the lead is lost")
+    stopping.set()
 
 
 def _is_upload(method: str, path: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from proa.base.errors import CallerFault, Conflict
+from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
@@ -187,15 +187,18 @@ class Kube:
             request.cluster, "", "serviceaccounts", request.namespace, request.service_account
         )
         account = self._core.view.rows(SERVICE_ACCOUNTS).get(key)
+        if account is None:
+            raise TryAgain(f"no service account {request.namespace}/{request.service_account}")
         token, _ = self._issuer.mint(
             request.namespace,
             request.service_account,
-            account.value.metadata.uid if account else "",
+            account.value.metadata.uid,
             audiences=[request.audience] if request.audience else [self.cluster.issuer],
             expires_s=request.expiration_s,
             now=self._core.clock.now(),
             pod=(request.pod, request.pod_uid),
             node=request.node,
+            id=self._core.chance.uid(),
         )
         return token
 

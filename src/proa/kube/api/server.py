@@ -52,6 +52,8 @@ from proa.kube.schema.kinds import Resource
 from proa.kube.schema.openapi import OpenAPI
 
 log = get_logger(__name__)
+Edit = Callable[[Json], Json]
+RBAC_GROUP = "rbac.authorization.k8s.io"
 
 
 class KubeApi:
@@ -85,6 +87,8 @@ class KubeApi:
 
     async def _answer(self, request: Request) -> Response:
         user = authenticate(request, self.api, self._issuer)
+        if any(name.startswith("impersonate-") for name in request.headers):
+            raise ApiError(403, "Forbidden", "impersonation is not served yet")
         target = target_of(request)
         if target is None:
             attributes = Attributes(verb=request.method.lower(), path=request.path)
@@ -133,11 +137,11 @@ class KubeApi:
         namespace = target.namespace if resource.namespaced else ""
         if target.verb == "create":
             body = bodies.read_body(request)
+            self._check_grant(user, resource, namespace, body)
             written = await self._writer.create(resource, namespace, body, user, options)
             return self._written(request, resource, written)
         if target.verb == "update":
-            body = bodies.read_body(request)
-            edit = _replacement(body)
+            edit = self._granted(user, resource, namespace, _replacement(bodies.read_body(request)))
             written = await self._writer.change(resource, namespace, target.name, options, edit)
             return self._written(request, resource, written)
         if target.verb == "patch":
@@ -166,10 +170,26 @@ class KubeApi:
             return schemas.patched(resource, obj, patch, patch_type)
 
         namespace = target.namespace if resource.namespaced else ""
+        granted = self._granted(user, resource, namespace, edit)
         written = await self._writer.change(
-            resource, namespace, target.name, options, edit, subresource
+            resource, namespace, target.name, options, granted, subresource
         )
         return self._written(request, resource, written)
+
+    def _check_grant(self, user: User, resource: Resource, namespace: str, obj: Json) -> None:
+        """Nobody grants by roles and bindings what they may not do themselves."""
+        if resource.group == RBAC_GROUP:
+            self._rbac.check_grant(user, resource.name, namespace, obj)
+
+    def _granted(self, user: User, resource: Resource, namespace: str, edit: Edit) -> Edit:
+        """An edit whose result is no escalation."""
+
+        def checked(obj: Json) -> Json:
+            wanted = edit(obj)
+            self._check_grant(user, resource, namespace, wanted)
+            return wanted
+
+        return checked
 
     async def _apply(
         self,
@@ -195,13 +215,15 @@ class KubeApi:
         if self.api.entry(resource, namespace, target.name) is None and not subresource:
             made = schemas.applied(resource, None, applied, options, now, "")
             made.setdefault("metadata", {})["name"] = target.name
+            self._check_grant(user, resource, namespace, made)
             return await self._writer.create(resource, namespace, made, user, options)
 
         def edit(obj: Json) -> Json:
             return schemas.applied(resource, obj, applied, options, now, subresource)
 
+        granted = self._granted(user, resource, namespace, edit)
         return await self._writer.change(
-            resource, namespace, target.name, options, edit, subresource, keep_managed=False
+            resource, namespace, target.name, options, granted, subresource, keep_managed=False
         )
 
     async def _delete(self, request: Request, resource: Resource, target: Target) -> Response:
@@ -399,7 +421,7 @@ def _delete_options(call: Call) -> Json:
     return options
 
 
-def _replacement(body: Json) -> Any:
+def _replacement(body: Json) -> Edit:
     """An edit that replaces the object; each attempt gets a copy."""
 
     def edit(_obj: Json) -> Json:
