@@ -7,27 +7,17 @@ alone and share nothing with it, so defaults may be written into the result. Ser
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 from proa.kube.schema.apply import ApplyConflict as ApplyConflict
 from proa.kube.schema.apply import apply_patch as apply_patch
 from proa.kube.schema.apply import track_update as track_update
 from proa.kube.schema.kinds import Resource
 from proa.kube.schema.strategic import PatchError as PatchError
-from proa.kube.schema.strategic import StrategicMerge
+from proa.kube.schema.strategic import StrategicMerge, clone
 
 JSON = dict[str, Any]
-T = TypeVar("T")
 MAX_OPERATIONS = 10_000
-
-
-def clone(value: T) -> T:
-    """A copy of a JSON value that shares nothing with it."""
-    if isinstance(value, dict):
-        return {key: clone(item) for key, item in value.items()}  # type: ignore[return-value]
-    if isinstance(value, list):
-        return [clone(item) for item in value]  # type: ignore[return-value]
-    return value
 
 
 def strategic_merge(resource: Resource, doc: JSON, patch: JSON) -> JSON:

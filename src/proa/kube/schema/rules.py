@@ -40,8 +40,8 @@ CREATE: dict[tuple[str, str], Check] = {
     ("networking.k8s.io", "Ingress"): services.check_ingress,
     (RBAC, "Role"): cluster.check_role,
     (RBAC, "ClusterRole"): cluster.check_role,
-    (RBAC, "RoleBinding"): cluster.check_binding,
-    (RBAC, "ClusterRoleBinding"): cluster.check_binding,
+    (RBAC, "RoleBinding"): cluster.check_role_binding,
+    (RBAC, "ClusterRoleBinding"): cluster.check_cluster_role_binding,
     ("scheduling.k8s.io", "PriorityClass"): cluster.check_priority_class,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): cluster.check_definition,
 }

@@ -160,9 +160,16 @@ def check_role(role: JSON) -> Errors:
     return errors
 
 
-def check_binding(binding: JSON) -> Errors:
+def check_role_binding(binding: JSON) -> Errors:
+    return _check_binding(binding, ["Role", "ClusterRole"])
+
+
+def check_cluster_role_binding(binding: JSON) -> Errors:
+    return _check_binding(binding, ["ClusterRole"])
+
+
+def _check_binding(binding: JSON, kinds: list[str]) -> Errors:
     reference = binding.get("roleRef", {})
-    kinds = ["Role", "ClusterRole"] if binding.get("kind") == "RoleBinding" else ["ClusterRole"]
     errors = one_of(reference.get("kind", ""), kinds, "roleRef.kind")
     if not reference.get("name"):
         errors.append(required("roleRef.name"))
