@@ -1,5 +1,6 @@
 """Benchmarks of Proa: ``python -m bench [name …] [--json]``; README.md says how to read them.
 
 Nothing here is a test and no figure is asserted: machines drift by a factor of two, so each
-benchmark measures Proa and a peer in the same run, in turns, and reports the median of the rounds' ratios.
+benchmark measures Proa and a peer in the same run, in turns, and reports the median of the
+rounds' ratios.
 """
