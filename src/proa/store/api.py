@@ -48,8 +48,8 @@ class LeaseGone(TryAgain):
 
 @dataclass(slots=True, frozen=True)
 class Record:
-    """A key's current value. ``created`` and ``version`` are versions; ``schema`` is the number
-    of the body's schema, for upgrade on read."""
+    """A key's current value. ``created`` and ``version`` are versions, ``created`` exact only to
+    the transaction; ``schema`` is the number of the body's schema, for upgrade on read."""
 
     key: str
     body: bytes
@@ -132,18 +132,34 @@ class Batch:
     version: int
 
 
+def check_size(transaction: Transaction) -> None:
+    """Raises TooLarge; every backend asks before it does anything else."""
+    operations = len(transaction.guards) + len(transaction.writes)
+    if operations > MAX_OPERATIONS:
+        raise TooLarge(f"{operations} operations in one transaction; {MAX_OPERATIONS} are allowed")
+    size = sum(
+        len(write.key) + (len(write.body) if isinstance(write, Put) else 0)
+        for write in transaction.writes
+    )
+    if size > MAX_BYTES:
+        raise TooLarge(f"{size} bytes in one transaction; {MAX_BYTES} are allowed")
+    keys = [write.key for write in transaction.writes]
+    assert len(set(keys)) == len(keys), "a key is written twice in one transaction"
+
+
 class Store(Protocol):
     """The port. Reads are consistent: they see every commit acknowledged before they began."""
 
     async def get(self, key: str) -> Record | None: ...
 
     async def range(self, prefix: str, *, after: str = "", limit: int = 0, at: int = 0) -> Page:
-        """Records whose keys start with ``prefix``, beyond key ``after``, as of version ``at``
-        (0: now). Raises Compacted for an ``at`` that is no longer kept."""
+        """Records whose keys start with ``prefix``, beyond key ``after``, as of the transaction
+        that version ``at`` belongs to (0: now); never half a transaction. Raises Compacted for
+        an ``at`` that is no longer kept."""
         ...
 
     async def version(self) -> int:
-        """The version of the newest commit."""
+        """A version that the newest commit's do not exceed, and that watches come to reach."""
         ...
 
     async def commit(self, transaction: Transaction) -> Committed:
