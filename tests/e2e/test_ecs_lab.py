@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 
-from tests.e2e.conftest import SEEDS, Proa, eventually, fetch
+from tests.live import SEEDS, Proa, eventually, fetch
 
 LAB = SEEDS / "002"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import SEEDS, Proa, eventually, fetch
+from tests.live import SEEDS, Proa, eventually, fetch
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Proa, eventually, proa_at
+from tests.live import Proa, eventually, proa_at
 
 POD = """
 apiVersion: v1

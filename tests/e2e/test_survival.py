@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Proa, eventually, fetch
+from tests.live import Proa, eventually, fetch
 
 MANIFEST = """
 apiVersion: v1

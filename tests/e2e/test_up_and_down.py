@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PROA, Proa, eventually, fetch, proa_at
 from tests.e2e.test_room import proa_flags
+from tests.live import PROA, Proa, eventually, fetch, proa_at
 
 PORTS = (24566, 26443, 24510)
 FLAGS = ("--aws-port", "24566", "--kube-port", "26443", "--registry-port", "24510")

@@ -148,6 +148,7 @@ class Watcher:
         finally:
             if pending is not None:
                 pending.cancel()
+                await asyncio.gather(pending, return_exceptions=True)
 
     def _changed(self, wanted: Wanted, event: Event) -> list[bytes]:
         new = _entry(event.record)

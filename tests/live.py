@@ -1,4 +1,4 @@
-"""A real Proa for the end-to-end tests: started once by the CLI, in a data directory of its own.
+"""A real Proa for the tests of the APIs and end to end: started by the CLI, in a folder of its own.
 
 Every test drives it with the real clients (aws, kubectl, boto3, a socket). Tests that kill or
 stop things bring the same Proa back themselves; tests that need another one (``--strict``) start
@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-TOP = Path(__file__).parent.parent.parent
+TOP = Path(__file__).parent.parent
 VENV = TOP / ".venv"
 PROA = VENV / "bin" / "proa"
 SEEDS = TOP / "examples" / "seeds"
@@ -155,13 +153,6 @@ def proa_at(data_dir: Path, ports: tuple[int, int, int], *flags: str) -> Iterato
         if keep and logs.is_dir():
             subprocess.run(["cp", "-r", str(logs), keep], check=False)
         proa.down("--purge")
-
-
-@pytest.fixture(scope="session")
-def proa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proa]:
-    """The Proa that most tests share."""
-    with proa_at(tmp_path_factory.mktemp("proa"), (14566, 16443, 14510)) as running:
-        yield running
 
 
 def fetch(url: str, timeout_s: float = 5) -> str:
