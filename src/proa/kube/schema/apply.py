@@ -9,6 +9,7 @@ The books are metadata.managedFields, one entry per manager, operation and subre
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ from proa.kube.schema.fieldsets import (
 )
 from proa.kube.schema.kinds import Resource
 from proa.kube.schema.strategic import clone
+from proa.kube.schema.validate import decode_error, prune_unknown, unknown_fields
 
 JSON = dict[str, Any]
 FIRST_OWNER = "before-first-apply"
@@ -78,7 +80,7 @@ def apply_patch(
 
     ``live`` is None for an object that is not there yet. ``now`` in seconds since 1970."""
     schemas, name = _schema(resource)
-    wanted = clone(applied)
+    wanted = _canonical(resource, clone(applied))
     wanted.get("metadata", {}).pop("managedFields", None)
     fields = _tracked(resource, fields_of(schemas, name, wanted), subresource)
     owners = _owners(resource, live, now)
@@ -125,15 +127,18 @@ def track_update(
         return entries
     mine = Owner(manager, "Update", resource.api_version, iso8601(now), subresource, changed)
     kept: list[JSON] = []
+    touched = changed | found.gone
     for entry in entries:
-        owner = _owner(entry)
-        touched = changed | found.gone
-        if owner.identity == mine.identity:
-            mine.fields |= _without(owner.fields, found.gone)
-        elif not any(holds(entry.get("fieldsV1") or {}, path) for path in touched):
+        own = _identity(entry) == mine.identity
+        if not own and not any(holds(entry.get("fieldsV1") or {}, path) for path in touched):
             kept.append(entry)
+            continue
+        owner = _owner(entry)
+        owner.fields = _without(owner.fields, found.gone)
+        if own:
+            mine.fields |= owner.fields
         else:
-            owner.fields = _without(owner.fields, found.gone) - changed
+            owner.fields -= changed
             kept += _written([owner])
     return _in_order([*kept, *_written([mine])])
 
@@ -145,6 +150,15 @@ def _without(fields: FieldSet, gone: set[Path]) -> FieldSet:
         for path in fields
         if not any(path[:length] in gone for length in range(1, len(path) + 1))
     )
+
+
+def _canonical(resource: Resource, applied: JSON) -> JSON:
+    """The configuration with quantities and times as they are stored, so that equal is equal.
+
+    One that cannot be decoded or has unknown fields stays as it is: the API says so later."""
+    if unknown_fields(resource, applied) or decode_error(resource, applied):
+        return applied
+    return prune_unknown(resource, applied)
 
 
 def _schema(resource: Resource) -> tuple[SchemaCache, str]:
@@ -184,6 +198,14 @@ def _owners(resource: Resource, live: JSON | None, now: float) -> list[Owner]:
         version = resource.api_version
         return [Owner(FIRST_OWNER, "Update", version, iso8601(now), "", everything)]
     return [_owner(entry) for entry in entries]
+
+
+def _identity(entry: JSON) -> tuple[str, str, str]:
+    return (
+        entry.get("manager", ""),
+        entry.get("operation", ""),
+        entry.get("subresource", ""),
+    )
 
 
 def _owner(entry: JSON) -> Owner:
@@ -290,10 +312,20 @@ def _left_out(before: FieldSet, kept: FieldSet) -> list[Path]:
     taken: set[Path] = set()
     for path in sorted(before - kept, key=lambda path: (len(path), path)):
         covered = any(path[:length] in taken for length in range(1, len(path)))
-        if not covered and not any(other[: len(path)] == path for other in kept):
+        if (
+            not covered
+            and not _is_key(path)
+            and not any(other[: len(path)] == path for other in kept)
+        ):
             gone.append(path)
             taken.add(path)
     return gone
+
+
+def _is_key(path: Path) -> bool:
+    """A field by which an item of a list is known goes only with its item."""
+    above = path[-2] if len(path) > 1 else ""
+    return above.startswith("k:") and path[-1].removeprefix("f:") in json.loads(above[2:])
 
 
 def _remove(schemas: SchemaCache, shape: Shape, value: Any, path: Path) -> None:
