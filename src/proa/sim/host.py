@@ -1,9 +1,8 @@
 """A simulated Host of a world, and its line to the control plane.
 
 ``World`` makes them. ``SimLink`` speaks to the hull's own handlers, through the same messages as
-the HTTP link and without a socket; while there is no control plane it answers as a closed port
-does. A Host outlives its agent: ``crash`` ends the agent, its containers stay, and ``start``
-brings an agent that finds them.
+the HTTP link and without a socket. A Host outlives its agent: ``crash`` ends the agent, its
+containers stay, and ``start`` brings an agent that finds them.
 """
 
 from __future__ import annotations
@@ -34,23 +33,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class SimLink:
-    """The ControlLink port over the hull's handlers. ``hull`` says who answers now; None: nobody."""
+    """The ControlLink port over the hull's handler, which raises TryAgain while it is away."""
 
-    def __init__(self, hello: Hello, clock: Clock, hull: Callable[[], Handler | None]) -> None:
+    def __init__(self, hello: Hello, clock: Clock, hull: Handler) -> None:
         self._hello, self._clock, self._hull = hello, clock, hull
         self._lines: asyncio.Queue[bytes | None] | None = None
 
-    def _handler(self) -> Handler:
-        handler = self._hull()
-        if handler is None:
-            raise TryAgain("the control plane does not answer")
-        return handler
-
     async def _post(self, path: str, body: bytes) -> None:
-        handler = self._handler()
-        answer = await handler(Request("POST", path, body=body))
-        if self._hull() is not handler:
-            raise TryAgain("the control plane went away before it answered")
+        answer = await self._hull(Request("POST", path, body=body))
         if answer.status == 503:
             raise TryAgain(answer.body.decode())
         if answer.status >= 400:
@@ -60,7 +50,7 @@ class SimLink:
         """Introduce the Host, then every message until the connection is cut."""
         await self._post("/v1/hello", _encode(self._hello))
         query = (("host", self._hello.host.id),)
-        answer = await self._handler()(Request("GET", "/v1/feed", query))
+        answer = await self._hull(Request("GET", "/v1/feed", query))
         if answer.stream is None:
             raise TryAgain(f"feed: {answer.status} {answer.body.decode()}")
         lines: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
@@ -109,7 +99,7 @@ class SimHost:
         facts: Host,
         clock: Clock,
         chance: Chance,
-        hull: Callable[[], Handler | None],
+        hull: Handler,
         behaviour: Callable[[Container], Behaviour],
         note: Callable[[str], None],
     ) -> None:

@@ -1,0 +1,188 @@
+"""A whole Proa in virtual time: the real control plane, simulated Hosts, clients, faults.
+
+``scenario`` drives one; a test may drive one directly. Everything that happens is a function of
+the seed: no threads, no sockets, no files, no wall clock. Keys and certificates are the one thing
+drawn from outside, and they never reach the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from proa.base.aio import Tasks
+from proa.base.chance import Chance
+from proa.base.clock import VirtualClock
+from proa.base.config import Config
+from proa.base.errors import TryAgain
+from proa.base.http import Request, Response, Socket
+from proa.cloud.logs import MemoryEventLog
+from proa.cloud.secrets import KEY_BYTES, Sealer
+from proa.kube import pki
+from proa.kube.schema.cache import SchemaCache
+from proa.model.host import Host
+from proa.model.sandbox import Container
+from proa.node.sim import Behaviour
+from proa.reconcile.view import View
+from proa.server.assemble import TABLES, ControlPlane, Outside
+from proa.server.kube_bow import KubeSecrets
+from proa.sim.front import Front
+from proa.sim.host import SimHost
+from proa.sim.laws import violations
+from proa.sim.trace import Trace
+from proa.store.sqlite import SqliteStore, memory_store
+
+EPOCH = 1_800_000_000.0
+_AUTHORITY = "simulated authority\n"  # the text that root-ca config maps carry
+
+
+@cache
+def schemas() -> SchemaCache:
+    """The published definitions, read once a process."""
+    return SchemaCache.open(None)
+
+
+@cache
+def admin_certificate() -> bytes:
+    """A client certificate of a member of system:masters, in DER."""
+    authority = pki.Authority.create(EPOCH)
+    pem, _ = authority.issue_client("kubernetes-admin", ["system:masters"], EPOCH)
+    return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+
+
+@cache
+def token_key() -> bytes:
+    """The key that service account tokens are signed with."""
+    return pki.key_bytes(pki.new_key())
+
+
+class NoNodeLink:
+    """Logs and exec: simulated containers say nothing."""
+
+    async def logs(
+        self, node: str, pod_uid: str, container: str, options: dict[str, str]
+    ) -> AsyncIterator[bytes]:
+        for nothing in ():
+            yield nothing
+
+    async def stream(
+        self, node: str, path: str, query: Sequence[tuple[str, str]], client: Socket
+    ) -> None:
+        """It ends at once."""
+
+
+class World:
+    """Made inside ``run_virtual``; ``open`` starts the control plane, ``close`` ends everything."""
+
+    def __init__(
+        self, seed: str, behaviour: Callable[[Container], Behaviour], config: Config | None = None
+    ) -> None:
+        self.clock = VirtualClock(EPOCH)
+        self.chance = Chance(seed)
+        self.config = config or Config()
+        self.trace = Trace(self.clock)
+        self.hosts: dict[str, SimHost] = {}
+        self.keys = ("", "")
+        self.store: SqliteStore
+        self.view: View
+        self.front: Front | None = None
+        self.violations: dict[str, None] = {}  # what broke a law, in the order it was seen
+        self._behaviour = behaviour
+        self._events = MemoryEventLog()
+        self._sealing_key = self.chance.child("sealing key").token(KEY_BYTES)
+        self._lives = 0
+        self._tasks = Tasks()
+
+    async def open(self) -> None:
+        """Make the store and the first control plane."""
+        self.store = await memory_store(self.clock)
+        self.view = View(self.store, TABLES)
+        self._tasks.spawn(self.view.run(), "view of the world")
+        self._tasks.spawn(self._record(), "trace")
+        await self.start_plane()
+
+    async def _record(self) -> None:
+        """Write every commit into the trace, and look whether the laws still hold."""
+        async for batch in self.store.watch("/", after=0):
+            for event in batch.events:
+                self.trace.event(event)
+            await self.view.reached(batch.version)
+            self.violations.update(dict.fromkeys(self._violations()))
+
+    def _violations(self) -> list[str]:
+        if self.front is None:
+            return []
+        return violations(self.view, self.front.skins, self.hosts.values())
+
+    async def start_plane(self) -> None:
+        """A control plane over what the store holds. Each life draws its own chance: a process
+        that restarts does not draw the same names again."""
+        assert self.front is None, "there is a control plane"
+        self._lives += 1
+        chance = self.chance.child(f"life {self._lives}")
+        outside = Outside(
+            sealer=Sealer(self._sealing_key, chance.child("nonces")),
+            events=self._events,
+            kube_secrets=KubeSecrets(_AUTHORITY, token_key()),
+            schemas=schemas(),
+            node_link=NoNodeLink(),
+        )
+        plane = ControlPlane(self.config, self.store, self.clock, chance, outside)
+        self.trace.note("control plane starts")
+        self.keys = await plane.start()
+        self.front = Front(plane)
+
+    async def crash_plane(self) -> None:
+        """The control plane's process is killed; connections break."""
+        assert self.front is not None, "there is no control plane"
+        self.trace.note("control plane stops")
+        front, self.front = self.front, None
+        await front.crash()
+        for host in self.hosts.values():
+            host.link.cut()
+
+    def add_host(self, facts: Host) -> SimHost:
+        """A machine joins."""
+        host = SimHost(
+            facts,
+            self.clock,
+            self.chance.child(f"host {facts.id}"),
+            self.hull,
+            self._behaviour,
+            self.trace.note,
+        )
+        self.hosts[facts.id] = host
+        host.start()
+        return host
+
+    def _front(self) -> Front:
+        if self.front is None:
+            raise TryAgain("the control plane does not answer")
+        return self.front
+
+    async def hull(self, request: Request) -> Response:
+        """Ask the hull's API. Raises TryAgain, as do ``aws`` and ``kube``."""
+        front = self._front()
+        return await front.ask(front.plane.hull.handle, request)
+
+    async def aws(self, request: Request) -> Response:
+        """Ask the AWS API."""
+        front = self._front()
+        return await front.ask(front.plane.aws.handle, request)
+
+    async def kube(self, request: Request) -> Response:
+        """Ask the Kubernetes API."""
+        front = self._front()
+        return await front.ask(front.plane.kube.handle, request)
+
+    async def close(self) -> None:
+        """End every machine and the control plane."""
+        for host in self.hosts.values():
+            await host.close()
+        if self.front is not None:
+            await self.front.crash()
+        await self._tasks.close()
+        await self.store.close()
