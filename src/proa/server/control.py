@@ -35,6 +35,7 @@ from proa.server.node_link import LocalNodeLink
 from proa.server.process import run_process
 from proa.store.api import Store
 from proa.store.append import AppendFiles
+from proa.store.etcd import EtcdStore
 from proa.store.sqlite import SqliteStore
 
 log = get_logger(__name__)
@@ -51,6 +52,8 @@ async def open_store(config: Config, clock: Clock) -> Store:
     """The store that the configuration names."""
     if config.store == "sqlite":
         return await SqliteStore.open(config.data_dir / "store.db", clock)
+    if config.store.startswith("etcd://"):
+        return await EtcdStore.open(config.store, clock)
     raise CallerFault(f"there is no store {config.store!r}")
 
 
