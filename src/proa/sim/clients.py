@@ -8,6 +8,8 @@ what was acknowledged is remembered by its identity, to be looked for at the end
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -31,13 +33,23 @@ class Refused(AssertionError):
         self.status, self.answer = status, answer
 
 
+@dataclass(slots=True, frozen=True)
+class Promise:
+    """An acknowledged write: asking ``look`` must show ``shown`` ever after."""
+
+    what: str
+    look: Callable[[], Awaitable[Json]]
+    shown: str
+
+
 class Clients:
     """One user of both APIs."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.promises: dict[str, Promise] = {}
 
-    async def ecs(self, operation: str, **given: Any) -> Json:
+    async def ecs(self, operation: str, given: Json) -> Json:
         """An operation of ECS with its input; the output. Raises Refused."""
         world = self._world
 
@@ -52,7 +64,24 @@ class Clients:
             signer = Signer(*world.keys, config.region, "ecs")
             return await world.aws(sign(request, signer, world.clock.now()))
 
-        return await self._until_answered(attempt)
+        answer = _read((await self._until_answered(attempt))[0])
+        if not operation.startswith("Describe"):
+            self._remember_ecs(answer)
+        return answer
+
+    def _remember_ecs(self, answer: Json) -> None:
+        if "taskDefinition" in answer:
+            arn = answer["taskDefinition"]["taskDefinitionArn"]
+            look = partial(self.ecs, "DescribeTaskDefinition", {"taskDefinition": arn})
+            self._promise(arn, look, arn)
+        if "service" in answer:
+            arn = answer["service"]["serviceArn"]
+            look = partial(self.ecs, "DescribeServices", {"services": [arn]})
+            self._promise(arn, look, arn)
+        for task in answer.get("tasks", ()):
+            arn = task["taskArn"]
+            look = partial(self.ecs, "DescribeTasks", {"tasks": [arn]})
+            self._promise(arn, look, arn)
 
     async def kube(
         self, method: str, path: str, body: Json | None = None, content_type: str = ""
@@ -60,27 +89,58 @@ class Clients:
         """A request to the Kubernetes API as a cluster administrator. Raises Refused."""
         headers = {"content-type": content_type or "application/json"}
         peer = Peer("127.0.0.1", admin_certificate())
-        request = Request(
-            method, path, headers=headers, body=orjson.dumps(body) if body else b"", peer=peer
-        )
+        sent = orjson.dumps(body) if body else b""
+        request = Request(method, path, headers=headers, body=sent, peer=peer)
 
         async def attempt() -> Response:
             return await self._world.kube(request)
 
-        return await self._until_answered(attempt)
+        name = (body or {}).get("metadata", {}).get("name", "")
+        response, again = await self._until_answered(attempt)
+        if method == "POST" and response.status == 409 and again:
+            return await self.kube("GET", f"{path}/{name}")  # the first attempt was carried out
+        answer = _read(response)
+        where = f"{path}/{name}" if method == "POST" else path
+        if method == "DELETE":
+            self.promises.pop(where, None)
+        elif method != "GET":
+            uid = answer["metadata"]["uid"]
+            self._promise(where, partial(self.kube, "GET", where), uid)
+        return answer
 
-    async def _until_answered(self, attempt: Callable[[], Awaitable[Response]]) -> Json:
-        answer: Response | None = None
-        for _ in range(ATTEMPTS):
+    def _promise(self, what: str, look: Callable[[], Awaitable[Json]], shown: str) -> None:
+        self.promises[what] = Promise(what, look, shown)
+
+    async def broken_promises(self) -> list[str]:
+        """What was acknowledged and is not there."""
+        broken = []
+        for promise in list(self.promises.values()):
+            try:
+                found = await promise.look()
+            except Refused as error:
+                broken.append(f"{promise.what} was acknowledged: {error}")
+                continue
+            if promise.shown not in orjson.dumps(found).decode():
+                broken.append(f"{promise.what} was acknowledged and is another now: {found}")
+        return broken
+
+    async def _until_answered(
+        self, attempt: Callable[[], Awaitable[Response]]
+    ) -> tuple[Response, bool]:
+        """The answer, and whether it took more than one attempt."""
+        for number in range(ATTEMPTS):
             try:
                 answer = await attempt()
+                if answer.status != 503:
+                    return answer, number > 0
             except TryAgain:
-                answer = None
-            if answer is not None and answer.status < 500:
-                break
+                pass
             await self._world.clock.sleep(RETRY_S)
-        assert answer is not None, "the control plane never came back"
-        found: Json = orjson.loads(answer.body)
-        if answer.status >= 300:
-            raise Refused(answer.status, found)
-        return found
+        raise AssertionError("the control plane never came back")
+
+
+def _read(response: Response) -> Json:
+    answer: Json = orjson.loads(response.body)
+    if response.status >= 300:
+        raise Refused(response.status, answer)
+    return answer

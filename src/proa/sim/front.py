@@ -28,12 +28,13 @@ class Front:
         """The handler's answer; raises TryAgain where the control plane dies before it."""
         task = self._requests.spawn(_run(handler, request), f"{request.method} {request.path}")
         try:
-            return await task
+            answer: Response = await task
         except asyncio.CancelledError:
             mine = asyncio.current_task()
             if mine is not None and mine.cancelling():
                 raise
             raise TryAgain("the control plane died before it answered") from None
+        return answer
 
     async def crash(self) -> None:
         """End everything at once; what was committed is in the store, the rest is lost."""

@@ -65,8 +65,9 @@ class NoNodeLink:
     async def logs(
         self, node: str, pod_uid: str, container: str, options: dict[str, str]
     ) -> AsyncIterator[bytes]:
-        for nothing in ():
-            yield nothing
+        nothing: tuple[bytes, ...] = ()
+        for chunk in nothing:
+            yield chunk
 
     async def stream(
         self, node: str, path: str, query: Sequence[tuple[str, str]], client: Socket
