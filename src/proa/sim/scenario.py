@@ -7,6 +7,7 @@ everything that the file leaves open; the same seed gives the same trace, byte f
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from proa.base.aio import gather
 from proa.base.chance import Chance
 from proa.base.clock import run_virtual
+from proa.cloud.network.planner import NetworkPlanner
 from proa.model.host import Host
 from proa.model.resources import Resources
 from proa.model.sandbox import Container
@@ -27,6 +29,8 @@ from proa.sim.world import World
 Json = dict[str, Any]
 CPU_UNITS, MIB = 128_000, 1024 * 1024
 POLL_S = 5.0
+DEFAULT_SUBNET = "${default-subnet}"
+_KINDS = ("kube", "ecs", "running")  # what a wanted state is read from
 
 
 @dataclass(slots=True, frozen=True)
@@ -109,11 +113,19 @@ class _Play:
         for step in self._scenario.steps:
             await self._until(step["at"])
             if "ecs" in step:
-                await self._clients.ecs(step["ecs"], step.get("input", {}))
+                await self._clients.ecs(step["ecs"], self._filled(step.get("input", {})))
             else:
                 method, _, path = step["kube"].partition(" ")
                 content_type = step.get("content_type", "")
                 await self._clients.kube(method, path, step.get("body"), content_type)
+
+    def _filled(self, given: Json) -> Json:
+        """An input with the default subnet's id in the place of ``DEFAULT_SUBNET``."""
+        world = self._world
+        planner = NetworkPlanner(world.view)
+        subnet = planner.default_subnets(world.config.account, world.config.region)[0].id
+        filled: Json = json.loads(json.dumps(given).replace(DEFAULT_SUBNET, subnet))
+        return filled
 
     def _planned_faults(self) -> list[Any]:
         """Every fault at an instant of its span. A fault is its name among ``between`` and what
@@ -147,10 +159,11 @@ class _Play:
     async def _missing(self) -> list[str]:
         missing = []
         for wanted in self._scenario.wanted:
+            name = next(wanted[kind] for kind in _KINDS if kind in wanted)
             for path, value in wanted["shows"].items():
                 found = _at(await self._shown(wanted), path)
                 if found != value:
-                    missing.append(f"{wanted.get('kube') or wanted.get('ecs')}: {path} is {found}")
+                    missing.append(f"{name}: {path} is {found!r}, not {value!r}")
         return missing
 
     async def _shown(self, wanted: Json) -> Any:
