@@ -276,12 +276,11 @@ class EtcdStore:
 
     async def compact(self, version: int) -> None:
         """Whole revisions only: a version inside one leaves that revision."""
-        revision = self._versions.revision(version + 1) - 1
+        newest = await self.version()
+        revision = self._versions.revision(min(version, newest) + 1) - 1
         if revision > 1:
             with contextlib.suppress(Compacted):
-                await _call(
-                    self._kv.Compact, pb.CompactionRequest(revision=min(revision, self._followed))
-                )
+                await _call(self._kv.Compact, pb.CompactionRequest(revision=revision))
 
     async def advance(self, version: int) -> None:
         """Make every later version greater than ``version`` (after a restore, before any other
