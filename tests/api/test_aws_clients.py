@@ -100,7 +100,7 @@ def test_service_rolls_and_never_has_too_few_or_too_many_tasks(proa: Proa) -> No
         service: dict = ecs.describe_services(services=["rolled"])["services"][0]
         return service
 
-    eventually(lambda: state()["runningCount"] == 2, 60)
+    eventually(lambda: state()["deployments"][0]["rolloutState"] == "COMPLETED", 60)
     ecs.update_service(service="rolled", taskDefinition="rolled:2")
 
     def rolled() -> bool:

@@ -17,7 +17,9 @@ def test_pushed_image_is_pulled_back_whole_and_runs(proa: Proa, tmp_path: Path) 
     proa.run(f"{copy} {registry}/docker.io/mine/tool:v1 dir:{tmp_path}/two")
     assert names(tmp_path / "one") == names(tmp_path / "two")
     proa.kubectl("run tool --image=mine/tool:v1 --restart=Never -- echo hello")
-    proa.kubectl("wait pod/tool --for=jsonpath={.status.phase}=Succeeded --timeout=60s")
+    ended = "jsonpath={.status.phase}=Succeeded"
+    done = proa.run(["kubectl", "wait", "pod/tool", f"--for={ended}", "--timeout=60s"], ok=False)
+    assert done.returncode == 0, proa.kubectl("describe pod tool")
     assert proa.kubectl("logs tool").strip() == "hello"
     proa.kubectl("delete pod tool")
 
