@@ -167,8 +167,8 @@ class SimRuntime:
             return
         for box in self._in(id):
             self._end(box.seen.id, _KILLED)
-        if sandbox.ready:
-            self._sandboxes[id] = replace(sandbox, ready=False)
+        if sandbox.netns:  # one that was killed still has its interface
+            self._sandboxes[id] = replace(sandbox, ready=False, netns="")
             await self._network.detach(sandbox.uid)
 
     async def remove_sandbox(self, id: str) -> None:
