@@ -1,6 +1,7 @@
 """Whole histories under virtual time: the same seed gives the same one, and every seed ends well.
 
-``PROA_SIM_SEEDS`` sets how many seeds are tried. A failing seed is named; ``run`` replays it.
+``PROA_SIM_SEEDS`` sets how many seeds of each scenario are tried. A failing seed is named;
+``python -m proa.sim SCENARIO SEED`` replays it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from proa.sim.scenario import Scenario, load, run
 
 TOP = Path(__file__).parent.parent.parent
 SCENARIOS = sorted((TOP / "tests" / "scenarios").glob("*.yaml"))
-SEEDS = int(os.environ.get("PROA_SIM_SEEDS", "12"))
+SEEDS = int(os.environ.get("PROA_SIM_SEEDS", "8"))
 _ELSEWHERE = """
 import sys
 from pathlib import Path
