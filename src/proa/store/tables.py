@@ -8,6 +8,7 @@ threads; every read that needs two statements makes them in one snapshot.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ _MIGRATIONS = (
     "ALTER TABLE log ADD COLUMN previous_schema INTEGER NOT NULL DEFAULT 1;"
     "ALTER TABLE log ADD COLUMN previous_lease INTEGER NOT NULL DEFAULT 0;",
 )
+BUSY_ATTEMPTS = 5000
 _COLUMNS = "key, body, version, created, schema, lease"
 _SPAN = "key >= ?1 AND key < ?2 AND key > ?3"
 # A key's value as of ?4: its current value if that is old enough, else its last event up to ?4,
@@ -70,13 +72,21 @@ def beyond(prefix: str) -> str:
     return prefix + "\U0010ffff"
 
 
+def _wait_a_little(attempt: int) -> bool:
+    """Locks are only ever held for moments, as there is one writer. This polls, because with
+    busy_timeout this build of SQLite (SETLK_TIMEOUT) blocks inside a lock's mutex: a reader and
+    the writer of one process then wait for each other until the time is over."""
+    threading.Event().wait(0.001)
+    return attempt < BUSY_ATTEMPTS
+
+
 class Tables:
     """One connection to the file."""
 
     def __init__(self, path: str) -> None:
         self._sql = apsw.Connection(path)
-        self._sql.execute("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL")
-        self._sql.execute("PRAGMA synchronous=FULL")
+        self._sql.set_busy_handler(_wait_a_little)
+        self._sql.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
         self._migrate()
         self.load()
 
@@ -97,7 +107,9 @@ class Tables:
         self._sql.close()
 
     def together(self) -> apsw.Connection:
-        """As a context: one durable SQLite transaction."""
+        """As a context: one durable SQLite transaction. It takes the write lock at once: SQLite
+        does not wait for the lock on behalf of a transaction that has already read."""
+        self._sql.transaction_mode = "IMMEDIATE"
         return self._sql
 
     def meta(self, name: str) -> int:
