@@ -23,9 +23,9 @@ import grpc.aio
 from bench.measure import wait_until
 from proa.node.containerd import cgroups
 from proa.node.containerd.config import PAUSE_IMAGE, Layout, write
+from proa.pb import cri_pb2 as cri
+from proa.pb import cri_pb2_grpc as cri_grpc
 from proa.serve.images import build
-from proa.wire.pb import cri_pb2 as cri
-from proa.wire.pb import cri_pb2_grpc as cri_grpc
 
 BUSYBOX = "docker.io/library/busybox:latest"
 COMMAND = ("sleep", "1000000")

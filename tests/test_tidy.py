@@ -17,7 +17,7 @@ WAIVERS = json.loads((Path(__file__).parent / "tidy_waivers.json").read_text())
 
 
 def sources(folder: Path = SOURCE) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*.py")) if "/wire/pb/" not in str(path)]
+    return [path for path in sorted(folder.rglob("*.py")) if "/pb/" not in str(path)]
 
 
 def named(path: Path) -> str:

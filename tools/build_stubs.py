@@ -1,4 +1,4 @@
-"""Generate gRPC stubs from every ``src/proa/**/proto/*.proto`` into ``src/proa/wire/pb``.
+"""Generate gRPC stubs from every ``src/proa/**/proto/*.proto`` into ``src/proa/pb``.
 
 Run by ``make`` and before tests: ``python tools/build_stubs.py``. The output is not committed;
 file names must be unique over the whole tree, because the output folder is flat. It does
@@ -17,7 +17,7 @@ import grpc_tools
 from grpc_tools import protoc
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "proa"
-OUTPUT = SOURCE / "wire" / "pb"
+OUTPUT = SOURCE / "pb"
 WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
 
 
@@ -41,10 +41,10 @@ def fresh(files: list[Path]) -> bool:
 
 
 def rewrite_imports(text: str, names: set[str]) -> str:
-    """Stubs import each other from ``proa.wire.pb``."""
+    """Stubs import each other from ``proa.pb``."""
     return re.sub(
         r"^import (\w+)_pb2 as",
-        lambda hit: f"from proa.wire.pb import {hit[1]}_pb2 as" if hit[1] in names else hit[0],
+        lambda hit: f"from proa.pb import {hit[1]}_pb2 as" if hit[1] in names else hit[0],
         text,
         flags=re.MULTILINE,
     )

@@ -21,6 +21,8 @@ import grpc.aio
 from proa.base.aio import Tasks
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
+from proa.pb import etcd_pb2 as pb
+from proa.pb import etcd_pb2_grpc as services
 from proa.store.api import (
     Batch,
     Committed,
@@ -44,8 +46,6 @@ from proa.store.etcd_codec import (
     index_of,
 )
 from proa.store.hub import Hub
-from proa.wire.pb import etcd_pb2 as pb
-from proa.wire.pb import etcd_pb2_grpc as services
 
 CALL_S = 10.0
 RETRY_S = 0.2

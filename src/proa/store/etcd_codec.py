@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from proa.pb import etcd_pb2 as pb
 from proa.store.api import (
     Committed,
     Delete,
@@ -24,7 +25,6 @@ from proa.store.api import (
     Record,
     Transaction,
 )
-from proa.wire.pb import etcd_pb2 as pb
 
 _ROOT = b"proa:"
 OFFSET_KEY = b"proa.offset"

@@ -13,7 +13,7 @@ from proa.model.sandbox import Container, Dns, Network, Sandbox
 from proa.node.containerd.config import Layout, hosts_toml, render, write
 from proa.node.containerd.spec import container_config, quota_us, sandbox_config
 from proa.node.ports import Bind, ContainerSpec, ImageInfo, SandboxSpec
-from proa.wire.pb import cri_pb2 as cri
+from proa.pb import cri_pb2 as cri
 
 CPU = 128_000
 

@@ -51,8 +51,8 @@ from proa.node.ports import (
     SandboxSpec,
     Usage,
 )
-from proa.wire.pb import cri_pb2 as cri
-from proa.wire.pb import cri_pb2_grpc as cri_grpc
+from proa.pb import cri_pb2 as cri
+from proa.pb import cri_pb2_grpc as cri_grpc
 
 _STATES = {
     cri.CONTAINER_CREATED: "created",

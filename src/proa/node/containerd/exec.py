@@ -20,7 +20,7 @@ import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from proa.node.ports import ExecRequest, NotFound
-from proa.wire.pb import containerd_tasks_pb2 as tasks_pb
+from proa.pb import containerd_tasks_pb2 as tasks_pb
 
 _NAMESPACE = (("containerd-namespace", "k8s.io"),)
 _PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"

@@ -24,12 +24,12 @@ from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
 from proa.node.containerd.exec import FifoExec
 from proa.node.ports import ExecRequest, ExecSession, Exited, NotFound
-from proa.wire.pb import containerd_containers_pb2 as containers_pb
-from proa.wire.pb import containerd_containers_pb2_grpc as containers_grpc
-from proa.wire.pb import containerd_events_pb2 as events_pb
-from proa.wire.pb import containerd_events_pb2_grpc as events_grpc
-from proa.wire.pb import containerd_tasks_pb2 as tasks_pb
-from proa.wire.pb import containerd_tasks_pb2_grpc as tasks_grpc
+from proa.pb import containerd_containers_pb2 as containers_pb
+from proa.pb import containerd_containers_pb2_grpc as containers_grpc
+from proa.pb import containerd_events_pb2 as events_pb
+from proa.pb import containerd_events_pb2_grpc as events_grpc
+from proa.pb import containerd_tasks_pb2 as tasks_pb
+from proa.pb import containerd_tasks_pb2_grpc as tasks_grpc
 
 NAMESPACE = (("containerd-namespace", "k8s.io"),)
 CALL_S = 120.0  # longest wait for a call that should take milliseconds

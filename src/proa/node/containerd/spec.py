@@ -11,7 +11,7 @@ from typing import Any
 from proa.base.errors import CallerFault
 from proa.model.sandbox import Container, Sandbox
 from proa.node.ports import ContainerSpec, SandboxSpec
-from proa.wire.pb import cri_pb2 as cri
+from proa.pb import cri_pb2 as cri
 
 UID_LABEL = "io.kubernetes.pod.uid"
 NAME_LABEL = "io.kubernetes.pod.name"

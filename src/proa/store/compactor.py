@@ -1,0 +1,72 @@
+"""Forgetting history: the policy that the control plane runs beside its store.
+
+History is kept for a while so that watches can resume; beyond an age, a count of events or a
+sum of bytes it is compacted. Age is elapsed time since this process saw the version, never a
+comparison of stored instants; so after a start nothing is forgotten for ``keep_s``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from proa.base.clock import Clock
+from proa.base.errors import TryAgain
+from proa.base.telemetry import get_logger
+from proa.store.api import Batch, Store
+
+RETRY_S = 1.0
+log = get_logger(__name__)
+
+
+class Compactor:
+    """Watches everything and compacts what is beyond any of the three bounds."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        keep_s: float = 300,
+        keep_events: int = 100_000,
+        keep_bytes: int = 256 * 1024 * 1024,
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._keep_s, self._keep_events, self._keep_bytes = keep_s, keep_events, keep_bytes
+        self._kept: deque[tuple[float, int, int, int]] = (
+            deque()
+        )  # (seen at, version, events, bytes)
+        self._events = self._bytes = 0
+
+    async def run(self) -> None:
+        """Run until cancelled; a passing fault of the store only delays it."""
+        while True:
+            try:
+                after = await self._store.version()
+                async for batch in self._store.watch("", after=after):
+                    await self._seen(batch)
+            except TryAgain as error:
+                log.info("compaction waits", reason=str(error))
+                await self._clock.sleep(RETRY_S)
+
+    async def _seen(self, batch: Batch) -> None:
+        now = self._clock.monotonic()
+        size = sum(len(event.record.body) + len(event.record.key) for event in batch.events)
+        self._kept.append((now, batch.version, len(batch.events), size))
+        self._events += len(batch.events)
+        self._bytes += size
+        target = self._beyond(now)
+        if target:
+            await self._store.compact(target)
+
+    def _beyond(self, now: float) -> int:
+        """The version up to which history may go, 0 for none; the newest batch always stays."""
+        target = 0
+        while len(self._kept) > 1:
+            at, version, events, size = self._kept[0]
+            kept = now - at <= self._keep_s
+            if kept and self._events <= self._keep_events and self._bytes <= self._keep_bytes:
+                break
+            self._kept.popleft()
+            self._events -= events
+            self._bytes -= size
+            target = version
+        return target
