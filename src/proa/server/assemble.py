@@ -35,6 +35,7 @@ from proa.server.hull import HullApi
 from proa.server.kube_bow import Kube, KubeSecrets
 from proa.server.status import StatusReport
 from proa.store.api import Store
+from proa.store.compactor import Compactor
 
 log = get_logger(__name__)
 TABLES: tuple[Table[Any], ...] = (
@@ -111,6 +112,7 @@ class ControlPlane:
         self.scheduler.start()
         self.runner.start()
         self._tasks.spawn(self.scheduler.run(), "scheduler")
+        self._tasks.spawn(Compactor(core.store, core.clock).run(), "compactor")
         return keys
 
     async def close(self) -> None:

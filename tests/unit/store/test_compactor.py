@@ -1,0 +1,52 @@
+"""History is kept as long, and as much of it, as the policy says."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proa.base.clock import VirtualClock, run_virtual
+from proa.store.api import Compacted, Put, Transaction
+from proa.store.compactor import Compactor
+from proa.store.sqlite import SqliteStore, memory_store
+
+
+async def oldest(store: SqliteStore, versions: list[int]) -> int:
+    """How many of the versions can no longer be watched from."""
+    gone = 0
+    for version in versions:
+        try:
+            await anext(store.watch("", after=version))
+        except Compacted:
+            gone += 1
+    return gone
+
+
+@pytest.mark.parametrize(
+    ("bounds", "gone"),
+    [
+        ({"keep_s": 1e9}, 0),
+        ({"keep_s": 35.0}, 16),
+        ({"keep_s": 1e9, "keep_events": 5}, 15),
+        ({"keep_s": 1e9, "keep_bytes": 305}, 17),
+    ],
+)
+def test_history_beyond_a_bound_is_compacted(bounds: dict[str, float], gone: int) -> None:
+    async def story() -> None:
+        clock = VirtualClock()
+        store = await memory_store(clock)
+        compactor = Compactor(store, clock, **bounds)  # type: ignore[arg-type]
+        running = asyncio.get_running_loop().create_task(compactor.run())
+        await clock.sleep(1)
+        versions = []
+        for number in range(20):
+            write = Put(f"k{number:02}", b"x" * 97)
+            versions.append((await store.commit(Transaction(writes=(write,)))).version)
+            await clock.sleep(10)
+        assert await oldest(store, versions) == gone
+        assert len((await store.range("")).records) == 20
+        running.cancel()
+        await store.close()
+
+    run_virtual(story())
