@@ -100,7 +100,8 @@ def _fits(resource: Resource, obj: JSON) -> bool:
     validator = schemas.validators.get(resource.schema_ref)
     if validator is None:
         schema = compiled_schema(schemas, resource.schema_ref)
-        validator = jsonschema_rs.Draft202012Validator(schema)
+        # Draft 4 is the last one to which 3.0 is no integer, as it is to Go.
+        validator = jsonschema_rs.Draft4Validator(schema)
         schemas.validators[resource.schema_ref] = validator
     return bool(validator.is_valid(obj))
 

@@ -234,3 +234,14 @@ def prune_unknown_quietly(obj: dict[str, Any]) -> Any:
 def test_every_kind_has_a_validator() -> None:
     for each in kinds().resources():
         assert decode_error(each, {"metadata": {"name": "x"}}) == ""
+
+
+def test_a_whole_number_written_as_a_fraction_is_no_integer() -> None:
+    """Go's decoder refuses 3.0 for an int32; JSON Schema of today would take it."""
+    found = decode_error(deployments(), deployment(replicas=3.0))
+    assert found == (
+        "json: cannot unmarshal number 3.0 into Go struct field "
+        "DeploymentSpec.spec.replicas of type int32"
+    )
+    assert decode_error(pods(), pod(terminationGracePeriodSeconds=30.0)) != ""
+    assert decode_error(deployments(), deployment(replicas=3)) == ""
