@@ -30,6 +30,7 @@ class Faults:
             "kill_container": self.kill_container,
             "kill_sandbox": self.kill_sandbox,
             "cut_connection": self.cut_connection,
+            "lose_answers": self.lose_answers,
             "slow_pull": self.slow_pull,
             "failing_pull": self.failing_pull,
         }
@@ -83,6 +84,12 @@ class Faults:
     async def cut_connection(self, host: str) -> None:
         """The agent's feed breaks."""
         self._world.hosts[host].link.cut()
+
+    async def lose_answers(self, for_s: float) -> None:
+        """Requests are carried out, and half of their answers never arrive."""
+        self._world.losing = True
+        await self._world.clock.sleep(for_s)
+        self._world.losing = False
 
     async def slow_pull(self, image: str, pull_s: float, for_s: float) -> None:
         """The registry is slow."""

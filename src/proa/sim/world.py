@@ -18,7 +18,7 @@ from proa.base.chance import Chance
 from proa.base.clock import VirtualClock
 from proa.base.config import Config
 from proa.base.errors import TryAgain
-from proa.base.http import Request, Response, Socket
+from proa.base.http import Handler, Request, Response, Socket
 from proa.cloud.logs import MemoryEventLog
 from proa.cloud.secrets import KEY_BYTES, Sealer
 from proa.kube import pki
@@ -36,6 +36,7 @@ from proa.sim.trace import Trace
 from proa.store.sqlite import SqliteStore, memory_store
 
 EPOCH = 1_800_000_000.0
+LATENCY_S = 0.02  # at most, one way
 _AUTHORITY = "simulated authority\n"  # the text that root-ca config maps carry
 
 
@@ -94,6 +95,8 @@ class World:
         self._behaviour = behaviour
         self._events = MemoryEventLog()
         self._sealing_key = self.chance.child("sealing key").token(KEY_BYTES)
+        self._line_chance = self.chance.child("lines")
+        self.losing = False  # half of all answers are lost on their way
         self._lives = 0
         self._tasks = Tasks()
 
@@ -164,20 +167,31 @@ class World:
             raise TryAgain("the control plane does not answer")
         return self.front
 
+    async def _ask(self, front: Front, handler: Handler, request: Request) -> Response:
+        """Over a line that takes its time both ways, and may lose the answer."""
+        await self.clock.sleep(LATENCY_S * self._line_chance.random())
+        if front is not self.front:
+            raise TryAgain("the control plane went away")
+        answer = await front.ask(handler, request)
+        await self.clock.sleep(LATENCY_S * self._line_chance.random())
+        if front is not self.front or (self.losing and self._line_chance.random() < 0.5):
+            raise TryAgain("the connection broke before the answer came")
+        return answer
+
     async def hull(self, request: Request) -> Response:
         """Ask the hull's API. Raises TryAgain, as do ``aws`` and ``kube``."""
         front = self._front()
-        return await front.ask(front.plane.hull.handle, request)
+        return await self._ask(front, front.plane.hull.handle, request)
 
     async def aws(self, request: Request) -> Response:
         """Ask the AWS API."""
         front = self._front()
-        return await front.ask(front.plane.aws.handle, request)
+        return await self._ask(front, front.plane.aws.handle, request)
 
     async def kube(self, request: Request) -> Response:
         """Ask the Kubernetes API."""
         front = self._front()
-        return await front.ask(front.plane.kube.handle, request)
+        return await self._ask(front, front.plane.kube.handle, request)
 
     async def close(self) -> None:
         """End every machine and the control plane."""
