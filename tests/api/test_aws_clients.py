@@ -51,7 +51,11 @@ def test_regions_do_not_see_each_other(proa: Proa) -> None:
         ({"cpu": "300"}, "ClientException", "No Fargate configuration exists for given values"),
         ({"containerDefinitions": []}, "ClientException", "Container list cannot be empty"),
         ({"networkMode": "bridge"}, "ClientException", "Fargate only supports network mode"),
-        ({"containerDefinitions": [CONTAINER, CONTAINER]}, "ClientException", "used by more than one"),
+        (
+            {"containerDefinitions": [CONTAINER, CONTAINER]},
+            "ClientException",
+            "used by more than one",
+        ),
     ],
 )
 def test_bad_task_definitions_meet_ecs_own_errors(

@@ -12,7 +12,7 @@ from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
 from proa.kube.api import bootstrap
-from proa.kube.api.call import ApiError, Call
+from proa.kube.api.call import Call
 from proa.kube.api.context import Api, ClusterInfo
 from proa.kube.api.node_link import NodeLink
 from proa.kube.api.server import KubeApi
@@ -35,6 +35,7 @@ from proa.server.core import Core
 log = get_logger(__name__)
 CLUSTER_UID = "default"
 API_SERVICE_OFFSET, DNS_OFFSET = 1, 10
+ATTEMPTS = 5
 # What something acts on; writes of other kinds are answered with a warning.
 ACTED_ON = frozenset(
     {
@@ -155,14 +156,17 @@ class Kube:
         """An Instance of a cluster of ours gives a sign of life."""
         if not instance.cluster.startswith("/kube/"):
             return
-        for _ in range(2):  # the first sign makes the Node, the second its status
+        for _ in range(ATTEMPTS):  # the first sign makes the Node, the next its status
             now, version = self._core.clock.now(), self.cluster.version
             calls = heartbeat(self._core.view, instance, host, now, version)
-            for call in calls:
-                try:
+            try:
+                for call in calls:
                     await self.api.perform(call)
-                except (ApiError, Conflict, CallerFault) as error:
-                    log.warning("heartbeat not taken", node=instance.name, why=str(error))
+            except Conflict:
+                continue  # somebody else changed the Node: look again
+            except CallerFault as error:
+                log.warning("heartbeat not taken", node=instance.name, why=str(error))
+                return
             if calls and calls[0].verb != "create":
                 return
 

@@ -12,12 +12,14 @@ _FIELD_VALIDATION = ("Ignore", "Warn", "Strict")
 
 @dataclass(slots=True, frozen=True)
 class WriteOptions:
-    """``manager`` is who writes, for managedFields."""
+    """``manager`` is who writes, for managedFields; ``applied`` says that the object already
+    carries those of a server-side apply."""
 
     dry_run: bool = False
     field_validation: str = "Warn"
     manager: str = "unknown"
     force: bool = False
+    applied: bool = False
 
 
 def write_options(request: Request) -> WriteOptions:

@@ -32,7 +32,11 @@ def admitted_form(
         )
     unknown = validate.unknown_fields(resource, obj) if field_validation != "Ignore" else []
     if unknown and field_validation == "Strict":
-        raise bad_request(f"strict decoding error: {', '.join(unknown)}")
+        kind = resource.kind
+        raise bad_request(
+            f'{kind} in version "{resource.version}" cannot be handled as a {kind}: '
+            f"strict decoding error: {', '.join(unknown)}"
+        )
     pruned = validate.prune_unknown(resource, obj)
     defaults.apply_defaults(resource, pruned)
     return pruned, unknown

@@ -9,6 +9,7 @@ this process, which are trusted.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -209,7 +210,7 @@ class KubeApi:
             raise bad_request(f"error decoding YAML: {error}") from error
         if not isinstance(applied, dict):
             raise bad_request("error decoding YAML: the body is no object")
-        now = self.api.clock.now()
+        now, options = self.api.clock.now(), replace(options, applied=True)
         namespace = target.namespace if resource.namespaced else ""
         await self.api.fresh()
         if self.api.entry(resource, namespace, target.name) is None and not subresource:
@@ -223,7 +224,7 @@ class KubeApi:
 
         granted = self._granted(user, resource, namespace, edit)
         return await self._writer.change(
-            resource, namespace, target.name, options, granted, subresource, keep_managed=False
+            resource, namespace, target.name, options, granted, subresource
         )
 
     async def _delete(self, request: Request, resource: Resource, target: Target) -> Response:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from proa.base.clock import iso8601
 from proa.base.errors import Conflict
@@ -26,6 +25,7 @@ from proa.kube.api.failures import (
 )
 from proa.kube.api.options import WriteOptions
 from proa.kube.objects import Object
+from proa.kube.schema import merge
 from proa.kube.schema.errors import FieldError
 from proa.kube.schema.kinds import Resource
 from proa.reconcile.view import Entry
@@ -95,6 +95,8 @@ class Writer:
             raise bad_request("resourceVersion should not be set on objects to be created")
         for name in _SERVER_OWNED:
             metadata.pop(name, None)
+        if not options.applied:
+            metadata.pop("managedFields", None)
         if (resource.group, resource.name) not in self._api.acted_on:
             warnings.append(f"{resource.kind} is stored, but nothing in this server acts on it yet")
         return obj, warnings
@@ -119,7 +121,7 @@ class Writer:
         metadata["creationTimestamp"] = iso8601(now)
         if "spec" in obj:
             metadata["generation"] = 1
-        _track(obj, resource, options, "Update", now)
+        _track(resource, None, obj, options, now)
         key = self._api.key(resource, namespace, metadata["name"])
         guards = (Guard(key, 0), *admitted.guards)
         writes = (Put(key, bodies.stored(obj)), *admitted.writes)
@@ -139,7 +141,6 @@ class Writer:
         subresource: str = "",
         *,
         prune: bool = True,
-        keep_managed: bool = True,
     ) -> Written:
         """Read, edit, check and write one object. ``edit`` gets a copy and returns the wanted
         object; a resourceVersion in it makes the write conditional. Raises ApiError."""
@@ -163,7 +164,6 @@ class Writer:
                     options,
                     subresource,
                     prune,
-                    keep_managed,
                 )
             except Conflict:
                 if attempt == ATTEMPTS - 1 or (version and version == str(entry.version)):
@@ -180,7 +180,6 @@ class Writer:
         options: WriteOptions,
         subresource: str,
         prune: bool,
-        keep_managed: bool,
     ) -> Written:
         _check_kind(resource, wanted)
         metadata = wanted.setdefault("metadata", {})
@@ -195,7 +194,7 @@ class Writer:
         warnings: list[str] = []
         if prune:
             wanted, warnings = schemas.admitted_form(resource, wanted, options.field_validation)
-        new = _kept(resource, old, wanted, subresource, keep_managed)
+        new = _kept(resource, old, wanted, subresource, options.applied)
         admitted = admission.on_update(self._api, resource, namespace, old, new, subresource)
         if not subresource:
             schemas.check(resource, old, new)
@@ -205,8 +204,7 @@ class Writer:
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if _is_released(resource, new):
             return await self._remove(resource, entry, new, options)
-        if keep_managed:
-            _track(new, resource, options, "Update", self._api.clock.now(), subresource)
+        _track(resource, old, new, options, self._api.clock.now(), subresource)
         guards = (Guard(entry.key, entry.version), *admitted.guards)
         writes = (Put(entry.key, bodies.stored(new)), *admitted.writes)
         if options.dry_run:
@@ -294,9 +292,7 @@ def _check_namespace(resource: Resource, namespace: str, metadata: Json) -> None
         )
 
 
-def _kept(
-    resource: Resource, old: Json, wanted: Json, subresource: str, keep_managed: bool
-) -> Json:
+def _kept(resource: Resource, old: Json, wanted: Json, subresource: str, applied: bool) -> Json:
     """What the caller may change of what is stored."""
     if subresource and subresource != "status":
         new = wanted
@@ -315,7 +311,7 @@ def _kept(
             new["metadata"][name] = old["metadata"][name]
         else:
             new["metadata"].pop(name, None)
-    if keep_managed and "managedFields" in old["metadata"]:
+    if not applied and "managedFields" in old["metadata"]:
         new["metadata"]["managedFields"] = old["metadata"]["managedFields"]
     return new
 
@@ -402,27 +398,15 @@ def _grace(resource: Resource, obj: Json, options: Json) -> int:
 
 
 def _track(
-    obj: Json,
     resource: Resource,
+    old: Json | None,
+    new: Json,
     options: WriteOptions,
-    operation: str,
     now: float,
     subresource: str = "",
 ) -> None:
-    """Remember who wrote last in managedFields: one entry a manager, without field ownership."""
-    entry: dict[str, Any] = {
-        "manager": options.manager,
-        "operation": operation,
-        "apiVersion": resource.api_version,
-        "time": iso8601(now),
-        "fieldsType": "FieldsV1",
-        "fieldsV1": {},
-    }
-    if subresource:
-        entry["subresource"] = subresource
-    others = [
-        item
-        for item in obj["metadata"].get("managedFields") or []
-        if (item.get("manager"), item.get("subresource", "")) != (options.manager, subresource)
-    ]
-    obj["metadata"]["managedFields"] = [*others[-9:], entry]
+    """Who owns which field (managedFields), unless an apply has said so already."""
+    if not options.applied:
+        new["metadata"]["managedFields"] = merge.track_update(
+            resource, old, new, manager=options.manager, now=now, subresource=subresource
+        )
