@@ -3,13 +3,14 @@
 One file a stream, named by a hash of the stream's name. An entry is (length, checksum, time,
 body); its position is its number in the file, from 1. ``append`` is durable when it returns;
 appends that wait together share the writer's round. A torn tail, left by a crash in the middle
-of a write, is cut off when the file is next opened. Offsets and times are kept in memory for
+of a write, is not read, and cut off by the next write. Offsets and times are kept in memory for
 streams in use (16 bytes an entry), bodies are read from the file.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import struct
@@ -17,7 +18,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ class AppendFiles:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._open: OrderedDict[str, _Stream] = OrderedDict()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}  # with how many want it
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="proa-append")
 
     def _path(self, stream: str) -> Path:
@@ -77,21 +78,42 @@ class AppendFiles:
         if found is None:
             found = _load(self._path(stream))
             self._open[stream] = found
-            while len(self._open) > OPEN_STREAMS:
-                self._open.popitem(last=False)
+            self._shut_oldest()
         self._open.move_to_end(stream)
         return found
 
+    def _shut_oldest(self) -> None:
+        """Forget the streams used longest ago, but none that is being written."""
+        idle = [name for name in self._open if name not in self._locks]
+        for name in idle[: max(0, len(self._open) - OPEN_STREAMS)]:
+            del self._open[name]
+
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
-        """Add (time in ms, body) entries at the end: all, durably, or none."""
-        if not entries:
-            return
-        lock = self._locks.setdefault(stream, asyncio.Lock())
-        async with lock:
+        """Add (time in ms, body) entries at the end: all, durably, or none. A caller that is
+        cancelled leaves its write to end by itself, so that no other write cuts into it."""
+        if entries:
+            await asyncio.shield(asyncio.ensure_future(self._append(stream, list(entries))))
+
+    async def _append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+        async with self._alone(stream):
             known = self._stream(stream)
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writers, _write, known, list(entries))
-            self._open[stream] = known
+            await loop.run_in_executor(self._writers, _write, known, entries)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, stream: str) -> AsyncIterator[None]:
+        """One writer of a stream at a time; the lock goes with the last who wants it."""
+        lock, wanted = self._locks.get(stream, (asyncio.Lock(), 0))
+        self._locks[stream] = (lock, wanted + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, wanted = self._locks[stream]
+            if wanted == 1:
+                del self._locks[stream]
+            else:
+                self._locks[stream] = (lock, wanted - 1)
 
     async def read(
         self,
@@ -129,9 +151,9 @@ class AppendFiles:
 
     async def remove(self, stream: str) -> None:
         """Forget a stream; unknown ones are ignored."""
-        self._open.pop(stream, None)
-        self._locks.pop(stream, None)
-        self._path(stream).unlink(missing_ok=True)
+        async with self._alone(stream):
+            self._open.pop(stream, None)
+            self._path(stream).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let writes under way finish."""
@@ -139,7 +161,7 @@ class AppendFiles:
 
 
 def _load(path: Path) -> _Stream:
-    """Index a file; a torn or damaged tail is cut off."""
+    """Index a file up to a torn or damaged tail, which the next write cuts off."""
     stream = _Stream(path)
     try:
         content = path.read_bytes()
@@ -153,8 +175,6 @@ def _load(path: Path) -> _Stream:
             break
         stream.add(offset, at_ms, length)
         offset += _HEAD.size + length
-    if offset != len(content):
-        os.truncate(path, offset)
     return stream
 
 
@@ -163,7 +183,8 @@ def _checksum(at_ms: int, body: bytes) -> int:
 
 
 def _write(stream: _Stream, entries: Sequence[tuple[int, bytes]]) -> None:
-    stream.path.parent.mkdir(exist_ok=True)
+    folder = stream.path.parent
+    folder.mkdir(exist_ok=True)
     parts: list[bytes] = []
     for at_ms, body in entries:
         parts += [_HEAD.pack(len(body), _checksum(at_ms, body), at_ms), body]
@@ -173,10 +194,21 @@ def _write(stream: _Stream, entries: Sequence[tuple[int, bytes]]) -> None:
         file.write(b"".join(parts))
         file.flush()
         os.fsync(file.fileno())
+    if not stream.end:  # the file's name, and its folder's, must outlive a loss of power too
+        _sync_folder(folder)
+        _sync_folder(folder.parent)
     offset = stream.end
     for at_ms, body in entries:
         stream.add(offset, at_ms, len(body))
         offset = stream.end
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _bodies(stream: _Stream, numbers: Sequence[int]) -> list[Appended]:
