@@ -1,12 +1,16 @@
 """Patches of objects: JSON patch, JSON merge patch, strategic merge patch, server-side apply.
 
 The API's PATCH handler picks one by content type. All of them leave the document they were given
-alone and share nothing with it, so defaults may be written into the result. Server-side apply is
+alone and share nothing with it, so defaults may be written into the result. Any patch ends in a
+result or a PatchError: operations, copied bytes and depth are bounded. Server-side apply is
 ``kube.schema.apply``, offered here with the rest.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from proa.kube.schema.apply import ApplyConflict as ApplyConflict
@@ -18,6 +22,17 @@ from proa.kube.schema.strategic import StrategicMerge, clone
 
 JSON = dict[str, Any]
 MAX_OPERATIONS = 10_000
+MAX_COPIED_BYTES = 3 * 1024 * 1024
+"""What the copies of one JSON patch may add: kube-apiserver's JSONPatchMaxCopyBytes."""
+
+
+@contextmanager
+def _bounded_depth() -> Iterator[None]:
+    """The words of Go's decoder where a document is nested deeper than can be walked."""
+    try:
+        yield
+    except RecursionError:
+        raise PatchError("exceeded max depth", 400) from None
 
 
 def strategic_merge(resource: Resource, doc: JSON, patch: JSON) -> JSON:
@@ -25,11 +40,17 @@ def strategic_merge(resource: Resource, doc: JSON, patch: JSON) -> JSON:
     if resource.schemas is None:
         raise PatchError("strategic merge patch format is not supported", 415)
     merge = StrategicMerge(resource.schemas)
-    return merge.merge_kind(resource.schema_ref, clone(doc), clone(patch))
+    with _bounded_depth():
+        return merge.merge_kind(resource.schema_ref, clone(doc), clone(patch))
 
 
 def merge_patch(doc: Any, patch: Any) -> Any:
-    """RFC 7386."""
+    """RFC 7386; raises PatchError."""
+    with _bounded_depth():
+        return _merged(doc, patch)
+
+
+def _merged(doc: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
         return clone(patch)
     merged = clone(doc) if isinstance(doc, dict) else {}
@@ -37,7 +58,7 @@ def merge_patch(doc: Any, patch: Any) -> Any:
         if value is None:
             merged.pop(key, None)
         else:
-            merged[key] = merge_patch(merged.get(key), value)
+            merged[key] = _merged(merged.get(key), value)
     return merged
 
 
@@ -50,10 +71,26 @@ def json_patch(doc: Any, patch: list[JSON]) -> Any:
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}",
             413,
         )
-    result = clone(doc)
-    for operation in patch:
-        result = _operate(result, operation)
+    copied = 0
+    with _bounded_depth():
+        result = clone(doc)
+        for operation in patch:
+            if operation.get("op") == "copy":
+                copied = _with_copy(copied, result, operation)
+            result = _operate(result, operation)
     return result
+
+
+def _with_copy(copied: int, doc: Any, operation: JSON) -> int:
+    """The bytes copied so far and by this operation: a few copies of copies fill any memory."""
+    value = _at(doc, _pointer(operation.get("from")), "copy")
+    copied += len(json.dumps(value, separators=(",", ":")))
+    if copied > MAX_COPIED_BYTES:
+        raise PatchError(
+            "Unable to complete the copy, the accumulated size increase of copy is "
+            f"{copied}, exceeding the limit {MAX_COPIED_BYTES}"
+        )
+    return copied
 
 
 def _operate(doc: Any, operation: JSON) -> Any:

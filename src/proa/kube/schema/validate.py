@@ -91,6 +91,8 @@ def _read(resource: Resource, obj: JSON) -> Reading | GoError:
         return Reading(resource.schemas, resource.schema_ref, obj)
     except GoError as error:
         return error
+    except RecursionError:
+        return GoError("exceeded max depth")
 
 
 def _fits(resource: Resource, obj: JSON) -> bool:

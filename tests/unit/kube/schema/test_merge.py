@@ -192,3 +192,27 @@ def test_new_maps_and_lists_hold_no_directives() -> None:
     merged = strategic_merge(pods(), pod(), patch)["spec"]
     assert merged["volumes"] == [{"name": "v", "emptyDir": {}}]
     assert merged["securityContext"] == {"runAsUser": 5}
+
+
+def test_copies_may_not_grow_a_document_without_bound() -> None:
+    """Each copies the whole document into itself: twice the size, one operation later."""
+    doubling = [{"op": "copy", "from": "", "path": f"/{index}"} for index in range(40)]
+    with pytest.raises(PatchError, match="accumulated size increase of copy") as caught:
+        json_patch({"a": "x" * 1024}, doubling)
+    assert caught.value.status == 422
+    small = [{"op": "copy", "from": "/a", "path": f"/b{index}"} for index in range(100)]
+    assert len(json_patch({"a": "x"}, small)) == 101
+
+
+def test_patches_nested_too_deeply_are_the_callers_fault() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    for patch in (
+        lambda: merge_patch({}, {"x": deep}),
+        lambda: json_patch({}, [{"op": "add", "path": "/x", "value": deep}]),
+        lambda: strategic_merge(deployments(), deployment(), {"x": deep}),
+    ):
+        with pytest.raises(PatchError, match="exceeded max depth") as caught:
+            patch()
+        assert caught.value.status == 400

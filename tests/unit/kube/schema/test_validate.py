@@ -245,3 +245,14 @@ def test_a_whole_number_written_as_a_fraction_is_no_integer() -> None:
     )
     assert decode_error(pods(), pod(terminationGracePeriodSeconds=30.0)) != ""
     assert decode_error(deployments(), deployment(replicas=3)) == ""
+
+
+def test_an_object_nested_too_deeply_is_told_not_crashed_upon() -> None:
+    definitions = resource("customresourcedefinitions", "apiextensions.k8s.io")
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(5000):
+        schema = {"type": "object", "properties": {"a": schema}}
+    version = {"name": "v1", "served": True, "storage": True, "bogus": 1}
+    spec = {"group": "b", "versions": [{**version, "schema": {"openAPIV3Schema": schema}}]}
+    obj = {"metadata": {"name": "a.b"}, "spec": spec}
+    assert decode_error(definitions, obj) == "exceeded max depth"
