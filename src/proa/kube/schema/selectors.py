@@ -18,6 +18,7 @@ LabelPredicate = Callable[[Mapping[str, str]], bool]
 ObjectPredicate = Callable[[dict[str, Any]], bool]
 
 _TOKEN = re.compile(r"\s*(==|!=|[=!,()<>]|[^\s=!,()<>]+)")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
 _OBJECT_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
@@ -92,13 +93,9 @@ class Requirement(NamedTuple):
             return present
         if self.operator == "!":
             return not present
-        if not present:
+        if not present or not _INTEGER.fullmatch(labels[self.key]):
             return False
-        try:
-            amount = int(labels[self.key])
-        except ValueError:
-            return False
-        bound = int(self.values[0])
+        amount, bound = int(labels[self.key]), int(self.values[0])
         return amount > bound if self.operator == "gt" else amount < bound
 
 
@@ -179,7 +176,7 @@ class _Parser:
         if operator == "!=":
             return self._checked(key, "notin", (value,))
         if operator in (">", "<", "gt", "lt"):
-            if not re.fullmatch(r"[+-]?\d+", value):
+            if not _INTEGER.fullmatch(value):
                 raise SelectorError(
                     f"values[0]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, "
                     "the value must be an integer"

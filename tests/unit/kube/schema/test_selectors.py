@@ -123,3 +123,10 @@ def test_field_selector_of_events_reads_their_object() -> None:
 def test_field_requirements_are_given_apart_and_unescaped() -> None:
     parts = field_requirements(pods(), r"metadata.name=a\,b,status.phase!=Running")
     assert parts == [("metadata.name", "=", "a,b"), ("status.phase", "!=", "Running")]
+
+
+def test_a_label_is_a_number_only_as_go_reads_numbers() -> None:
+    """Python's int() would take 1_000 for a thousand."""
+    assert not label_selector("size>5")({"size": "1_000"})
+    assert not label_selector("size<5000")({"size": "1_000"})
+    assert label_selector("size>5")({"size": "1000"})
