@@ -112,6 +112,7 @@ class ControlPlane:
         self.scheduler.start()
         self.runner.start()
         self._tasks.spawn(self.scheduler.run(), "scheduler")
+        self._tasks.spawn(self.aws.sweep(), "log retention")
         self._tasks.spawn(Compactor(core.store, core.clock).run(), "compactor")
         return keys
 

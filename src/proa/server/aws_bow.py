@@ -38,6 +38,7 @@ from proa.server.core import Core
 from proa.server.regions import Regions
 from proa.wire.sigv4 import SignatureFault, read_claim
 
+SWEEP_S = 3600.0
 TABLES: tuple[Table[Any], ...] = (*ECS_TABLES, *identity.TABLES, *logs.TABLES)
 
 
@@ -87,6 +88,12 @@ class Aws:
             core.config.account,
             core.clock.now(),
         )
+
+    async def sweep(self) -> None:
+        """Let log events go once their group's retention is over; runs until cancelled."""
+        while True:
+            await self._core.clock.sleep(SWEEP_S)
+            await logs_service.sweep(self._logs_desk, self._core.clock.now())
 
     def open_gateway(self, scheduler: Scheduler) -> None:
         """Make the gateway; requests may come from now on."""

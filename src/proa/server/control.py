@@ -25,7 +25,8 @@ from proa.kube import pki
 from proa.kube.schema.cache import SchemaCache
 from proa.reconcile.leader import Election
 from proa.serve.images import build
-from proa.serve.registry import Registry, import_layout
+from proa.serve.registry import Registry
+from proa.serve.registry_import import import_layout
 from proa.server.agent_link import AgentClient
 from proa.server.assemble import ControlPlane, Outside
 from proa.server.event_files import EventFiles
@@ -35,8 +36,10 @@ from proa.server.node_link import LocalNodeLink
 from proa.server.process import run_process
 from proa.store.api import Store
 from proa.store.append import AppendFiles
+from proa.store.blobs import FileBlobs
 from proa.store.etcd import EtcdStore
 from proa.store.sqlite import SqliteStore
+from proa.store.upgrade import Upgraders, UpgradingStore
 
 log = get_logger(__name__)
 API_NAMES = (
@@ -49,11 +52,14 @@ API_NAMES = (
 
 
 async def open_store(config: Config, clock: Clock) -> Store:
-    """The store that the configuration names."""
+    """The store that the configuration names. Who changes the form of stored bodies registers
+    an upgrader here; none has changed yet."""
+    upgraders = Upgraders()
     if config.store == "sqlite":
-        return await SqliteStore.open(config.data_dir / "store.db", clock)
+        file = config.data_dir / "store.db"
+        return UpgradingStore(await SqliteStore.open(file, clock), upgraders)
     if config.store.startswith("etcd://"):
-        return await EtcdStore.open(config.store, clock)
+        return UpgradingStore(await EtcdStore.open(config.store, clock), upgraders)
     raise CallerFault(f"there is no store {config.store!r}")
 
 
@@ -75,10 +81,13 @@ def public_keys(config: Config, clock: Clock) -> pki.Files:
     )
 
 
-def fill_registry(config: Config, registry: Registry) -> None:
-    """The demo images, under every name they are asked for by."""
+async def open_registry(config: Config, chance: Chance) -> Registry:
+    """The image registry, with the demo images under every name they are asked for by."""
+    folder = config.data_dir / "registry"
+    registry = Registry(FileBlobs(folder, chance), folder)
     for references, layout in build(config.data_dir / "images"):
-        import_layout(registry, layout, references)
+        await import_layout(registry, layout, references)
+    return registry
 
 
 async def serve(config: Config, stopping: asyncio.Event) -> None:
@@ -101,8 +110,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         tasks.spawn(_lead(election, stopping), "leader")
     plane = ControlPlane(config, store, clock, chance, outside)
     access_key, secret_key = await plane.start()
-    registry = Registry(config.data_dir / "registry", chance)
-    fill_registry(config, registry)
+    registry = await open_registry(config, chance)
     credentials = json.dumps({"access_key": access_key, "secret_key": secret_key})
     write_private(config.data_dir / "credentials.json", credentials)
     write_private(config.data_dir / "kubeconfig", _kubeconfig(config, keys))
