@@ -111,6 +111,11 @@ def forbidden(resource: Resource, name: str, why: str) -> ApiError:
     return ApiError(403, "Forbidden", f"{shown} is forbidden: {why}", _details(resource, name))
 
 
+def too_large(limit: int) -> ApiError:
+    """413."""
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}", {})
+
+
 def expired(message: str) -> ApiError:
     """410: the history asked for is gone."""
     return ApiError(410, "Expired", message)

@@ -14,6 +14,7 @@ from proa.kube.api import bodies, negotiation
 from proa.kube.api.call import ApiError
 from proa.kube.api.context import Api
 from proa.kube.api.failures import JSON, bad_request, expired, not_found
+from proa.kube.api.options import whole_number
 from proa.kube.api.paths import Target
 from proa.kube.objects import Object
 from proa.kube.schema import selectors, tables
@@ -50,7 +51,7 @@ class Reader:
         version = self._api.view.version
         self._check_version(request, version)
         found = self._matching(resource, target, matches, _after(self._api, request))
-        limit = int(request.param("limit") or 0)
+        limit = whole_number(request, "limit")
         page: list[Entry[Object]] = []
         more = 0
         for entry in found:

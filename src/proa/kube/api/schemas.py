@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from proa.kube.api.call import ApiError
@@ -42,6 +43,22 @@ def admitted_form(
     return pruned, unknown
 
 
+DELETE_OPTIONS = ("v1", "DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
+SCALE = ("v1", "Scale", "io.k8s.api.autoscaling.v1.Scale")
+BINDING = ("v1", "Binding", "io.k8s.api.core.v1.Binding")
+EVICTION = ("v1", "Eviction", "io.k8s.api.policy.v1.Eviction")
+
+
+def check_types(builtin: Resource, form: tuple[str, str, str], body: dict[str, Any]) -> None:
+    """Raises 400 where a body that is no stored object (a Scale, DeleteOptions) has wrong types.
+    ``builtin`` is any built-in resource: its definitions hold all of these."""
+    version, kind, definition = form
+    shown = replace(builtin, version=version, kind=kind, schema_ref=definition)
+    wrong = validate.decode_error(shown, body)
+    if wrong:
+        raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {wrong}')
+
+
 def check(resource: Resource, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
     """Raises 422 for what the kind's rules forbid."""
     errors = (
@@ -56,6 +73,8 @@ def patched(
     resource: Resource, current: dict[str, Any], patch: Any, patch_type: str
 ) -> dict[str, Any]:
     """The object after a patch that is no apply. Raises ApiError."""
+    if patch_type in PATCH_TYPES[1:3] and not isinstance(patch, dict):
+        raise bad_request("error decoding patch: the patch is no object")
     try:
         if patch_type == "application/json-patch+json":
             result = merge.json_patch(current, patch)
@@ -73,7 +92,7 @@ def patched(
     except merge.PatchError as error:
         reason = "Invalid" if error.status == 422 else "BadRequest"
         raise ApiError(error.status, reason, str(error)) from error
-    if not isinstance(result, dict):
+    if not isinstance(result, dict) or not isinstance(result.get("metadata", {}), dict | None):
         raise bad_request("the patch does not leave an object")
     return result
 
@@ -87,7 +106,10 @@ def applied(
     subresource: str,
 ) -> dict[str, Any]:
     """The object after a server-side apply, with its managedFields. Raises 409 with every
-    conflicting field and its owner."""
+    conflicting field and its owner, 400 for wrong types."""
+    wrong = validate.decode_error(resource, configuration)
+    if wrong:
+        raise bad_request(f"failed to create typed patch object: {wrong}")
     try:
         return merge.apply_patch(
             resource,

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-import yaml
 
 from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.http import Request, Response
@@ -29,9 +28,10 @@ from proa.kube.api.failures import (
     method_not_allowed,
     no_such_path,
     not_found,
+    too_large,
 )
 from proa.kube.api.node_link import NodeLink
-from proa.kube.api.options import WriteOptions, write_options
+from proa.kube.api.options import WriteOptions, delete_options, write_options
 from proa.kube.api.paths import Target, target_of
 from proa.kube.api.rbac import Attributes, Rbac
 from proa.kube.api.reads import Reader
@@ -51,6 +51,7 @@ from proa.kube.api.writes import Writer, Written
 from proa.kube.schema import merge
 from proa.kube.schema.kinds import Resource
 from proa.kube.schema.openapi import OpenAPI
+from proa.store.api import MAX_BYTES, TooLarge
 
 log = get_logger(__name__)
 Edit = Callable[[Json], Json]
@@ -80,6 +81,8 @@ class KubeApi:
             return failure(ApiError(409, "Conflict", str(error)))
         except TryAgain as error:
             return failure(ApiError(503, "ServiceUnavailable", str(error)))
+        except TooLarge:
+            return failure(too_large(MAX_BYTES))
         except CallerFault as error:
             return failure(bad_request(str(error)))
         except Exception as error:
@@ -109,6 +112,7 @@ class KubeApi:
         resource = self.api.kinds.find(target.group, target.version, target.resource)
         if resource is None:
             raise no_such_path()
+        bodies.check_size(request)
         if target.subresource:
             return await self._subresource(request, resource, target, user)
         return await self._resource(request, resource, target, user)
@@ -116,7 +120,10 @@ class KubeApi:
     async def _resource(
         self, request: Request, resource: Resource, target: Target, user: User
     ) -> Response:
-        if target.verb not in resource.verbs:
+        unnamed = target.verb in ("create", "list", "deletecollection")
+        if target.verb not in resource.verbs or (
+            target.verb != "watch" and unnamed == bool(target.name)
+        ):
             raise method_not_allowed()
         if "get" not in resource.verbs:
             body = bodies.read_body(request)
@@ -162,10 +169,7 @@ class KubeApi:
         if patch_type == "application/apply-patch+yaml":
             written = await self._apply(request, resource, target, user, options, subresource)
             return self._written(request, resource, written)
-        try:
-            patch = orjson.loads(request.body)
-        except ValueError as error:
-            raise bad_request(f"error decoding patch: {error}") from error
+        patch = bodies.read_patch(request)
 
         def edit(obj: Json) -> Json:
             return schemas.patched(resource, obj, patch, patch_type)
@@ -204,12 +208,7 @@ class KubeApi:
         """Server-side apply, creating what is not there."""
         if not request.param("fieldManager"):
             raise bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value")
-        try:
-            applied = yaml.safe_load(request.body)
-        except yaml.YAMLError as error:
-            raise bad_request(f"error decoding YAML: {error}") from error
-        if not isinstance(applied, dict):
-            raise bad_request("error decoding YAML: the body is no object")
+        applied = bodies.read_apply(request)
         now, options = self.api.clock.now(), replace(options, applied=True)
         namespace = target.namespace if resource.namespaced else ""
         await self.api.fresh()
@@ -228,12 +227,10 @@ class KubeApi:
         )
 
     async def _delete(self, request: Request, resource: Resource, target: Target) -> Response:
-        options = bodies.read_body(request) if request.body else {}
-        for name in ("gracePeriodSeconds", "propagationPolicy", "orphanDependents"):
-            value = request.param(name)
-            if value and name not in options:
-                options[name] = int(value) if name == "gracePeriodSeconds" else value
-        dry_run = "dryRun" in options or bool(request.param("dryRun"))
+        body = bodies.read_body(request) if request.body else {}
+        schemas.check_types(self._builtin, schemas.DELETE_OPTIONS, body)
+        options = delete_options(request, body)
+        dry_run = bool(options.get("dryRun"))
         namespace = target.namespace if resource.namespaced else ""
         if target.verb == "deletecollection":
             await self.api.fresh()
@@ -263,18 +260,30 @@ class KubeApi:
         if target.subresource == "scale":
             return await self._scale(request, resource, target)
         if target.subresource in ("binding", "eviction"):
-            body = bodies.read_body(request)
-            if target.subresource == "binding":
-                await bind(self._writer, resource, target, body)
-            else:
-                await evict(self.api, self._writer, resource, target, body)
-            return created_success()
+            return await self._bind_or_evict(request, resource, target)
         if target.subresource == "token":
             body = bodies.read_body(request)
             now = self.api.clock.now()
             args = (self.api, self._issuer, target.namespace, target.name, body, now)
             return Response(201, orjson.dumps(token_request(*args)), dict(JSON))
         return await self._part(request, resource, target, user)
+
+    async def _bind_or_evict(
+        self, request: Request, resource: Resource, target: Target
+    ) -> Response:
+        body, options = bodies.read_body(request), write_options(request)
+        if target.subresource == "binding":
+            schemas.check_types(self._builtin, schemas.BINDING, body)
+            await bind(self._writer, resource, target, body, options)
+        else:
+            schemas.check_types(self._builtin, schemas.EVICTION, body)
+            await evict(self.api, self._writer, resource, target, body, options.dry_run)
+        return created_success()
+
+    @property
+    def _builtin(self) -> Resource:
+        """Whose definitions describe the bodies that are no stored objects."""
+        return self.api.builtin("", "pods")
 
     async def _part(
         self, request: Request, resource: Resource, target: Target, user: User
@@ -308,10 +317,12 @@ class KubeApi:
         if target.verb == "update":
             scale = bodies.read_body(request)
         elif target.verb == "patch":
-            patch = orjson.loads(request.body)
-            scale = merge.merge_patch(scale_of(resource, obj), patch)
+            scale = merge.merge_patch(scale_of(resource, obj), bodies.read_patch(request))
         else:
             raise method_not_allowed()
+        if not isinstance(scale, dict):
+            raise bad_request("the patch does not leave an object")
+        schemas.check_types(self._builtin, schemas.SCALE, scale)
         options = write_options(request)
         written = await set_scale(self._writer, resource, target, scale, options)
         return Response(200, orjson.dumps(scale_of(resource, written.obj)), dict(JSON))
@@ -383,7 +394,7 @@ class KubeApi:
             return Written(bodies.loaded(entry.body, entry.version))
         if call.subresource == "binding":
             target = Target("create", call.group, "", call.resource, call.namespace, call.name)
-            return await bind(self._writer, resource, target, call.body)
+            return await bind(self._writer, resource, target, call.body, options)
 
         def edit(obj: Json) -> Json:
             _check_call(call, obj, resource)

@@ -15,7 +15,7 @@ from proa.kube.api.call import ApiError
 from proa.kube.api.context import Api, Json
 from proa.kube.api.failures import JSON, bad_request, modified, not_found
 from proa.kube.api.node_link import NodeLink
-from proa.kube.api.options import WriteOptions
+from proa.kube.api.options import WriteOptions, check_delete_options, whole_number
 from proa.kube.api.paths import Target
 from proa.kube.api.writes import Writer, Written
 from proa.kube.schema.kinds import Resource
@@ -60,7 +60,9 @@ async def set_scale(
     return await writer.change(resource, target.namespace, target.name, options, edit)
 
 
-async def bind(writer: Writer, resource: Resource, target: Target, body: Json) -> Written:
+async def bind(
+    writer: Writer, resource: Resource, target: Target, body: Json, options: WriteOptions
+) -> Written:
     """pods/binding: give a pod that has none its node."""
     node = (body.get("target") or {}).get("name")
     if not node:
@@ -73,23 +75,25 @@ async def bind(writer: Writer, resource: Resource, target: Target, body: Json) -
         return pod
 
     return await writer.change(
-        resource, target.namespace, target.name, WriteOptions(), edit, "binding", prune=False
+        resource, target.namespace, target.name, options, edit, "binding", prune=False
     )
 
 
 async def evict(
-    api: Api, writer: Writer, resource: Resource, target: Target, body: Json
+    api: Api, writer: Writer, resource: Resource, target: Target, body: Json, dry_run: bool
 ) -> Written:
     """pods/eviction: a deletion that respects PodDisruptionBudgets (429 where one forbids it)."""
+    options = body.get("deleteOptions") or {}
+    check_delete_options(options)
+    await api.fresh()
     entry = api.entry(resource, target.namespace, target.name)
     if entry is None:
         raise not_found(resource, target.name)
     pod = orjson.loads(entry.body)
     if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed", "Pending"):
         _check_budgets(api, target.namespace, pod)
-    return await writer.delete(
-        resource, target.namespace, target.name, body.get("deleteOptions") or {}
-    )
+    on_trial = dry_run or bool(options.get("dryRun"))
+    return await writer.delete(resource, target.namespace, target.name, options, on_trial)
 
 
 def _check_budgets(api: Api, namespace: str, pod: Json) -> None:
@@ -184,9 +188,12 @@ class PodStreams:
                 options[ours] = value
         seconds, since = request.param("sinceSeconds"), request.param("sinceTime")
         if seconds:
-            options["since"] = str(self._api.clock.now() - int(seconds))
+            options["since"] = str(self._api.clock.now() - whole_number(request, "sinceSeconds"))
         elif since:
-            options["since"] = str(from_iso8601(since))
+            try:
+                options["since"] = str(from_iso8601(since))
+            except ValueError as error:
+                raise bad_request(f"sinceTime: {error}") from error
         return options
 
     async def exec(self, request: Request, resource: Resource, target: Target) -> Response:
