@@ -22,7 +22,7 @@ import orjson
 
 from proa.kube.schema.convert import SPECIAL, documents_of, structure_of
 
-FORMAT = 2
+FORMAT = 3
 """The number of the file's layout: a file with another number is made anew."""
 
 SCALARS = {
@@ -97,18 +97,19 @@ class SchemaCache:
 
     @classmethod
     def open(cls, path: Path | None, version: str = "1.36") -> SchemaCache:
-        """Read the compact file at ``path``, made first from kubernetes_validate if it is absent
-        or of another version or layout. With no path nothing is kept on disk."""
+        """Read the compact file at ``path``, made first from kubernetes_validate if it is
+        absent, damaged, or of another version or layout. With no path nothing is kept on disk."""
         header = f"proa-kube-schema {FORMAT} {version} ".encode()
         if path is not None and path.exists():
-            body = path.read_bytes()
-            if body.startswith(header):
-                return cls._parse(version, body[len(header) :])
+            kept = path.read_bytes()
+            checksum, body = kept[len(header) : len(header) + 8], kept[len(header) + 8 :]
+            if kept.startswith(header) and checksum == _checksum(body):
+                return cls._parse(version, body)
         body = _convert(version)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-            unfinished.write_bytes(header + body)
+            unfinished.write_bytes(header + _checksum(body) + body)
             unfinished.replace(path)
         return cls._parse(version, body)
 
@@ -214,6 +215,11 @@ def _references(definition: Definition) -> list[str]:
         elif inner.kind in ("any", "raw-object"):
             names += _UNTYPED
     return names
+
+
+def _checksum(body: bytes) -> bytes:
+    """Eight hexadecimal digits that a cut-off body does not have."""
+    return f"{zlib.crc32(body):08x}".encode()
 
 
 def _convert(version: str) -> bytes:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from proa.kube.schema import discovery
 from proa.kube.schema.cache import SchemaCache
 from proa.kube.schema.kinds import Resource, load_kinds, version_priority
@@ -22,6 +24,18 @@ def test_cache_file_is_small_and_read_back_the_same(tmp_path: Path) -> None:
     assert path.stat().st_size < 1_000_000
     assert again.structure == made.structure
     assert again.documents() == made.documents()
+
+
+@pytest.mark.parametrize("kept", [60, 200, -1000, -1])
+def test_damaged_cache_file_is_made_anew(tmp_path: Path, kept: int) -> None:
+    """What a crash of the host leaves of a file that was never flushed."""
+    path = tmp_path / "damaged"
+    made = SchemaCache.open(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    again = SchemaCache.open(path)
+    assert again.documents() == made.documents()
+    assert path.read_bytes() == whole
 
 
 def test_cache_file_of_another_layout_is_made_anew(tmp_path: Path) -> None:
