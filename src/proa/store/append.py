@@ -2,9 +2,10 @@
 
 One file a stream, named by a hash of the stream's name. An entry is (length, checksum, time,
 body); its position is its number in the file, from 1. ``append`` is durable when it returns;
-appends that wait together share the writer's round. A torn tail, left by a crash in the middle
-of a write, is not read, and cut off by the next write. Offsets and times are kept in memory for
-streams in use (16 bytes an entry), bodies are read from the file.
+appends to a stream that wait together share one write and one fsync. A torn tail, left by a
+crash in the middle of a write, is not read, and cut off by the next write. Offsets and times are
+kept in memory for streams in use (16 bytes an entry), bodies are read from the file. All work on
+files is done in threads, since a stream may be large.
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-_HEAD = struct.Struct("<IIq")  # length of the body, crc32 of time and body, time in ms
+from proa.store.blobs import sync_folder
+
+_HEAD = struct.Struct("<IIq")  # length of the body, checksum, time in ms
+_CHECKED = struct.Struct("<Iq")  # what the checksum covers besides the body
+_SEED = 0x50524F41  # so that zeros, which a loss of power may leave, are no entry
+READ_BUFFER = 1 << 20
 OPEN_STREAMS = 256
+T = TypeVar("T")
 FOREVER_MS = 1 << 62
 
 
@@ -59,6 +67,14 @@ class _Stream:
         self.end = offset + _HEAD.size + length
 
 
+@dataclass(slots=True)
+class _Round:
+    """Entries of one stream that are written together, and who is writing them."""
+
+    entries: list[tuple[int, bytes]]
+    writing: asyncio.Task[None] | None = None
+
+
 class AppendFiles:
     """All streams below one folder."""
 
@@ -67,20 +83,31 @@ class AppendFiles:
         self._folder = folder
         self._open: OrderedDict[str, _Stream] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}  # with how many want it
-        self._writers = ThreadPoolExecutor(2, thread_name_prefix="proa-append")
+        self._rounds: dict[str, _Round] = {}  # those that still take entries
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="proa-append")
 
     def _path(self, stream: str) -> Path:
         name = hashlib.sha256(stream.encode()).hexdigest()
         return self._folder / name[:2] / name
 
-    def _stream(self, stream: str) -> _Stream:
-        found = self._open.get(stream)
-        if found is None:
-            found = _load(self._path(stream))
-            self._open[stream] = found
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._workers, work, *arguments)
+
+    async def _stream(self, stream: str) -> _Stream:
+        """The index of a stream; no writer is at work when it is made of the file."""
+        if stream not in self._open:
+            async with self._alone(stream):
+                return await self._loaded(stream)
+        self._open.move_to_end(stream)
+        return self._open[stream]
+
+    async def _loaded(self, stream: str) -> _Stream:
+        if stream not in self._open:
+            self._open[stream] = await self._in_thread(_load, self._path(stream))
             self._shut_oldest()
         self._open.move_to_end(stream)
-        return found
+        return self._open[stream]
 
     def _shut_oldest(self) -> None:
         """Forget the streams used longest ago, but none that is being written."""
@@ -91,14 +118,23 @@ class AppendFiles:
     async def append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
         """Add (time in ms, body) entries at the end: all, durably, or none. A caller that is
         cancelled leaves its write to end by itself, so that no other write cuts into it."""
-        if entries:
-            await asyncio.shield(asyncio.ensure_future(self._append(stream, list(entries))))
+        if not entries:
+            return
+        round = self._rounds.get(stream)
+        if round is None:
+            round = self._rounds[stream] = _Round([])
+            round.writing = asyncio.get_running_loop().create_task(self._write(stream, round))
+        round.entries += entries
+        assert round.writing is not None, "a round is begun with its task"
+        await asyncio.shield(round.writing)
 
-    async def _append(self, stream: str, entries: Sequence[tuple[int, bytes]]) -> None:
+    async def _write(self, stream: str, round: _Round) -> None:
         async with self._alone(stream):
-            known = self._stream(stream)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writers, _write, known, entries)
+            del self._rounds[stream]  # who comes now waits for the next one
+            known = await self._loaded(stream)
+            await self._in_thread(_write, known.path, known.end, round.entries)
+            for at_ms, body in round.entries:
+                known.add(known.end, at_ms, len(body))
 
     @contextlib.asynccontextmanager
     async def _alone(self, stream: str) -> AsyncIterator[None]:
@@ -129,7 +165,7 @@ class AppendFiles:
         """Entries with ``start_ms`` <= time < ``end_ms`` and positions beyond ``after`` and below
         ``before`` (0: no bound), at most ``limit``, by rising position; with ``backward`` the
         last ones, by falling position."""
-        known = self._stream(stream)
+        known = await self._stream(stream)
         low, high = after, (before - 1 if before else len(known.times))
         high = min(high, len(known.times))
         if known.ordered:
@@ -142,11 +178,19 @@ class AppendFiles:
                 chosen.append(number)
                 if len(chosen) == limit:
                     break
-        return _bodies(known, chosen)
+        places = [
+            (number + 1, known.offsets[number], self._next(known, number)) for number in chosen
+        ]
+        return await self._in_thread(_bodies, known.path, places) if places else []
+
+    @staticmethod
+    def _next(known: _Stream, number: int) -> int:
+        """Where the entry behind this one begins."""
+        return known.offsets[number + 1] if number + 1 < len(known.offsets) else known.end
 
     async def extent(self, stream: str) -> tuple[int, int, int, int, bool]:
         """(entries, bytes, first time, last time, whether times never fell)."""
-        known = self._stream(stream)
+        known = await self._stream(stream)
         return len(known.times), known.size, known.first_ms, known.last_ms, known.ordered
 
     async def remove(self, stream: str) -> None:
@@ -157,67 +201,62 @@ class AppendFiles:
 
     def close(self) -> None:
         """Let writes under way finish."""
-        self._writers.shutdown(wait=True)
+        self._workers.shutdown(wait=True)
 
 
 def _load(path: Path) -> _Stream:
     """Index a file up to a torn or damaged tail, which the next write cuts off."""
     stream = _Stream(path)
     try:
-        content = path.read_bytes()
+        file = path.open("rb", buffering=READ_BUFFER)
     except FileNotFoundError:
         return stream
-    offset = 0
-    while offset + _HEAD.size <= len(content):
-        length, checksum, at_ms = _HEAD.unpack_from(content, offset)
-        body = content[offset + _HEAD.size : offset + _HEAD.size + length]
-        if len(body) != length or checksum != _checksum(at_ms, body):
-            break
-        stream.add(offset, at_ms, length)
-        offset += _HEAD.size + length
+    with file:
+        left = os.fstat(file.fileno()).st_size
+        while left >= _HEAD.size:
+            length, checksum, at_ms = _HEAD.unpack(file.read(_HEAD.size))
+            left -= _HEAD.size + length
+            if left < 0 or checksum != _checksum(at_ms, file.read(length)):
+                break
+            stream.add(stream.end, at_ms, length)
     return stream
 
 
 def _checksum(at_ms: int, body: bytes) -> int:
-    return zlib.crc32(body, at_ms & 0xFFFFFFFF)
+    return zlib.crc32(body, zlib.crc32(_CHECKED.pack(len(body), at_ms), _SEED))
 
 
-def _write(stream: _Stream, entries: Sequence[tuple[int, bytes]]) -> None:
-    folder = stream.path.parent
+def _write(path: Path, end: int, entries: Sequence[tuple[int, bytes]]) -> None:
+    """Put entries at the ``end`` of what is whole, durably."""
+    folder = path.parent
     folder.mkdir(exist_ok=True)
     parts: list[bytes] = []
     for at_ms, body in entries:
         parts += [_HEAD.pack(len(body), _checksum(at_ms, body), at_ms), body]
-    with stream.path.open("ab") as file:
-        if file.tell() != stream.end:
-            file.truncate(stream.end)
+    with path.open("ab") as file:
+        if file.tell() != end:
+            file.truncate(end)
         file.write(b"".join(parts))
         file.flush()
         os.fsync(file.fileno())
-    if not stream.end:  # the file's name, and its folder's, must outlive a loss of power too
-        _sync_folder(folder)
-        _sync_folder(folder.parent)
-    offset = stream.end
-    for at_ms, body in entries:
-        stream.add(offset, at_ms, len(body))
-        offset = stream.end
+    if not end:  # the file's name, and its folder's, must outlive a loss of power too
+        sync_folder(folder)
+        sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _bodies(stream: _Stream, numbers: Sequence[int]) -> list[Appended]:
-    if not numbers:
-        return []
+def _bodies(path: Path, places: Sequence[tuple[int, int, int]]) -> list[Appended]:
+    """The entries at (position, offset, offset behind it). A stream that was removed meanwhile
+    has none."""
     found: list[Appended] = []
-    with stream.path.open("rb") as file:
-        for number in numbers:
-            file.seek(stream.offsets[number])
-            length, _, at_ms = _HEAD.unpack(file.read(_HEAD.size))
-            found.append(Appended(number + 1, at_ms, file.read(length)))
+    try:
+        file = path.open("rb", buffering=READ_BUFFER)
+    except FileNotFoundError:
+        return found
+    with file:
+        for position, offset, end in places:
+            if file.tell() != offset:
+                file.seek(offset)
+            content = file.read(end - offset)
+            at_ms = _HEAD.unpack_from(content)[2]
+            found.append(Appended(position, at_ms, content[_HEAD.size :]))
     return found

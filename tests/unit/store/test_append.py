@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,75 @@ def test_more_streams_than_are_kept_open_stay_readable(
             await gather([files.append(f"s{n}", [(turn, b"%d" % n)]) for n in range(6)])
         for n in range(6):
             assert [entry.body for entry in await files.read(f"s{n}")] == [b"%d" % n] * 2
+        files.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("zeros", [16, 17, 4096])
+def test_zeros_behind_the_end_are_no_entries(tmp_path: Path, zeros: int) -> None:
+    fill(tmp_path, (1, b"kept"), (0, b""))
+    file = only_file(tmp_path)
+    file.write_bytes(file.read_bytes() + bytes(zeros))
+    assert reopened(tmp_path) == [b"kept", b""]
+    fill(tmp_path, (3, b"next"))
+    assert reopened(tmp_path) == [b"kept", b"", b"next"]
+
+
+def test_appends_that_wait_together_share_an_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), real(file)))
+
+    async def story() -> None:
+        files = AppendFiles(tmp_path)
+        await files.append("s", [(0, b"first")])
+        before = len(synced)
+        await gather([files.append("s", [(n, b"%d" % n)]) for n in range(50)])
+        assert len(synced) - before <= 2
+        assert [entry.at_ms for entry in await files.read("s")] == [0, *range(50)]
+        files.close()
+
+    asyncio.run(story())
+
+
+def test_append_that_fails_fails_for_all_who_shared_it_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def full(_file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def story() -> None:
+        files = AppendFiles(tmp_path)
+        await files.append("s", [(1, b"kept")])
+        monkeypatch.setattr(os, "fsync", full)
+        works = [asyncio.ensure_future(files.append("s", [(2, b"lost")])) for _ in range(3)]
+        for work in works:
+            with pytest.raises(OSError, match="No space"):
+                await work
+        monkeypatch.setattr(os, "fsync", real)
+        assert [entry.body for entry in await files.read("s")] == [b"kept"]
+        await files.append("s", [(3, b"next")])
+        assert [entry.body for entry in await files.read("s")] == [b"kept", b"next"]
+        files.close()
+
+    asyncio.run(story())
+    assert reopened(tmp_path) == [b"kept", b"next"]
+
+
+def test_cancelled_append_is_written_whole(tmp_path: Path) -> None:
+    async def story() -> None:
+        files = AppendFiles(tmp_path)
+        cancelled = asyncio.ensure_future(files.append("s", [(1, b"a"), (2, b"b")]))
+        other = asyncio.ensure_future(files.append("s", [(3, b"c")]))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await other
+        assert [entry.body for entry in await files.read("s")] == [b"a", b"b", b"c"]
         files.close()
 
     asyncio.run(story())
