@@ -49,6 +49,7 @@ from proa.store.hub import Hub
 
 CALL_S = 10.0
 RETRY_S = 0.2
+CATCH_UP_S, CATCH_UP_TRIES = 0.005, 1000
 PAGE = 1000
 KNOWN_INDICES = 10_000
 _NEVER = Exists("\0")  # a guard that fails: no key has this name
@@ -279,8 +280,19 @@ class EtcdStore:
         newest = await self.version()
         revision = self._versions.revision(min(version, newest) + 1) - 1
         if revision > 1:
+            await self._catch_up(revision)
             with contextlib.suppress(Compacted):
                 await _call(self._kv.Compact, pb.CompactionRequest(revision=revision))
+
+    async def _catch_up(self, revision: int) -> None:
+        """Wait until this process has seen ``revision`` itself: what it has not yet seen must
+        not be compacted under it, and its watchers must learn of the compaction from here on.
+        Raises TryAgain where etcd stays silent."""
+        for _ in range(CATCH_UP_TRIES):
+            if self._followed >= revision:
+                return
+            await self._clock.sleep(CATCH_UP_S)
+        raise TryAgain(f"revision {revision} of etcd has not been seen here yet")
 
     async def advance(self, version: int) -> None:
         """Make every later version greater than ``version`` (after a restore, before any other
