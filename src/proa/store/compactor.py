@@ -2,7 +2,8 @@
 
 History is kept for a while so that watches can resume; beyond an age, a count of events or a
 sum of bytes it is compacted. Age is elapsed time since this process saw the version, never a
-comparison of stored instants; so after a start nothing is forgotten for ``keep_s``.
+comparison of stored instants; so after a start nothing is forgotten for ``keep_s``. Compacting
+costs commits of its own, so it waits until a share of a bound has gathered beyond it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from proa.base.telemetry import get_logger
 from proa.store.api import Batch, Store
 
 RETRY_S = 1.0
+SHARE = 20  # history may exceed each bound by a twentieth before it is compacted
 log = get_logger(__name__)
 
 
@@ -59,6 +61,8 @@ class Compactor:
 
     def _beyond(self, now: float) -> int:
         """The version up to which history may go, 0 for none; the newest batch always stays."""
+        if not self._is_due(now):
+            return 0
         target = 0
         while len(self._kept) > 1:
             at, version, events, size = self._kept[0]
@@ -70,3 +74,10 @@ class Compactor:
             self._bytes -= size
             target = version
         return target
+
+    def _is_due(self, now: float) -> bool:
+        return (
+            now - self._kept[0][0] > self._keep_s + self._keep_s / SHARE
+            or self._events > self._keep_events + self._keep_events // SHARE
+            or self._bytes > self._keep_bytes + self._keep_bytes // SHARE
+        )

@@ -11,15 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from proa.base.chance import Chance
 from proa.base.clock import SystemClock
 from proa.store.api import Store
 from proa.store.etcd import EtcdStore
 from proa.store.sqlite import SqliteStore
 from tests.conformance.store import writer
-from tests.conformance.store.backends import ETCD, Etcd
+from tests.conformance.store.backends import Etcd
 
 SOURCE = Path(writer.__file__).resolve().parents[3] / "src"
 
@@ -104,7 +102,6 @@ def test_sqlite_loses_nothing_when_its_process_is_killed(tmp_path: Path) -> None
     assert len(acknowledged(out)) == 4 * writer.WRITERS
 
 
-@pytest.mark.skipif(ETCD is None, reason="etcd is not installed")
 def test_etcd_loses_nothing_when_it_is_killed_and_writers_go_on(tmp_path: Path) -> None:
     dice = Chance("etcd is killed")
     out = tmp_path / "acknowledged"

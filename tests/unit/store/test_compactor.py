@@ -50,3 +50,26 @@ def test_history_beyond_a_bound_is_compacted(bounds: dict[str, float], gone: int
         await store.close()
 
     run_virtual(story())
+
+
+def test_compactions_are_few_beside_the_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        clock = VirtualClock()
+        store = await memory_store(clock)
+        compacted: list[int] = []
+        real = store.compact
+
+        async def counted(version: int) -> None:
+            compacted.append(version)
+            await real(version)
+
+        monkeypatch.setattr(store, "compact", counted)
+        running = asyncio.get_running_loop().create_task(Compactor(store, clock, keep_s=60).run())
+        for _ in range(3000):
+            await store.commit(Transaction(writes=(Put("k", b"x"),)))
+            await clock.sleep(0.05)
+        assert 20 <= len(compacted) <= 40
+        running.cancel()
+        await store.close()
+
+    run_virtual(story())
