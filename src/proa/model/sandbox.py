@@ -23,13 +23,15 @@ class HttpProbe(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Probe(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One check, by exactly one of ``http``, ``tcp_port``, ``grpc_port``, ``command``."""
+    """One check, by exactly one of ``http``, ``tcp_port``, ``grpc_port``, ``command``; as a hook,
+    also ``sleep_s``."""
 
     http: HttpProbe | None = None
     tcp_port: int = 0
     grpc_port: int = 0
     grpc_service: str = ""
     command: tuple[str, ...] = ()
+    sleep_s: float | None = None  # a lifecycle hook that only waits
     initial_delay_s: float = 0
     period_s: float = 10
     timeout_s: float = 1
@@ -46,6 +48,24 @@ class Mount(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str
     read_only: bool = False
     sub_path: str = ""
+    propagation: str = ""  # "HostToContainer", "Bidirectional"; empty: private
+    options: tuple[str, ...] = ()  # of a tmpfs: "noexec", "mode=1777" …
+
+
+class Ulimit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A process limit by its name without RLIMIT_, in lower case ("nofile"); -1: unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class Device(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A device of the Host; ``permissions`` of "r", "w", "m"."""
+
+    host_path: str
+    path: str
+    permissions: str = "rwm"
 
 
 class File(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,7 +78,8 @@ class File(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
     """``empty`` (a directory that dies with the Sandbox; ``medium="Memory"`` is a tmpfs),
-    ``files`` (rendered content, updated atomically) or ``host`` (a path of the Host)."""
+    ``files`` (rendered content on a tmpfs, updated atomically), ``host`` (a path of the Host) or
+    ``shared`` (a directory of the Instance under ``path`` as its name, which outlives Sandboxes)."""
 
     name: str
     kind: str = "empty"
@@ -83,6 +104,27 @@ class Dependency(msgspec.Struct, frozen=True, omit_defaults=True):
 
     container: str
     condition: str = "START"
+
+
+class Dns(msgspec.Struct, frozen=True, omit_defaults=True):
+    """resolv.conf; empty ``servers`` means the Host's own."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class Network(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``vpc`` (an interface of its own with ``address``), ``host`` (the Instance's namespace)
+    or ``none``."""
+
+    mode: str = "vpc"
+    vpc: str = ""
+    address: str = ""
+    mac: str = ""
+    hostname: str = ""
+    dns: Dns = Dns()
+    hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # extra /etc/hosts lines
 
 
 class Container(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -121,28 +163,20 @@ class Container(msgspec.Struct, frozen=True, omit_defaults=True):
     allow_privilege_escalation: bool = True
     run_as_non_root: bool = False
     termination_message_path: str = "/dev/termination-log"
+    termination_message_from_logs: bool = False  # on failure, when the file is empty
+    network: Network | None = None  # a namespace of its own (ECS bridge and none modes)
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()  # of a container with a namespace of its own
+    devices: tuple[Device, ...] = ()
+    shm_size: int = 0  # bytes; 0: the runtime's 64 MiB
+    swap_limit: int | None = None  # bytes of swap besides the memory limit; None: not limited
+    swappiness: int | None = None
+    init_process: bool = False  # an init as process 1: forwards signals, reaps
+    supplemental_groups: tuple[int, ...] = ()
+    seccomp: str = ""  # "unconfined", "localhost/PATH"; empty: the runtime's default
+    restart_ignored: tuple[int, ...] = ()  # exit codes after which it is not restarted (ECS)
+    restart_after_s: int = 0  # it must have run this long to be restarted (ECS)
     blocked: str = ""  # why it cannot be created yet ("CreateContainerConfigError: …")
-
-
-class Dns(msgspec.Struct, frozen=True, omit_defaults=True):
-    """resolv.conf; empty ``servers`` means the Host's own."""
-
-    servers: tuple[str, ...] = ()
-    searches: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-
-
-class Network(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``vpc`` (an interface of its own with ``address``), ``host`` (the Instance's namespace)
-    or ``none``."""
-
-    mode: str = "vpc"
-    vpc: str = ""
-    address: str = ""
-    mac: str = ""
-    hostname: str = ""
-    dns: Dns = Dns()
-    hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # extra /etc/hosts lines
 
 
 class Sandbox(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -166,6 +200,8 @@ class Sandbox(msgspec.Struct, frozen=True, omit_defaults=True):
     host_pid: bool = False
     host_ipc: bool = False
     share_pid: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()
+    fs_group: int | None = None  # owns its volumes, and every container is in it
     labels: tuple[tuple[str, str], ...] = ()
     created_at: float = 0.0
     active_deadline_s: int = 0
