@@ -79,7 +79,7 @@ class File(msgspec.Struct, frozen=True, omit_defaults=True):
 class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
     """``empty`` (a directory that dies with the Sandbox; ``medium="Memory"`` is a tmpfs),
     ``files`` (rendered content on a tmpfs, updated atomically), ``host`` (a path of the Host) or
-    ``shared`` (a directory of the Instance under ``path`` as its name, which outlives Sandboxes)."""
+    ``shared`` (a directory of the Instance under ``path`` as its name, which outlives them)."""
 
     name: str
     kind: str = "empty"
