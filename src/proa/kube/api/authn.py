@@ -1,11 +1,13 @@
-"""Authentication: a client certificate of our authority, a service account token, or nobody.
+"""Authentication: a client certificate of our authority, a token, or nobody.
 
-``server`` asks at each request. The transport has verified the certificate; a token is believed
-only while the service account, and the pod that it is bound to, are still the same objects.
+``server`` asks at each request. The transport has verified the certificate. A service account's
+token is believed only while the account, and the pod that it is bound to, are still the same
+objects; tokens of another kind (an EKS cluster's presigned ones) are for ``ForeignTokens``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
 from cryptography import x509
@@ -20,9 +22,20 @@ from proa.kube.tables import PODS, SERVICE_ACCOUNTS
 
 AUTHENTICATED = "system:authenticated"
 EXTRA = "authentication.kubernetes.io/"
+ForeignTokens = Callable[[str], Awaitable[User | None]]
+"""Who a bearer token that is none of ours stands for; None where it is no token of theirs either,
+or is not valid. ``AUTHENTICATED`` is added to the user's groups here."""
 
 
-def authenticate(request: Request, api: Api, issuer: TokenIssuer) -> User:
+async def nobodys_tokens(token: str) -> User | None:
+    """Where a cluster knows only its own tokens."""
+    del token
+    return None
+
+
+async def authenticate(
+    request: Request, api: Api, issuer: TokenIssuer, foreign: ForeignTokens = nobodys_tokens
+) -> User:
     """Who asks. A certificate counts before a token. Raises ApiError 401 for a token that is
     none: who shows one does not ask as nobody."""
     if request.peer.certificate_der is not None:
@@ -30,12 +43,28 @@ def authenticate(request: Request, api: Api, issuer: TokenIssuer) -> User:
         if user.name:
             return user
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        try:
-            return user_of_claims(api, issuer.verify(token, api.clock.now(), (issuer.issuer,)))
-        except ValueError:
-            raise ApiError(401, "Unauthorized", "Unauthorized") from None
+    if scheme.lower() == "bearer" and token.strip():
+        return await user_of_token(token.strip(), api, issuer, (issuer.issuer,), foreign)
     return ANONYMOUS
+
+
+async def user_of_token(
+    token: str,
+    api: Api,
+    issuer: TokenIssuer,
+    audiences: tuple[str, ...],
+    foreign: ForeignTokens = nobodys_tokens,
+) -> User:
+    """Who a bearer token stands for. Raises ApiError 401."""
+    try:
+        return user_of_claims(api, issuer.verify(token, api.clock.now(), audiences))
+    except ValueError:
+        user = await foreign(token)
+    if user is None:
+        raise ApiError(401, "Unauthorized", "Unauthorized")
+    if AUTHENTICATED in user.groups:
+        return user
+    return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
 
 
 @lru_cache(maxsize=1024)

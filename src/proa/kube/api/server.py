@@ -18,7 +18,7 @@ from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
 from proa.kube.api import bodies, documents, negotiation, schemas
-from proa.kube.api.authn import authenticate
+from proa.kube.api.authn import ForeignTokens, authenticate, nobodys_tokens
 from proa.kube.api.call import ApiError, Call
 from proa.kube.api.context import LOOPBACK, Api, Json, User
 from proa.kube.api.failures import (
@@ -62,10 +62,16 @@ class KubeApi:
     """One cluster's API."""
 
     def __init__(
-        self, api: Api, issuer: TokenIssuer, openapi: Callable[[], OpenAPI], link: NodeLink
+        self,
+        api: Api,
+        issuer: TokenIssuer,
+        openapi: Callable[[], OpenAPI],
+        link: NodeLink,
+        foreign_tokens: ForeignTokens = nobodys_tokens,
     ) -> None:
+        """``foreign_tokens`` is asked about bearer tokens that ``issuer`` has not signed."""
         self.api = api
-        self._issuer = issuer
+        self._issuer, self._foreign_tokens = issuer, foreign_tokens
         self._rbac = Rbac(api)
         self._reader, self._watcher, self._writer = Reader(api), Watcher(api), Writer(api)
         self._streams = PodStreams(api, link)
@@ -90,7 +96,7 @@ class KubeApi:
             return failure(ApiError(500, "InternalError", "Internal error occurred"))
 
     async def _answer(self, request: Request) -> Response:
-        user = authenticate(request, self.api, self._issuer)
+        user = await authenticate(request, self.api, self._issuer, self._foreign_tokens)
         if any(name.startswith("impersonate-") for name in request.headers):
             raise ApiError(403, "Forbidden", "impersonation is not served yet")
         target = target_of(request)

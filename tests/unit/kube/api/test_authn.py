@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from proa.base.http import Peer, Request
 from proa.kube import pki
-from proa.kube.api.authn import authenticate
+from proa.kube.api.authn import ForeignTokens, authenticate, nobodys_tokens
 from proa.kube.api.call import ApiError
 from proa.kube.api.context import ANONYMOUS, Api, User
 from proa.kube.api.tokens import TokenIssuer
@@ -39,11 +39,15 @@ def asking(authorization: str = "", certificate_of: tuple[str, list[str]] | None
     return Request("GET", "/api", headers=headers, peer=Peer("", der))
 
 
-def who(request: Request, objects: Iterable[dict[str, Any]] = ()) -> User:
+def who(
+    request: Request,
+    objects: Iterable[dict[str, Any]] = (),
+    foreign: ForeignTokens = nobodys_tokens,
+) -> User:
     found: list[User] = []
 
-    def check(api: Api, _store: MemoryStore) -> None:
-        found.append(authenticate(request, api, ISSUER))
+    async def check(api: Api, _store: MemoryStore) -> None:
+        found.append(await authenticate(request, api, ISSUER, foreign))
 
     given(objects, check)
     return found[0]
@@ -114,15 +118,15 @@ def test_a_token_falls_with_its_pod() -> None:
 def test_a_token_that_was_believed_falls_when_its_account_goes() -> None:
     async def check(api: Api, store: MemoryStore) -> None:
         request = asking(f"Bearer {token()}")
-        assert authenticate(request, api, ISSUER).uid == "sa-1"
+        assert (await authenticate(request, api, ISSUER)).uid == "sa-1"
         store.delete(key_of(account()))
         await api.fresh()
         with pytest.raises(ApiError):
-            authenticate(request, api, ISSUER)
+            await authenticate(request, api, ISSUER)
         put(store, account(uid="sa-2"))
         await api.fresh()
         with pytest.raises(ApiError):
-            authenticate(request, api, ISSUER)
+            await authenticate(request, api, ISSUER)
 
     given([account()], check)
 
@@ -134,3 +138,13 @@ def test_a_token_that_was_believed_falls_when_its_account_goes() -> None:
 )
 def test_a_bad_token_is_refused_and_does_not_become_anonymous(shown: str) -> None:
     refused(asking(f"Bearer {shown}"), [account()])
+
+
+def test_a_token_of_another_kind_is_believed_where_somebody_vouches_for_it() -> None:
+    async def vouch(token: str) -> User | None:
+        return User("arn:aws:iam::1:user/ann", ("ops",)) if token == "k8s-aws-v1.good" else None
+
+    user = who(asking("Bearer k8s-aws-v1.good"), foreign=vouch)
+    assert (user.name, user.groups) == ("arn:aws:iam::1:user/ann", ("ops", "system:authenticated"))
+    with pytest.raises(ApiError):
+        who(asking("Bearer k8s-aws-v1.bad"), foreign=vouch)
