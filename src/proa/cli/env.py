@@ -8,6 +8,7 @@ the directory of the shipped clients goes in front of PATH.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -50,12 +51,14 @@ def needs_clients() -> bool:
     return version is None or (int(version[1]), int(version[2])) < (2, 13)
 
 
-def env(data_dir: Path, *, region: str, as_json: bool) -> int:
-    """Print shell exports, or JSON."""
+def env(data_dir: Path, *, region: str, as_json: bool, write: bool) -> int:
+    """Print shell exports, or JSON; or write them into the user's own files."""
     values = variables(data_dir, region)
     if values is None:
         click.echo(f"proa: nothing runs from {data_dir}: start it with proa up", err=True)
         return 1
+    if write:
+        return _write(values)
     if as_json:
         click.echo(json.dumps(values, indent=1))
         return 0
@@ -63,4 +66,19 @@ def env(data_dir: Path, *, region: str, as_json: bool) -> int:
         click.echo(f"export {name}='{value}'")
     if CLIENTS.is_dir() and needs_clients():
         click.echo(f'export PATH="{CLIENTS}:$PATH"')
+    return 0
+
+
+def _write(values: dict[str, str]) -> int:
+    from proa.base.errors import CallerFault
+    from proa.cli.own_files import write
+
+    try:
+        paths = write(values, os.environ)
+    except (CallerFault, OSError) as error:
+        click.echo(f"proa: {error}", err=True)
+        return 1
+    for path in paths:
+        click.echo(f"wrote {path}")
+    click.echo("Next: aws --profile proa ecs list-clusters; kubectl --context proa get nodes")
     return 0

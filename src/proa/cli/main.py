@@ -80,13 +80,39 @@ def status(data_dir: Path, as_json: bool) -> None:
 
 @main.command()
 @data_dir_option
-@click.option("--region", default="", help="Another region than Proa's own.")
+@click.argument("subject")
+@click.option("--namespace", "-n", default="", help="Look in one Kubernetes namespace only.")
 @json_option
-def env(data_dir: Path, region: str, as_json: bool) -> None:
+def why(data_dir: Path, subject: str, namespace: str, as_json: bool) -> None:
+    """What a TASK, POD, NODE or SERVICE waits for or why it ended, and what to do."""
+    from proa.cli.why import why as run
+
+    sys.exit(run(data_dir, subject, namespace=namespace, as_json=as_json))
+
+
+@main.command()
+@data_dir_option
+@click.option("--once", is_flag=True, help="Print the present picture and end.")
+@json_option
+def watch(data_dir: Path, once: bool, as_json: bool) -> None:
+    """A live table of services, deployments, tasks, pods and events of both APIs."""
+    from proa.cli.watch import watch as run
+
+    sys.exit(run(data_dir, as_json=as_json, once=once))
+
+
+@main.command()
+@data_dir_option
+@click.option("--region", default="", help="Another region than Proa's own.")
+@click.option(
+    "--write", is_flag=True, help="Put a proa context and a proa AWS profile into your own files."
+)
+@json_option
+def env(data_dir: Path, region: str, write: bool, as_json: bool) -> None:
     """Print the exports that point aws and kubectl at this Proa: eval "$(proa env)"."""
     from proa.cli.env import env as run
 
-    sys.exit(run(data_dir, region=region, as_json=as_json))
+    sys.exit(run(data_dir, region=region, as_json=as_json, write=write))
 
 
 @main.command()

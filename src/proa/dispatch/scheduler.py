@@ -69,6 +69,11 @@ class Scheduler:
         """Sandboxes without an Instance."""
         return len(self._pending) + len(self._unplaced)
 
+    def ask_of(self, key: str) -> Ask | None:
+        """What a Sandbox without an Instance asks for; None for one that asks nothing."""
+        waiting = self._pending.get(key) or self._unplaced.get(key)
+        return waiting[1] if waiting else None
+
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
         skin = self._skins.get(table)
         if skin is not None:

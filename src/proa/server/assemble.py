@@ -33,7 +33,9 @@ from proa.server.core import Core
 from proa.server.hosts import ClusterOffer, Hosts
 from proa.server.hull import HullApi
 from proa.server.kube_bow import Kube, KubeSecrets
+from proa.server.overview import Overview
 from proa.server.status import StatusReport
+from proa.server.why import Why
 from proa.store.api import Store
 from proa.store.compactor import Compactor
 
@@ -86,6 +88,8 @@ class ControlPlane:
             heartbeat=self.hosts.heartbeat,
             ship=self.aws.intake.ingest,
             status=self.status.report,
+            why=Why(self.view, self.scheduler, self.hosts.ready).reports,
+            overview=Overview(core, self.status).report,
         )
         self._tasks = Tasks()
 

@@ -1,11 +1,14 @@
 """The hull's own API, on a unix socket that only root may open: agents and the CLI use it.
 
 Agents: ``POST /v1/hello``, ``GET /v1/feed?host=``, ``POST /v1/report``, ``POST /v1/logs``.
-CLI: ``GET /v1/status``, ``GET /v1/ready``. Handlers only; the shell is ``server.http``.
+CLI: ``GET /v1/status``, ``GET /v1/ready``, ``GET /v1/why?subject=&namespace=``,
+``GET /v1/overview?after=VERSION&timeout=S``. Handlers only; the shell is ``server.http``.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -22,6 +25,7 @@ from proa.model.feed import Down, Hello, LogBatch, Report
 from proa.reconcile.view import View
 
 log = get_logger(__name__)
+MAX_POLL_S = 60.0
 _encode = msgspec.json.Encoder().encode
 _hello = msgspec.json.Decoder(Hello)
 _report = msgspec.json.Decoder(Report)
@@ -47,10 +51,13 @@ class HullApi:
         heartbeat: Callable[[str], Awaitable[None]],
         ship: Callable[[LogBatch], Awaitable[None]],
         status: Callable[[], dict[str, Any]],
+        why: Callable[[str, str], Sequence[msgspec.Struct]],
+        overview: Callable[[], dict[str, Any]],
     ) -> None:
         self._view, self._clock, self._config = view, clock, config
         self._skins = {skin.name: skin for skin in skins}
         self._join, self._heartbeat, self._ship, self._status = join, heartbeat, ship, status
+        self._why, self._overview = why, overview
 
     async def handle(self, request: Request) -> Response:
         """Route by path; faults answer 4xx, passing ones 503."""
@@ -59,7 +66,7 @@ class HullApi:
             return Response(404, b"no such path\n")
         try:
             return await route(self, request)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, ValueError) as error:
             return Response(400, str(error).encode())
         except TryAgain as error:
             return Response(503, str(error).encode())
@@ -105,6 +112,24 @@ class HullApi:
     async def _status_route(self, _request: Request) -> Response:
         return Response(200, _encode(self._status()), {"content-type": "application/json"})
 
+    async def _why_route(self, request: Request) -> Response:
+        subject = request.param("subject")
+        if not subject:
+            return Response(400, b"the query must name a subject\n")
+        reports = self._why(subject, request.param("namespace") or "")
+        return Response(200, _encode(reports), {"content-type": "application/json"})
+
+    async def _overview_route(self, request: Request) -> Response:
+        """The present picture; with ``after``, once the view has passed that version, or after
+        ``timeout`` seconds."""
+        after = int(request.param("after") or -1)
+        timeout_s = min(float(request.param("timeout") or 0), MAX_POLL_S)
+        if self._view.version <= after:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._view.reached(after + 1)
+        return Response(200, _encode(self._overview()), {"content-type": "application/json"})
+
     async def _ready_route(self, _request: Request) -> Response:
         return Response(200 if self._view.synced.is_set() else 503)
 
@@ -114,5 +139,7 @@ class HullApi:
         ("POST", "/v1/report"): _report_route,
         ("POST", "/v1/logs"): _logs_route,
         ("GET", "/v1/status"): _status_route,
+        ("GET", "/v1/why"): _why_route,
+        ("GET", "/v1/overview"): _overview_route,
         ("GET", "/v1/ready"): _ready_route,
     }

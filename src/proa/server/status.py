@@ -38,12 +38,16 @@ class StatusReport:
                 }
                 for entry in view.rows(compute.INSTANCES).scan()
             ],
-            "sandboxes": [*self._tasks(), *self._pods()],
+            "sandboxes": self.sandboxes(),
             "waiting": self._plane.scheduler.waiting,
             "bound": self._plane.scheduler.bound,
             "inert": self._plane.kube.inert(),
             "crashes": list(runner.crashes) if runner else [],
         }
+
+    def sandboxes(self) -> list[dict[str, Any]]:
+        """Every task that has not stopped and every pod."""
+        return [*self._tasks(), *self._pods()]
 
     def _host(self, host: Any) -> dict[str, Any]:
         used = self._plane.scheduler.fleet.pool_used.get(host.id, [0, 0])
