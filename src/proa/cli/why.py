@@ -40,6 +40,8 @@ def _print(report: dict[str, Any]) -> None:
         click.echo(f"  because  {line}")
     if not report["because"]:
         click.echo("  nothing keeps it waiting")
+    for line in report["facts"]:
+        click.echo(f"  fact     {line}")
     for instance in report["instances"]:
         said = "; ".join(instance["lacks"]) or "would take it"
         click.echo(f"  instance {instance['name']} {said}")

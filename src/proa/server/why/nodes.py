@@ -44,9 +44,9 @@ def node_report(
                 f"it has the taint {taint.key}={taint.value}:{taint.effect}"
                 for taint in node.value.spec.taints
             ]
-    because += _room(scheduler, instance)
     name = f"{instance.name or instance.id} ({instance.id})"
-    return Report("Node", name, instance.state, tuple(because), (), events, tuple(advice))
+    return Report("Node", name, instance.state, tuple(because), (), events, tuple(advice),
+                  tuple(_room(scheduler, instance)))  # fmt: skip
 
 
 def _room(scheduler: Scheduler, instance: Instance) -> list[str]:
@@ -59,7 +59,7 @@ def _room(scheduler: Scheduler, instance: Instance) -> list[str]:
         total, used = int(fleet.allocatable[number][index]), int(fleet.used[number][index])
         if not total:
             continue
-        text = f"{name}: {amount_text(name, total - used)} of {amount_text(name, total)} left"
+        text = f"{amount_text(name, total - used)} left of {amount_text(name, total)}"
         pool = fleet.pool_total.get(instance.host)
         if instance.shared and pool is not None and name in ("cpu", "memory"):
             left = int(pool[index] - fleet.pool_used[instance.host][index])

@@ -15,6 +15,9 @@ from proa.base.quantity import CPU_PER_VCPU, MIB
 from proa.placement.explain import Answer, Lack
 
 
+GIB = 1024 * MIB
+
+
 class InstanceAnswer(msgspec.Struct, frozen=True):
     """One Instance and all that it lacks, in words."""
 
@@ -32,6 +35,7 @@ class Report(msgspec.Struct, frozen=True):
     instances: tuple[InstanceAnswer, ...] = ()
     events: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()  # good to know, but nothing waits for them
 
 
 _PLAIN = {
@@ -77,10 +81,7 @@ def lack_text(lack: Lack) -> str:
     where = " of the machine's Pool" if lack.code.startswith("pool-") else ""
     name = lack.code.removeprefix("pool-")
     wanted, left, total = (amount_text(name, n) for n in (lack.wanted, lack.left, lack.total))
-    return f"has {left} of {total}{where} left, {wanted} {_NOUNS.get(name, name)} asked for"
-
-
-_NOUNS = {"cpu": "CPU", "memory": "memory", "disk": "disk", "sandboxes": "places"}
+    return f"has {left} of {total}{where} left, and {wanted} asked for"
 
 
 def amount_text(name: str, amount: int) -> str:
@@ -88,8 +89,11 @@ def amount_text(name: str, amount: int) -> str:
     if name == "cpu":
         return f"{amount / CPU_PER_VCPU:g} vCPU"
     if name in ("memory", "disk"):
-        return f"{amount / MIB:g} MiB"
-    return str(amount)
+        unit = "memory" if name == "memory" else "disk"
+        if abs(amount) >= 10 * GIB:
+            return f"{amount / GIB:.1f} GiB of {unit}"
+        return f"{amount / MIB:.0f} MiB of {unit}"
+    return f"{amount} places"
 
 
 def in_words(answers: Iterable[Answer]) -> tuple[InstanceAnswer, ...]:

@@ -34,12 +34,16 @@ def service_report(view: View, scheduler: Scheduler, entry: Entry[Service]) -> R
     slices = view.rows(ENDPOINT_SLICES).by("service", f"{cluster}/{meta.namespace}/{meta.name}")
     ready = sum(endpoint.ready for item in slices for endpoint in item.value.endpoints)
     lines = [f"{ready} of the {len(pods)} pods with {words} take traffic"]
+    facts: tuple[str, ...] = ()
+    if ready == len(pods):
+        facts, lines = tuple(lines), []
     reasons, to_do, instances = _pods(view, scheduler, pods)
     lines += reasons
     if ready and not any(item.value.ports for item in slices) and service.spec.ports:
         lines.append("its target port has a name that no container port bears")
         to_do = (*to_do, "name the container port, or give targetPort a number")
-    return Report("Service", name, service.spec.type, tuple(lines), instances, events, to_do)
+    return Report("Service", name, service.spec.type, tuple(lines), instances, events, to_do,
+                  facts)  # fmt: skip
 
 
 def owner_report(view: View, scheduler: Scheduler, entry: Entry[Object]) -> Report:
