@@ -314,6 +314,15 @@ def entity_of(view: View, principal_arn: str) -> Entity | None:
     return entry.value if entry else None
 
 
+def user_id_of(view: View, account: str, principal_arn: str, access_key: str) -> str:
+    """What GetCallerIdentity calls a caller's UserId: a user's id, ``<role id>:<session>`` for a
+    session of a role, the account's number for root."""
+    for entry in view.rows(SESSIONS).by("id", access_key):
+        return entry.value.entity_id
+    entity = entity_of(view, principal_arn)
+    return entity.id if entity else account
+
+
 def is_root(principal_arn: str) -> bool:
     """Whether a caller is the account's root user, who may do everything."""
     return principal_arn.endswith(":root")

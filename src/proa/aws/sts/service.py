@@ -11,7 +11,15 @@ from proa.aws.gateway.desk import Desk, Handler, bound
 from proa.aws.gateway.service import AwsError, Context, Input, Output, Service
 from proa.aws.iam.authorize import Authority
 from proa.aws.sts.sessions import Grant, Issued, Sessions, role_by_arn, role_grant
-from proa.cloud.identity import SESSIONS, TABLES, Entity, entity_of, is_root, policy_by_arn
+from proa.cloud.identity import (
+    SESSIONS,
+    TABLES,
+    Entity,
+    entity_of,
+    is_root,
+    policy_by_arn,
+    user_id_of,
+)
 from proa.cloud.policy import (
     Access,
     MalformedPolicy,
@@ -39,13 +47,7 @@ def _shown(issued: Issued) -> Output:
 
 async def get_caller_identity(desk: Desk, context: Context, _given: Input) -> Output:
     """GetCallerIdentity."""
-    user_id = context.account
-    sessions = desk.view.rows(SESSIONS).by("id", context.access_key)
-    if sessions:
-        user_id = sessions[0].value.entity_id
-    elif not is_root(context.principal_arn):
-        entity = entity_of(desk.view, context.principal_arn)
-        user_id = entity.id if entity else user_id
+    user_id = user_id_of(desk.view, context.account, context.principal_arn, context.access_key)
     return {"UserId": user_id, "Account": context.account, "Arn": context.principal_arn}
 
 
