@@ -22,6 +22,7 @@ _down = msgspec.json.Decoder(Down)
 _encode = msgspec.json.Encoder().encode
 LINE_LIMIT = 64 * 1024 * 1024
 HEARTBEAT_S = 10.0
+MESSAGE_LIMIT = 4 * 1024 * 1024
 
 
 class HullLink:
@@ -83,10 +84,12 @@ class HullLink:
 
 
 class ClientSocket:
-    """A client's WebSocket as ``base.http.Socket``."""
+    """A client's WebSocket as ``base.http.Socket``, with the session that it alone uses."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, session: aiohttp.ClientSession
+    ) -> None:
+        self._socket, self._session = socket, session
 
     async def receive(self) -> bytes | None:
         message = await self._socket.receive()
@@ -102,6 +105,7 @@ class ClientSocket:
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         await self._socket.close(code=code, message=reason.encode())
+        await self._session.close()
 
 
 class AgentClient:
@@ -129,22 +133,20 @@ class AgentClient:
         except (aiohttp.ClientError, OSError) as error:
             raise TryAgain(f"the agent does not answer: {error}") from error
 
-    async def connect(self, path: str, params: list[tuple[str, str]]) -> tuple[Socket, _Closer]:
-        """Open a WebSocket; the second value closes the session behind it."""
+    async def connect(self, path: str, params: list[tuple[str, str]]) -> Socket:
+        """Open a WebSocket. Raises CallerFault where the agent refuses it, TryAgain when it is
+        away."""
         session = self._session()
         try:
-            socket = await session.ws_connect(path, params=params, max_msg_size=0)
+            socket = await session.ws_connect(path, params=params, max_msg_size=MESSAGE_LIMIT)
+        except aiohttp.WSServerHandshakeError as error:
+            await session.close()
+            if error.status == 404:
+                raise CallerFault("not found") from error
+            if error.status < 500:
+                raise CallerFault("connection refused") from error
+            raise TryAgain(f"the agent cannot now: {error.status}") from error
         except (aiohttp.ClientError, OSError) as error:
             await session.close()
             raise TryAgain(f"the agent does not answer: {error}") from error
-        return ClientSocket(socket), _Closer(session)
-
-
-class _Closer:
-    """Closes what a connection holds besides its socket."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
-
-    async def close(self) -> None:
-        await self._session.close()
+        return ClientSocket(socket, session)

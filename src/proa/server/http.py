@@ -1,7 +1,7 @@
 """The HTTP shell: runs any ``base.http`` handler on a TCP or unix socket, with or without TLS.
 
 The only place that knows aiohttp's server. Bodies are read whole up to ``max_body`` unless the
-route streams; answers are sent whole, streamed, or upgraded to a WebSocket.
+route streams; answers are sent whole, streamed, or upgraded to a WebSocket or to plain bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ BACKLOG = 4096
 MAX_BODY = 16 * 1024 * 1024
 CHUNK = 64 * 1024
 HEADER_LIMIT = 64 * 1024
+MESSAGE_LIMIT = 4 * 1024 * 1024
+RAW_LIMIT = 256 * 1024  # bytes of an upgraded connection that wait for their reader
 
 
 class TooLarge(Exception):
@@ -29,10 +31,10 @@ class TooLarge(Exception):
 
 
 class WebSocketShell:
-    """An accepted WebSocket as ``base.http.Socket``."""
+    """An accepted WebSocket as ``base.http.Socket``; ``text`` where its messages are texts."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
-        self._socket = socket
+    def __init__(self, socket: web.WebSocketResponse, text: bool = False) -> None:
+        self._socket, self._text = socket, text
 
     async def receive(self) -> bytes | None:
         while True:
@@ -50,11 +52,59 @@ class WebSocketShell:
                 return None
 
     async def send(self, data: bytes) -> None:
-        if not self._socket.closed:
+        if self._socket.closed:
+            return
+        if self._text:
+            await self._socket.send_str(data.decode())
+        else:
             await self._socket.send_bytes(data)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         await self._socket.close(code=code, message=reason.encode())
+
+
+class RawShell:
+    """A connection after an upgrade to another protocol than WebSocket, as ``base.http.Socket``:
+    messages are whatever bytes have arrived. aiohttp feeds it as it would its own parsers."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._writer, self._transport = request.writer, request.transport
+        self._arrived = bytearray()
+        self._ended = False
+        self._changed = asyncio.Event()
+        request.protocol.set_parser(self)  # type: ignore[arg-type]
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._arrived += data
+        if len(self._arrived) > RAW_LIMIT and self._transport is not None:
+            self._transport.pause_reading()
+        self._changed.set()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        self._ended = True
+        self._changed.set()
+
+    async def receive(self) -> bytes | None:
+        while not self._arrived:
+            if self._ended:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        data = bytes(self._arrived)
+        self._arrived.clear()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        return data
+
+    async def send(self, data: bytes) -> None:
+        if not self._ended:
+            await self._writer.write(data)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        self.feed_eof()
+        if self._transport is not None:
+            self._transport.close()
 
 
 async def _chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
@@ -187,12 +237,29 @@ class Shell:
 
     async def _upgrade(self, request: web.BaseRequest, answer: Response) -> web.StreamResponse:
         assert answer.upgrade is not None
+        if answer.raw_upgrade:
+            return await self._raw(request, answer)
         protocols = (answer.subprotocol,) if answer.subprotocol else ()
-        response = web.WebSocketResponse(protocols=protocols, max_msg_size=0, heartbeat=None)
+        response = web.WebSocketResponse(protocols=protocols, max_msg_size=MESSAGE_LIMIT)
         await response.prepare(request)
-        socket = WebSocketShell(response)
+        socket = WebSocketShell(response, "base64" in answer.subprotocol)
         try:
             await answer.upgrade(socket)
+        finally:
+            await socket.close()
+        return response
+
+    async def _raw(self, request: web.BaseRequest, answer: Response) -> web.StreamResponse:
+        assert answer.upgrade is not None
+        response = web.StreamResponse(status=101, headers={"connection": "Upgrade"})
+        response.headers.update(answer.headers)
+        response.force_close()
+        await response.prepare(request)
+        socket = RawShell(request)
+        try:
+            await answer.upgrade(socket)
+        except ConnectionError:
+            log.debug("client left an upgraded connection", path=request.path)
         finally:
             await socket.close()
         return response

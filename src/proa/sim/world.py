@@ -17,7 +17,7 @@ from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import VirtualClock
 from proa.base.config import Config
-from proa.base.errors import TryAgain
+from proa.base.errors import CallerFault, TryAgain
 from proa.base.http import Handler, Request, Response, Socket
 from proa.cloud.logs import MemoryEventLog
 from proa.cloud.secrets import KEY_BYTES, Sealer
@@ -70,10 +70,8 @@ class NoNodeLink:
         for chunk in nothing:
             yield chunk
 
-    async def stream(
-        self, node: str, path: str, query: Sequence[tuple[str, str]], client: Socket
-    ) -> None:
-        """It ends at once."""
+    async def connect(self, node: str, path: str, query: Sequence[tuple[str, str]]) -> Socket:
+        raise CallerFault("simulated containers run no commands")
 
 
 class World:

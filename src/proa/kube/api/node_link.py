@@ -1,4 +1,4 @@
-"""The API server's way to the agents of its nodes: logs and exec of running containers."""
+"""The API server's way to the agents of its nodes: logs of containers, and streams to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from proa.base.http import Socket
 
 
 class NodeLink(Protocol):
-    """Implemented over the agent's own API. ``host`` is told by the pod's node."""
+    """Implemented over the agent's own API, which says at its head what its paths are."""
 
     def logs(
         self, node: str, pod_uid: str, container: str, options: dict[str, str]
@@ -18,8 +18,8 @@ class NodeLink(Protocol):
         timestamps, previous, limit). Raises CallerFault, TryAgain."""
         ...
 
-    async def stream(
-        self, node: str, path: str, query: Sequence[tuple[str, str]], client: Socket
-    ) -> None:
-        """Join a client's WebSocket to the agent's (exec, portforward) until either ends."""
+    async def connect(self, node: str, path: str, query: Sequence[tuple[str, str]]) -> Socket:
+        """A connection to one of the agent's streams (/exec, /attach, /portforward). Raises
+        CallerFault where the agent refuses it, TryAgain where the agent is away. ``close`` ends
+        all of it."""
         ...

@@ -44,6 +44,11 @@ def write_options(request: Request) -> WriteOptions:
     )
 
 
+def flag(request: Request, name: str) -> bool:
+    """A query parameter as Go's servers read a boolean: there, and neither "false" nor "0"."""
+    return request.param(name).lower() not in ("", "false", "0")
+
+
 def whole_number(request: Request, name: str) -> int:
     """A query parameter as a whole number, 0 where it is absent. Raises 400."""
     text = request.param(name)

@@ -33,11 +33,12 @@ from proa.kube.api.failures import (
 from proa.kube.api.node_link import NodeLink
 from proa.kube.api.options import WriteOptions, delete_options, write_options
 from proa.kube.api.paths import Target, target_of
+from proa.kube.api.proxying import Proxy
 from proa.kube.api.rbac import Attributes, Rbac
 from proa.kube.api.reads import Reader
 from proa.kube.api.reviews import review, token_request
+from proa.kube.api.streams import PodStreams
 from proa.kube.api.subresources import (
-    PodStreams,
     bind,
     created_success,
     evict,
@@ -74,7 +75,7 @@ class KubeApi:
         self._issuer, self._foreign_tokens = issuer, foreign_tokens
         self._rbac = Rbac(api)
         self._reader, self._watcher, self._writer = Reader(api), Watcher(api), Writer(api)
-        self._streams = PodStreams(api, link)
+        self._streams, self._proxy = PodStreams(api, link), Proxy(api, link)
         self._documents = documents.Documents(api, issuer, openapi)
 
     async def handle(self, request: Request) -> Response:
@@ -259,10 +260,15 @@ class KubeApi:
     ) -> Response:
         if target.subresource not in resource.subresources:
             raise no_such_path()
-        if target.subresource == "log":
-            return await self._streams.log(request, resource, target)
-        if target.subresource == "exec":
-            return await self._streams.exec(request, resource, target)
+        streams = {
+            "log": self._streams.log,
+            "exec": self._streams.exec,
+            "attach": self._streams.attach,
+            "portforward": self._streams.port_forward,
+            "proxy": self._proxy.answer,
+        }
+        if target.subresource in streams:
+            return await streams[target.subresource](request, resource, target)
         if target.subresource == "scale":
             return await self._scale(request, resource, target)
         if target.subresource in ("binding", "eviction"):

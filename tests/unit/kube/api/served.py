@@ -12,6 +12,7 @@ import orjson
 
 from proa.base.chance import Chance
 from proa.base.clock import VirtualClock, run_virtual
+from proa.base.errors import CallerFault
 from proa.base.http import Request, Response, Socket
 from proa.kube.api import bootstrap
 from proa.kube.api.call import Call
@@ -40,10 +41,8 @@ class QuietLink:
     ) -> AsyncIterator[bytes]:
         yield b"a line\n"
 
-    async def stream(
-        self, node: str, path: str, query: Sequence[tuple[str, str]], client: Socket
-    ) -> None:
-        await client.close()
+    async def connect(self, node: str, path: str, query: Sequence[tuple[str, str]]) -> Socket:
+        raise CallerFault("connection refused")
 
 
 @cache
