@@ -144,15 +144,15 @@ def start(data_dir: Path, ports: tuple[int, int, int], *flags: str) -> Proa:
 @contextlib.contextmanager
 def proa_at(data_dir: Path, ports: tuple[int, int, int], *flags: str) -> Iterator[Proa]:
     """A Proa for the length of a block; purged afterwards."""
-    proa = start(data_dir, ports, *flags)
     try:
-        yield proa
+        yield start(data_dir, ports, *flags)
     finally:
         logs = data_dir / "logs"
         keep = os.environ.get("PROA_E2E_LOGS")
         if keep and logs.is_dir():
             subprocess.run(["cp", "-r", str(logs), keep], check=False)
-        proa.down("--purge")
+        command = [str(PROA), "down", "--purge", "--data-dir", str(data_dir)]
+        subprocess.run(command, check=True, timeout=120, capture_output=True)
 
 
 def fetch(url: str, timeout_s: float = 5) -> str:

@@ -120,6 +120,11 @@ class Aws:
             services, credentials, core.clock, core.chance.child("gateway"), authority
         )
 
+    def oversized(self, request: Request) -> Response:
+        """Refuse a body beyond the shell's limit, in the protocol's shape."""
+        assert self.gateway is not None, "requests come after open_gateway"
+        return self.gateway.oversized(request)
+
     async def handle(self, request: Request) -> Response:
         """Answer one request; its region comes into being if it is the first of it."""
         assert self.gateway is not None, "requests come after open_gateway"

@@ -115,7 +115,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     write_private(config.data_dir / "credentials.json", credentials)
     write_private(config.data_dir / "kubeconfig", _kubeconfig(config, keys))
     shells = [
-        aws := Shell(plane.aws.handle),
+        aws := Shell(plane.aws.handle, oversized=plane.aws.oversized),
         kube := Shell(plane.kube.handle),
         images := Shell(registry.handle, streams=_is_upload),
         hull := Shell(plane.hull.handle, max_body=64 * 1024 * 1024),

@@ -140,6 +140,22 @@ def _peer(request: web.BaseRequest) -> Peer:
     return Peer(name[0] if isinstance(name, tuple) else "", certificate)
 
 
+def _translated(
+    request: web.BaseRequest, body: bytes = b"", stream: AsyncIterator[bytes] | None = None
+) -> Request:
+    raw_path, _, raw_query = request.raw_path.partition("?")
+    return Request(
+        method=request.method,
+        path=raw_path,
+        query=tuple(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else (),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+        raw_query=raw_query,
+        peer=_peer(request),
+        stream=stream,
+    )
+
+
 class Shell:
     """One listening socket in front of one handler."""
 
@@ -149,8 +165,12 @@ class Shell:
         *,
         max_body: int = MAX_BODY,
         streams: Callable[[str, str], bool] = lambda _method, _path: False,
+        oversized: Callable[[Request], Response] | None = None,
     ) -> None:
+        """``oversized`` words the refusal (413) of a body beyond ``max_body``, which it is not
+        given."""
         self._handler, self._max_body, self._streams = handler, max_body, streams
+        self._oversized = oversized
         self._runner: web.ServerRunner | None = None
         self._site: web.BaseSite | None = None
         self.port = 0
@@ -192,7 +212,7 @@ class Shell:
         try:
             answer = await self._handler(await self._translate(request))
         except TooLarge:
-            return web.Response(status=413, text="request body too large")
+            return self._refused(request)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -204,19 +224,17 @@ class Shell:
             return await self._stream(request, answer, answer.stream)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
+    def _refused(self, request: web.BaseRequest) -> web.Response:
+        if self._oversized is None:
+            return web.Response(status=413, text="request body too large")
+        answer = self._oversized(_translated(request))
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
     async def _translate(self, request: web.BaseRequest) -> Request:
         streams = self._streams(request.method, request.path)
-        raw_path, _, raw_query = request.raw_path.partition("?")
-        return Request(
-            method=request.method,
-            path=raw_path,
-            query=tuple(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else (),
-            headers={name.lower(): value for name, value in request.headers.items()},
-            body=b"" if streams else await _read(request, self._max_body),
-            raw_query=raw_query,
-            peer=_peer(request),
-            stream=_chunks(request) if streams else None,
-        )
+        if streams:
+            return _translated(request, stream=_chunks(request))
+        return _translated(request, await _read(request, self._max_body))
 
     async def _stream(
         self, request: web.BaseRequest, answer: Response, chunks: AsyncIterator[bytes]

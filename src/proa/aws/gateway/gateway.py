@@ -93,6 +93,11 @@ class AwsGateway:
             response.body = b""
         return response
 
+    def oversized(self, request: Request) -> Response:
+        """The refusal of a request whose body the shell would not read."""
+        fault = Fault("RequestEntityTooLargeException", "The request body is too large.", 413)
+        return bare_fault(request, fault, self._chance.uid())
+
     def _health(self) -> Response:
         services = dict.fromkeys(sorted(self._services), "available")
         body = orjson.dumps({"status": "ok", "services": services})

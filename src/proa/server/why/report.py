@@ -14,7 +14,6 @@ import msgspec
 from proa.base.quantity import CPU_PER_VCPU, MIB
 from proa.placement.explain import Answer, Lack
 
-
 GIB = 1024 * MIB
 
 
