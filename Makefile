@@ -5,7 +5,7 @@ PROA = .venv/bin/proa
 PYTEST = .venv/bin/pytest
 export PROA_DATA_DIR = $(DATA_DIR)
 
-.PHONY: up down test setup setup-test check format lint types imports tidy unit api e2e sim bench
+.PHONY: up down test setup setup-test check format lint types imports tidy unit api e2e sim bench reference
 
 setup:
 	@tools/setup.sh run
@@ -36,3 +36,5 @@ e2e: ; $(PYTEST) tests/e2e
 sim: ; $(PYTEST) tests/sim
 
 bench: ; .venv/bin/python -m bench
+
+reference: ; .venv/bin/python tools/build_reference.py

@@ -70,6 +70,10 @@ class AwsGateway:
         for name in self._services:
             self._codec(name)
 
+    def operations(self) -> dict[str, tuple[str, ...]]:
+        """The operations of every service of our own, by botocore's names."""
+        return {name: tuple(item.operations) for name, item in sorted(self._services.items())}
+
     def _codec(self, name: str) -> ServiceCodec:
         codec = self._codecs.get(name)
         if codec is None:
