@@ -67,13 +67,14 @@ log = get_logger(__name__)
 @dataclass(slots=True, frozen=True)
 class Links:
     """What the port is wired to. ``perform`` is the API's in-process entrance, ``tokens`` mints
-    service account tokens, ``decrypt`` opens a stored Secret's body."""
+    service account tokens, ``decrypt`` opens a stored Secret's body, ``cluster_dns`` is the address
+    of a cluster's name server by the cluster's uid."""
 
     clock: Clock
     chance: Chance
     perform: CallPerformer
     tokens: Callable[[TokenRequest], str]
-    cluster_dns: str = "10.100.0.10"
+    cluster_dns: Callable[[str], str] = lambda _cluster: "10.100.0.10"
     decrypt: Callable[[bytes], bytes] = bytes
 
 
@@ -217,7 +218,7 @@ class KubeSkin:
             vpc=held[0].vpc if held else "",
             host_address=instance.address,
             allocatable=node.value.status.allocatable if node else {},
-            cluster_dns=self._links.cluster_dns,
+            cluster_dns=self._links.cluster_dns(cluster),
         )
 
     # Reports
@@ -253,10 +254,12 @@ class KubeSkin:
         return tuple(found)
 
     def zones(self, view: View) -> tuple[ZoneRecord, ...]:
-        """Every cluster's names."""
-        return tuple(
-            record for cluster in _networks(view) for record in services.zones(view, cluster)
-        )
+        """Every cluster's names, each at its own name server."""
+        found: list[ZoneRecord] = []
+        for cluster in _networks(view):
+            server = self._links.cluster_dns(cluster)
+            found += services.zones(view, cluster, server=server)
+        return tuple(found)
 
 
 def _instance(view: View, cluster: str, node: str) -> Instance | None:

@@ -32,12 +32,14 @@ class Vip(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ZoneRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A DNS name and its answers; ``type`` A, SRV ("priority weight port target"), PTR, CNAME."""
+    """A DNS name and its answers; ``type`` A, SRV ("priority weight port target"), PTR, CNAME.
+    ``server`` is the DNS address that alone gives them: clusters have names of their own."""
 
     name: str  # lower case, without the final dot
     type: str
     values: tuple[str, ...]
     ttl_s: int = 5
+    server: str = ""  # empty: every one
 
 
 class Assign(msgspec.Struct, frozen=True, tag="assign"):

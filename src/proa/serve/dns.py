@@ -57,8 +57,8 @@ class DnsServer:
         port: int = PORT,
     ) -> None:
         self._chance, self._resolvers, self._port = chance, resolvers, port
-        self._table = NameTable(Zones())
-        self._serial = 1
+        self._zones, self._serial = Zones(), 1
+        self._tables: dict[str, NameTable] = {}  # by the address that was asked
         self._tasks = Tasks()
         self._transports: list[asyncio.DatagramTransport] = []
         self._servers: list[asyncio.Server] = []
@@ -67,8 +67,14 @@ class DnsServer:
 
     def update(self, zones: Zones) -> None:
         """Answer by these names from now on."""
-        self._serial += 1
-        self._table = NameTable(zones, self._serial)
+        self._zones, self._serial = zones, self._serial + 1
+        self._tables.clear()
+
+    def _table(self, server: str) -> NameTable:
+        found = self._tables.get(server)
+        if found is None:
+            found = self._tables[server] = NameTable(self._zones, self._serial, server)
+        return found
 
     async def listen(self, sockets: Sequence[socket.socket]) -> None:
         """Serve on bound sockets, datagram and listening stream ones; they are closed with the
@@ -95,7 +101,8 @@ class DnsServer:
         self, message: bytes, peer: tuple[str, int], transport: asyncio.DatagramTransport
     ) -> None:
         """Answer at once, or later where another server has to be asked."""
-        answer = self._local(message, stream=False)
+        server: tuple[str, int] | None = transport.get_extra_info("sockname")
+        answer = self._local(message, server[0] if server else "", stream=False)
         if isinstance(answer, bytes):
             if answer:
                 transport.sendto(answer, peer)
@@ -108,21 +115,24 @@ class DnsServer:
 
         self._tasks.spawn(later(), "dns query")
 
-    async def answer(self, message: bytes, *, stream: bool) -> bytes:
-        """The response to one message; empty where it deserves none."""
-        local = self._local(message, stream=stream)
+    async def answer(self, message: bytes, *, stream: bool, server: str = "") -> bytes:
+        """The response to one message that came to address ``server``; empty where it deserves
+        none."""
+        local = self._local(message, server, stream=stream)
         if isinstance(local, bytes):
             return local
         return await self._ask_elsewhere(message, local[0], local[1], stream=stream)
 
-    def _local(self, message: bytes, *, stream: bool) -> bytes | tuple[Query, Resolution | None]:
+    def _local(
+        self, message: bytes, server: str, *, stream: bool
+    ) -> bytes | tuple[Query, Resolution | None]:
         try:
             query = dns.parse_query(message)
         except ValueError:
             return dns.format_error(message)
         if query.opcode or query.dns_class != dns.INTERNET:
             return _encode(query, Reply(dns.NOT_IMPLEMENTED, authoritative=False), stream)
-        found = self._table.resolve(query.name, query.type, query.id)
+        found = self._table(server).resolve(query.name, query.type, query.id)
         if found is None or found.elsewhere:
             return query, found
         return _encode(query, found.reply, stream)
@@ -198,7 +208,8 @@ class DnsServer:
                 async with asyncio.timeout(TCP_IDLE_S):
                     size = int.from_bytes(await reader.readexactly(2), "big")
                     message = await reader.readexactly(size)
-                answer = await self.answer(message, stream=True)
+                asked = writer.get_extra_info("sockname")
+                answer = await self.answer(message, stream=True, server=asked[0] if asked else "")
                 if not answer:
                     return
                 writer.write(len(answer).to_bytes(2, "big") + answer)

@@ -106,7 +106,7 @@ class Kube:
                 core.chance.child("pods"),
                 self.api.perform,
                 self._mint,
-                _nth(config.service_cidr, DNS_OFFSET),
+                lambda _cluster: _nth(config.service_cidr, DNS_OFFSET),
             )
         )
 
@@ -118,10 +118,12 @@ class Kube:
     def controllers(self) -> list[Controller]:
         """Every controller of this bow."""
         config = self._core.config
-        place = ApiPlace(
-            _nth(config.service_cidr, API_SERVICE_OFFSET), self._api_address(), config.kube_port
+        service_ip = _nth(config.service_cidr, API_SERVICE_OFFSET)
+        return controllers(
+            self._core.chance.child("controllers"),
+            lambda _cluster: self._ca,
+            lambda _cluster: ApiPlace(service_ip, self._api_address(), config.kube_port),
         )
-        return controllers(self._core.chance.child("controllers"), lambda _cluster: self._ca, place)
 
     def _api_address(self) -> str:
         """Where pods find the API: the shared Instance's address on this machine."""

@@ -27,14 +27,17 @@ class Resolution:
 
 
 class NameTable:
-    """One immutable picture; built anew with each ``Zones``."""
+    """One immutable picture of what the name server at address ``server`` knows; built anew with
+    each ``Zones``."""
 
-    def __init__(self, zones: Zones, serial: int = 1) -> None:
+    def __init__(self, zones: Zones, serial: int = 1, server: str = "") -> None:
         self._origins = tuple(sorted(zones.origins, key=len, reverse=True))
         self._serial = serial
         self._answers: dict[str, dict[str, tuple[Answer, ...]]] = {}
         self._parents: set[str] = set(zones.origins)
         for record in zones.records:
+            if record.server not in ("", server):
+                continue
             types = self._answers.setdefault(record.name, {})
             made = tuple(
                 Answer(record.name, record.type, value, record.ttl_s) for value in record.values

@@ -52,7 +52,7 @@ Scene = Callable[[World, KubeSkin, Scheduler], Awaitable[None]]
 def play(scene: Scene) -> None:
     async def main() -> None:
         tables = (*TABLES, *NETWORK_TABLES, compute.HOSTS, compute.INSTANCES)
-        given = controllers(Chance("c"), lambda _cluster: "PEM", ApiPlace())
+        given = controllers(Chance("c"), lambda _cluster: "PEM", lambda _cluster: ApiPlace())
         world = World(given, tables=tables)
         await world.store.commit(bootstrap_network("000000000000", "us-east-1", Config()))
         await world.store.commit(

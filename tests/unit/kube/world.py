@@ -11,6 +11,7 @@ from typing import Any
 
 from proa.base.chance import Chance
 from proa.base.clock import VirtualClock, iso8601
+from proa.cloud import compute
 from proa.kube.api.call import ApiConflict, ApiError, Call
 from proa.kube.controllers.steps import performers
 from proa.kube.keys import object_key, prefix_of
@@ -227,7 +228,7 @@ class World:
         self,
         controllers: Iterable[Controller],
         seed: str = "world",
-        tables: Iterable[Table[Any]] = TABLES,
+        tables: Iterable[Table[Any]] = (*TABLES, compute.HOSTS, compute.INSTANCES),
     ) -> None:
         self.clock = VirtualClock()
         self.chance = Chance(seed)

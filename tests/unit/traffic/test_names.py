@@ -84,3 +84,23 @@ def test_an_alias_that_is_asked_for_itself_or_loops_ends() -> None:
 def test_an_origin_names_its_authority_and_server() -> None:
     assert reply("cluster.local", "SOA").answers[0].data.startswith("ns.dns.cluster.local ")
     assert reply("cluster.local", "NS").answers[0].data == "ns.dns.cluster.local"
+
+
+def test_a_clusters_names_are_answered_at_its_own_server_only() -> None:
+    zones = Zones(
+        (
+            ZoneRecord(WEB, "A", ("10.100.1.2",), server="10.100.0.10"),
+            ZoneRecord(WEB, "A", ("10.200.1.2",), server="10.200.0.10"),
+            ZoneRecord("shared.a.svc.cluster.local", "A", ("10.0.0.1",)),
+        )
+    )
+
+    def answers(server: str, name: str) -> list[str]:
+        found = NameTable(zones, server=server).resolve(name, TYPES["A"])
+        assert found is not None
+        return [answer.data for answer in found.reply.answers]
+
+    assert answers("10.100.0.10", WEB) == ["10.100.1.2"]
+    assert answers("10.200.0.10", WEB) == ["10.200.1.2"]
+    assert answers("172.31.0.2", WEB) == []
+    assert answers("172.31.0.2", "shared.a.svc.cluster.local") == ["10.0.0.1"]

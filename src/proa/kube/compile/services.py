@@ -98,8 +98,11 @@ def _numbers(slice: EndpointSlice, port: ServicePort) -> list[int]:
 # Names
 
 
-def zones(view: View, cluster: str, domain: str = DOMAIN) -> tuple[ZoneRecord, ...]:
-    """Every name of the cluster's Services, sorted by name and type."""
+def zones(
+    view: View, cluster: str, domain: str = DOMAIN, server: str = ""
+) -> tuple[ZoneRecord, ...]:
+    """Every name of the cluster's Services, sorted by name and type, as its name server at address
+    ``server`` gives them."""
     answers: dict[tuple[str, str], dict[str, None]] = {}
 
     def add(name: str, type: str, values: Iterable[str]) -> None:
@@ -109,7 +112,7 @@ def zones(view: View, cluster: str, domain: str = DOMAIN) -> tuple[ZoneRecord, .
         for record in service_records(view, entry, domain):
             add(record.name, record.type, record.values)
     return tuple(
-        ZoneRecord(name, type, tuple(sorted(values)))
+        ZoneRecord(name, type, tuple(sorted(values)), server=server)
         for (name, type), values in sorted(answers.items())
         if values
     )

@@ -6,12 +6,13 @@ In Kubernetes the API server keeps these; here they are controllers like all oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from proa.cloud import compute
 from proa.kube.api.call import SYSTEM, Call
 from proa.kube.controllers.common import delete, patch
 from proa.kube.events import expires_at
@@ -21,6 +22,7 @@ from proa.kube.tables import (
     ENDPOINTS,
     EVENTS,
     NAMESPACES,
+    PREFIX,
     SERVICES,
     cluster_of,
 )
@@ -34,7 +36,7 @@ NAME, HOME = "kubernetes", "default"
 
 @dataclass(slots=True, frozen=True)
 class ApiPlace:
-    """Where pods reach the API: the Service's address, and the server behind it."""
+    """Where a cluster's pods reach its API: the Service's address, and the server behind it."""
 
     cluster_ip: str = "10.100.0.1"
     address: str = "127.0.0.1"
@@ -47,72 +49,76 @@ class KubernetesServiceController:
 
     name = "kubernetes-service"
 
-    def __init__(self, place: ApiPlace) -> None:
+    def __init__(self, place: Callable[[str], ApiPlace | None]) -> None:
         self._place = place
         self.triggers: Sequence[Trigger] = (
             Trigger(NAMESPACES, _if_home),
             *(Trigger(table, _if_own) for table in (SERVICES, ENDPOINT_SLICES, ENDPOINTS)),
+            Trigger(compute.INSTANCES, _home_of_instance),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
         if view.rows(NAMESPACES).get(key) is None:
             return NOTHING
         cluster = cluster_of(key)
+        place = self._place(cluster)
+        if place is None:
+            return NOTHING  # a cluster that is on its way out
         steps = [
             call
-            for table, group, resource, body in self._wanted()
+            for table, group, resource, body in _wanted(place)
             if (call := _ensured(view, cluster, table, group, resource, body)) is not None
         ]
         return Plan(tuple(steps))
 
-    def _wanted(self) -> list[tuple[Table[Any], str, str, dict[str, Any]]]:
-        place = self._place
-        labels = {"component": "apiserver", "provider": "kubernetes"}
-        port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": place.port}
-        service = {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": NAME, "namespace": HOME, "labels": labels},
-            "spec": {
-                "type": "ClusterIP",
-                "clusterIP": place.cluster_ip,
-                "clusterIPs": [place.cluster_ip],
-                "sessionAffinity": "None",
-                "ports": [port],
-            },
-        }
-        slice = {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": NAME,
-                "namespace": HOME,
-                "labels": {"kubernetes.io/service-name": NAME},
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [place.address], "conditions": {"ready": True}}],
-            "ports": [{"name": "https", "port": place.port, "protocol": "TCP"}],
-        }
-        endpoints = {
-            "apiVersion": "v1",
-            "kind": "Endpoints",
-            "metadata": {
-                "name": NAME,
-                "namespace": HOME,
-                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-            },
-            "subsets": [
-                {
-                    "addresses": [{"ip": place.address}],
-                    "ports": [{"name": "https", "port": place.port, "protocol": "TCP"}],
-                }
-            ],
-        }
-        return [
-            (SERVICES, "", "services", service),
-            (ENDPOINT_SLICES, "discovery.k8s.io", "endpointslices", slice),
-            (ENDPOINTS, "", "endpoints", endpoints),
-        ]
+
+def _wanted(place: ApiPlace) -> list[tuple[Table[Any], str, str, dict[str, Any]]]:
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": place.port}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": NAME, "namespace": HOME, "labels": labels},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": place.cluster_ip,
+            "clusterIPs": [place.cluster_ip],
+            "sessionAffinity": "None",
+            "ports": [port],
+        },
+    }
+    slice = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": NAME,
+            "namespace": HOME,
+            "labels": {"kubernetes.io/service-name": NAME},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [place.address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": place.port, "protocol": "TCP"}],
+    }
+    endpoints = {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": NAME,
+            "namespace": HOME,
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [
+            {
+                "addresses": [{"ip": place.address}],
+                "ports": [{"name": "https", "port": place.port, "protocol": "TCP"}],
+            }
+        ],
+    }
+    return [
+        (SERVICES, "", "services", service),
+        (ENDPOINT_SLICES, "discovery.k8s.io", "endpointslices", slice),
+        (ENDPOINTS, "", "endpoints", endpoints),
+    ]
 
 
 def _ensured(
@@ -136,6 +142,14 @@ def _if_own(_view: View, change: Change[Any]) -> Iterable[str]:
     if not change.key.endswith(f"/{HOME}/{NAME}"):
         return ()
     return (object_key(cluster_of(change.key), "", "namespaces", "", HOME),)
+
+
+def _home_of_instance(_view: View, change: Change[Any]) -> Iterable[str]:
+    """Pods reach the API at an Instance's address."""
+    side = change.new or change.old
+    if side is None or not side.value.cluster.startswith(PREFIX):
+        return ()
+    return (object_key(cluster_of(side.value.cluster), "", "namespaces", "", HOME),)
 
 
 class EventExpiryController:

@@ -30,9 +30,14 @@ from proa.kube.controllers.replica_set import ReplicaSetController
 from proa.reconcile.controller import Controller
 
 
-def controllers(chance: Chance, root_ca: Callable[[str], str], place: ApiPlace) -> list[Controller]:
-    """Every controller, for all clusters at once. ``root_ca`` gives a cluster's CA as PEM,
-    ``place`` where pods reach the API. Each draws from a stream of its own."""
+def controllers(
+    chance: Chance,
+    root_ca: Callable[[str], str],
+    place: Callable[[str], ApiPlace | None],
+) -> list[Controller]:
+    """Every controller, for all clusters at once. Of a cluster's uid, ``root_ca`` gives its CA as
+    PEM and ``place`` where its pods reach its API (None for one that has gone). Each controller
+    draws from a stream of its own."""
     return [
         DeploymentController(),
         ReplicaSetController(chance.child("replica-set")),

@@ -266,7 +266,7 @@ def test_cordoned_node_carries_the_taint_that_stands_for_it(cordoned: bool) -> N
 def test_whole_table_of_contents_keeps_a_new_cluster_and_comes_to_rest() -> None:
     every = [
         item
-        for item in controllers(Chance("all"), lambda _cluster: "PEM", ApiPlace())
+        for item in controllers(Chance("all"), lambda _cluster: "PEM", lambda _cluster: ApiPlace())
         if item.name != "pod-address"  # the networks' tables are not in this world
     ]
 
