@@ -40,6 +40,7 @@ class Feed:
         self._traffic = {table for skin in skins for table in skin.traffic}
         self._dirty: dict[str, Skin] = {}
         self._mine: dict[str, str] = {}  # key → uid of Sandboxes this agent was told of
+        self._renewals: dict[str, asyncio.TimerHandle] = {}
         self._traffic_dirty = True
         self._instances_dirty = True
         self._said: dict[type, Down] = {}
@@ -49,6 +50,8 @@ class Feed:
     def close(self) -> None:
         """Stop following the view."""
         self._view.unsubscribe(self._changed)
+        for timer in self._renewals.values():
+            timer.cancel()
 
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
         skin = self._by_table.get(table)
@@ -119,6 +122,7 @@ class Feed:
             log.error("cannot compile", key=key, exc_info=error)
             asyncio.get_running_loop().call_later(RETRY_COMPILE_S, self._mark, key, skin)
             return None
+        self._renew_later(skin, key, assignment.fresh_until if assignment else 0.0)
         told = self._mine.get(key)
         if assignment is None:
             self._mine.pop(key, None)
@@ -129,6 +133,20 @@ class Feed:
             self._mine.pop(key)
             return Assignment(uid=told, want="gone")
         return assignment
+
+    def _renew_later(self, skin: Skin, key: str, at: float) -> None:
+        """Compile it anew when a part of it has aged."""
+        timer = self._renewals.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if at:
+            delay_s = max(RETRY_COMPILE_S, at - self._clock.now())
+            loop = asyncio.get_running_loop()
+            self._renewals[key] = loop.call_later(delay_s, self._renew, skin, key)
+
+    def _renew(self, skin: Skin, key: str) -> None:
+        self._renewals.pop(key, None)
+        self._mark(key, skin)
 
     def _instances(self) -> list[Down]:
         host = self._view.rows(compute.HOSTS).get(compute.host_key(self._host))

@@ -177,7 +177,8 @@ class KubeSkin:
         held = [row.value for row in view.rows(ADDRESSES).by("holder", holder_of(entry))]
         if not held and not pod.spec.host_network and not pod.metadata.deleting:
             return None
-        sources = self._sources(view, entry, instance, held)
+        renewals: list[float] = []
+        sources = self._sources(view, entry, instance, held, renewals)
         sandbox = compile_pod(orjson.loads(entry.body), key, instance.id, sources)
         meta = pod.metadata
         grace = meta.deletion_grace_period_seconds
@@ -189,11 +190,18 @@ class KubeSkin:
             sandbox=sandbox,
             grace_s=grace_s,
             since=instant(meta.deletion_timestamp) - grace_s if meta.deleting else 0.0,
+            fresh_until=min(renewals, default=0.0),
         )
 
     def _sources(
-        self, view: View, entry: Entry[Pod], instance: Instance, held: Sequence[HeldAddress]
+        self,
+        view: View,
+        entry: Entry[Pod],
+        instance: Instance,
+        held: Sequence[HeldAddress],
+        renewals: list[float],
     ) -> Sources:
+        """What the pod's compilation may look up; ``renewals`` gets when its tokens age."""
         cluster, namespace = cluster_of(entry.key), entry.value.metadata.namespace
         node = node_of(view, cluster, instance.name)
         master = object_key(cluster, "", "services", "default", "kubernetes")
@@ -205,10 +213,15 @@ class KubeSkin:
             plain = self._links.decrypt(body) if table is SECRETS else body
             return orjson.loads(plain) if row else None
 
+        def token(request: TokenRequest) -> str:
+            text, renew_at = self._tokens(request)
+            renewals.append(renew_at)
+            return text
+
         return Sources(
             config_maps=lambda name: stored(CONFIG_MAPS, "configmaps", name),
             secrets=lambda name: stored(SECRETS, "secrets", name),
-            tokens=self._tokens,
+            tokens=token,
             services=[
                 row.value for row in view.rows(SERVICES).by("namespace", f"{cluster}/{namespace}")
             ],

@@ -209,7 +209,8 @@ class Sandbox(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the feed about one Sandbox. ``want`` is "run", "stop" (gracefully, within
-    ``grace_s`` from ``since``) or "gone" (the record has vanished: kill and forget)."""
+    ``grace_s`` from ``since``) or "gone" (the record has vanished: kill and forget). At
+    ``fresh_until`` (wall seconds; 0: never) it must be compiled anew: a token in it ages."""
 
     uid: str
     want: str
@@ -217,6 +218,7 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
     sandbox: Sandbox | None = None  # present unless "gone"
     grace_s: int = 30
     since: float = 0.0
+    fresh_until: float = 0.0
 
 
 class ContainerStatus(msgspec.Struct, frozen=True, omit_defaults=True):

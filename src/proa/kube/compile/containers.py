@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from proa.base.quantity import bytes_of, cpu_of
-from proa.kube.compile.environment import environment, expand
+from proa.kube.compile.environment import environment, expand, references
 from proa.kube.compile.requests import shares_of
 from proa.kube.compile.sources import Json, Missing, Sources
 from proa.model.sandbox import Container, HttpProbe, Mount, Probe
+
+_SHARED = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile")
 
 
 def container(pod: Json, item: Json, init: bool, sources: Sources, problem: str) -> Container:
@@ -23,11 +25,17 @@ def container(pod: Json, item: Json, init: bool, sources: Sources, problem: str)
     if security.get("runAsNonRoot") and security.get("runAsUser") == 0:
         text = f"container's runAsUser breaks non-root policy (container: {item['name']})"
         blocked = blocked or f"CreateContainerConfigError: {text}"
+    mounts: tuple[Mount, ...] = ()
+    try:
+        mounts = _mounts(item, values)
+    except Missing as error:
+        blocked = blocked or f"CreateContainerConfigError: {error}"
     limits = (item.get("resources") or {}).get("limits") or {}
     requests = {**limits, **((item.get("resources") or {}).get("requests") or {})}
     hooks = item.get("lifecycle") or {}
     capabilities = security.get("capabilities") or {}
     escalation = security.get("allowPrivilegeEscalation")
+    pod_security = spec.get("securityContext") or {}
     return Container(
         name=item["name"],
         image=item["image"],
@@ -36,7 +44,7 @@ def container(pod: Json, item: Json, init: bool, sources: Sources, problem: str)
         arguments=_command(item.get("args"), values),
         working_dir=item.get("workingDir") or "",
         environment=tuple(values.items()),
-        mounts=_mounts(item, values),
+        mounts=mounts,
         user=_user(security),
         cpu_shares=shares_of(cpu_of(requests.get("cpu", 0))),
         cpu_quota=cpu_of(limits.get("cpu", 0)),
@@ -57,7 +65,11 @@ def container(pod: Json, item: Json, init: bool, sources: Sources, problem: str)
         drop_capabilities=tuple(capabilities.get("drop") or ()),
         allow_privilege_escalation=escalation is not False,
         run_as_non_root=bool(security.get("runAsNonRoot")),
+        supplemental_groups=tuple(pod_security.get("supplementalGroups") or ()),
+        seccomp=_seccomp(security),
         termination_message_path=item.get("terminationMessagePath") or "/dev/termination-log",
+        termination_message_from_logs=item.get("terminationMessagePolicy")
+        == "FallbackToLogsOnError",
         blocked=blocked,
     )
 
@@ -73,15 +85,30 @@ def _command(words: list[str] | None, values: dict[str, str]) -> tuple[str, ...]
 
 
 def _mounts(item: Json, values: dict[str, str]) -> tuple[Mount, ...]:
+    """Raises Missing for a subPathExpr that names a variable the container does not have."""
+    propagations = {"None": "", None: ""}
     return tuple(
         Mount(
             volume=mount["name"],
             path=mount["mountPath"],
             read_only=bool(mount.get("readOnly")),
-            sub_path=mount.get("subPath") or expand(mount.get("subPathExpr") or "", values),
+            sub_path=mount.get("subPath") or _sub_path(mount.get("subPathExpr") or "", values),
+            propagation=propagations.get(
+                mount.get("mountPropagation"), mount.get("mountPropagation") or ""
+            ),
         )
         for mount in item.get("volumeMounts") or ()
     )
+
+
+def _sub_path(expression: str, values: dict[str, str]) -> str:
+    unknown = [name for name in references(expression) if name not in values]
+    if unknown:
+        raise Missing(f"missing value for {', '.join(map(repr, unknown))}")
+    path = expand(expression, values)
+    if path.startswith("/") or ".." in path.split("/"):
+        raise Missing(f"failed to prepare subPath {path}: it leads out of the volume")
+    return path
 
 
 def _restart(spec: Json, item: Json, init: bool) -> str:
@@ -98,10 +125,19 @@ def _restart(spec: Json, item: Json, init: bool) -> str:
 def _security(pod: Json, item: Json) -> dict[str, Any]:
     """The container's security context over the pod's."""
     whole = pod["spec"].get("securityContext") or {}
-    shared = {
-        key: whole[key] for key in ("runAsUser", "runAsGroup", "runAsNonRoot") if key in whole
-    }
+    shared = {key: whole[key] for key in _SHARED if key in whole}
     return {**shared, **(item.get("securityContext") or {})}
+
+
+def _seccomp(security: dict[str, Any]) -> str:
+    """A profile as the agent names it. A pod that says nothing gets the runtime's own, which is
+    what a kubelet with seccompDefault does."""
+    profile = security.get("seccompProfile") or {}
+    if profile.get("type") == "Unconfined":
+        return "unconfined"
+    if profile.get("type") == "Localhost":
+        return f"localhost/{profile.get('localhostProfile', '')}"
+    return ""
 
 
 def _user(security: dict[str, Any]) -> str:
@@ -124,7 +160,7 @@ def probe(item: Json, wanted: Json | None) -> Probe | None:
         action["grpc_port"] = int(wanted["grpc"]["port"])
         action["grpc_service"] = wanted["grpc"].get("service") or ""
     elif wanted.get("sleep"):
-        action["command"] = ("sleep", str(wanted["sleep"]["seconds"]))
+        action["sleep_s"] = float(wanted["sleep"]["seconds"])
     else:
         action["command"] = tuple((wanted.get("exec") or {}).get("command") or ())
     return Probe(

@@ -47,6 +47,11 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replaced, text)
 
 
+def references(text: str) -> list[str]:
+    """The names that ``text`` refers to as $(NAME)."""
+    return [found.group(1) for found in _REFERENCE.finditer(text) if found.group(0) != "$$"]
+
+
 def _from(source: Json, sources: Sources) -> dict[str, str]:
     prefix = source.get("prefix") or ""
     reference = source.get("configMapRef")

@@ -13,7 +13,7 @@ import msgspec
 from proa.base.clock import from_iso8601
 from proa.kube.compile.containers import container
 from proa.kube.compile.files import blocked_all, volumes
-from proa.kube.compile.requests import host_ports, pod_reserve
+from proa.kube.compile.requests import host_ports, pod_reserve, resources_of
 from proa.kube.compile.sources import Json, Sources
 from proa.kube.objects import Pod, without_nulls
 from proa.kube.tables import PREFIX, cluster_of
@@ -35,6 +35,8 @@ def compile_pod(pod: dict[str, Any], key: str, instance: str, sources: Sources) 
     first = [container(pod, item, True, sources, problem) for item in _inits(spec)]
     main = [container(pod, item, False, sources, problem) for item in spec["containers"]]
     grace = spec.get("terminationGracePeriodSeconds")
+    security = spec.get("securityContext") or {}
+    whole = resources_of((spec.get("resources") or {}).get("limits") or {})
     return Sandbox(
         uid=meta["uid"],
         name=meta["name"],
@@ -52,6 +54,10 @@ def compile_pod(pod: dict[str, Any], key: str, instance: str, sources: Sources) 
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
         share_pid=bool(spec.get("shareProcessNamespace")),
+        fs_group=security.get("fsGroup"),
+        sysctls=tuple((item["name"], item["value"]) for item in security.get("sysctls") or ()),
+        cpu_quota=whole.cpu,
+        memory_limit=whole.memory,
         labels=tuple(sorted((meta.get("labels") or {}).items())),
         created_at=from_iso8601(created) if created else 0.0,
         active_deadline_s=int(spec.get("activeDeadlineSeconds") or 0),

@@ -25,8 +25,8 @@ class TokenCache:
         self._mint, self._clock = mint, clock
         self._known: dict[TokenRequest, tuple[str, float]] = {}
 
-    def __call__(self, request: TokenRequest) -> str:
-        """The token for a request, whose answer stays the same until it should be renewed."""
+    def __call__(self, request: TokenRequest) -> tuple[str, float]:
+        """(the token for a request, when to ask again): the answer is the same until then."""
         now = self._clock.now()
         token, renew_at = self._known.pop(request, ("", 0.0))
         if now >= renew_at:
@@ -39,4 +39,4 @@ class TokenCache:
         self._known[request] = (token, renew_at)
         while len(self._known) > LIMIT:
             del self._known[next(iter(self._known))]
-        return token
+        return token, renew_at

@@ -329,3 +329,62 @@ def test_network_carries_names_aliases_and_host_ports() -> None:
     on_host = compiled(pod(main(ports=[{"containerPort": 80}]), hostNetwork=True))
     assert on_host.network.mode == "host"
     assert on_host.ports == (Port(80, "tcp"),)
+
+
+def test_pod_wide_security_reaches_its_containers_and_its_sandbox() -> None:
+    made = compiled(
+        pod(
+            main(securityContext={"seccompProfile": {"type": "Unconfined"}}),
+            main(name="second"),
+            securityContext={
+                "fsGroup": 2000,
+                "supplementalGroups": [3000, 3001],
+                "sysctls": [{"name": "net.core.somaxconn", "value": "256"}],
+                "seccompProfile": {"type": "Localhost", "localhostProfile": "own.json"},
+            },
+        )
+    )
+    first, second = made.containers
+    assert (made.fs_group, made.sysctls) == (2000, (("net.core.somaxconn", "256"),))
+    assert first.supplemental_groups == second.supplemental_groups == (3000, 3001)
+    assert (first.seccomp, second.seccomp) == ("unconfined", "localhost/own.json")
+
+
+def test_hooks_may_sleep_and_last_words_may_come_from_the_log() -> None:
+    item = main(
+        lifecycle={"preStop": {"sleep": {"seconds": 3}}},
+        terminationMessagePolicy="FallbackToLogsOnError",
+    )
+    (container,) = compiled(pod(item)).containers
+    assert container.pre_stop is not None and container.pre_stop.sleep_s == 3
+    assert container.termination_message_from_logs
+
+
+def test_sub_path_expressions_take_the_containers_variables() -> None:
+    mount = {"name": "data", "mountPath": "/data", "subPathExpr": "logs/$(APP)"}
+    item = main(env=[{"name": "APP", "value": "web"}], volumeMounts=[mount])
+    (container,) = compiled(pod(item, volumes=[{"name": "data", "emptyDir": {}}])).containers
+    assert container.mounts[0].sub_path == "logs/web"
+
+
+@pytest.mark.parametrize("value, words", [(None, "missing value for 'APP'"), ("..", "leads out")])
+def test_sub_path_that_cannot_be_blocks_its_container(value: str | None, words: str) -> None:
+    mount = {"name": "data", "mountPath": "/data", "subPathExpr": "$(APP)"}
+    item = main(env=[{"name": "APP", "value": value}] if value else [], volumeMounts=[mount])
+    (container,) = compiled(pod(item, volumes=[{"name": "data", "emptyDir": {}}])).containers
+    assert container.blocked.startswith("CreateContainerConfigError: ")
+    assert words in container.blocked
+
+
+def test_mounts_propagate_as_asked() -> None:
+    mounts = [
+        {"name": "data", "mountPath": "/a", "mountPropagation": "Bidirectional"},
+        {"name": "data", "mountPath": "/b", "mountPropagation": "None"},
+    ]
+    (container,) = compiled(pod(main(volumeMounts=mounts))).containers
+    assert [mount.propagation for mount in container.mounts] == ["Bidirectional", ""]
+
+
+def test_limits_of_the_whole_pod_bound_its_sandbox() -> None:
+    made = compiled(pod(resources={"limits": {"cpu": "500m", "memory": "64Mi"}}))
+    assert (made.cpu_quota, made.memory_limit) == (500 * CPU_PER_MILLICORE, 64 * MIB)
