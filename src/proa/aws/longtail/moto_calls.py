@@ -1,0 +1,147 @@
+"""moto, called in process: a request goes to the service its host names, state goes to the vault.
+
+Used by the worker alone; nothing else of Proa may import moto, which costs some 150 MB. Which
+places (service, account, region) a call touches is seen where moto looks its backends up, since
+one service may change another (SNS puts messages into SQS's queues).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import moto
+import moto.s3.models
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.compat import HTTPHeaders
+from moto.backend_index import backend_url_patterns
+from moto.backends import get_backend
+from moto.core.base_backend import AccountSpecificBackend
+from moto.core.exceptions import HTTPException
+from moto.core.request import normalize_request
+
+from proa.aws.longtail.frames import Answer, Call
+from proa.aws.longtail.pickling import dump, fill, service_of
+from proa.aws.longtail.vault import Content, Place, Vault
+from proa.base.telemetry import get_logger
+
+log = get_logger(__name__)
+# What Proa has itself: moto's own notes about it are not kept.
+NOT_KEPT = frozenset({"iam", "sts"})
+Method = Callable[..., Any]
+
+
+@dataclass(slots=True, frozen=True)
+class Done:
+    """An answer, and the places that its call touched."""
+
+    answer: Answer
+    body: bytes
+    touched: frozenset[Place]
+
+
+class Moto:
+    """All of moto's services over one vault."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._touched: set[Place] = set()
+        self._urls: dict[str, tuple[str, list[tuple[re.Pattern[str], Method]]]] = {}
+        self._unreadable: dict[str, str] = {}
+        Content.contents = vault.contents
+        moto.s3.models.tempfile = SimpleNamespace(SpooledTemporaryFile=Content)
+        self._watch_lookups()
+
+    def _watch_lookups(self) -> None:
+        plain, touched = AccountSpecificBackend.__getitem__, self._touched
+
+        def watched(backends: Any, region: str) -> Any:
+            found = plain(backends, region)
+            touched.add((service_of(backends.backend), found.account_id, found.region_name))
+            return found
+
+        AccountSpecificBackend.__getitem__ = watched
+
+    def restore(self) -> None:
+        """Read every service's state back. One that cannot be read is not served: starting
+        empty would look as if it had been deleted."""
+        for place in self._vault.places():
+            service, account, region = place
+            stamp = self._vault.stamp(place)
+            try:
+                body = self._vault.load(place)
+                fill(get_backend(service)[account][region], body, get_backend)
+            except Exception as error:
+                self._unreadable[service] = f"{error!r}, written by {stamp}"
+                log.error("state is unreadable", place=place, stamp=stamp, exc_info=error)
+        for account, backends in get_backend("s3").items():
+            for backend in backends.values():
+                for name in backend.buckets:
+                    owner = (backend.partition, account)
+                    moto.s3.models.s3_backends.bucket_accounts[name] = owner
+
+    def call(self, call: Call, body: bytes) -> Done:
+        """One request."""
+        self._touched.clear()
+        try:
+            answer, given = self._answer(call, body)
+        except NotImplementedError as error:
+            answer, given = Answer(call.id, failure="unserved", text=str(error)), b""
+        except MemoryError:
+            raise  # half-done work must not be kept: the worker starts anew
+        except Exception as error:
+            log.error("moto failed", service=call.service, call=call.id, exc_info=error)
+            answer, given = Answer(call.id, failure="failed", text=repr(error)), b""
+        return Done(answer, given, frozenset(self._touched))
+
+    def _answer(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
+        service, urls = self._service_of(call)
+        if service in self._unreadable:
+            return Answer(call.id, failure="unreadable", text=self._unreadable[service]), b""
+        url = f"https://{call.host}{call.target}"
+        path = url.partition("?")[0]
+        method = next((method for pattern, method in urls if pattern.match(path)), None)
+        if method is None:
+            return Answer(call.id, failure="unserved", text=call.target), b""
+        headers = HTTPHeaders()
+        for name, value in call.headers.items():
+            headers[name] = value
+        request = normalize_request(AWSPreparedRequest(call.method, url, headers, body, False))
+        try:
+            status, answered, given = method(request, request.raw_url, request.headers)
+        except HTTPException as error:
+            status, answered, given = error.code, error.get_headers(), error.get_body()
+        shown = {str(name).lower(): str(value) for name, value in dict(answered).items()}
+        return Answer(call.id, int(status), shown), _bytes(given)
+
+    def _service_of(self, call: Call) -> tuple[str, list[tuple[re.Pattern[str], Method]]]:
+        """moto's name of the service behind a host, and its handlers."""
+        found = self._urls.get(call.host)
+        if found is None:
+            url = f"https://{call.host}/"
+            names = (name for name, pattern in backend_url_patterns if pattern.match(url))
+            name = next(names, None)
+            if name is None:
+                raise NotImplementedError(f"moto has no service {call.service}")
+            backends = get_backend(name)
+            region = "us-east-1" if "us-east-1" in backends[call.account] else "aws"
+            urls = backends[call.account][region].urls
+            found = name, [(re.compile(text), method) for text, method in urls.items()]
+            self._urls[call.host] = found
+        return found
+
+    def keep(self, places: frozenset[Place]) -> int:
+        """Make the state of places durable; returns how many had changed."""
+        snapshots = {}
+        for service, account, region in sorted(places):
+            if service not in NOT_KEPT and service not in self._unreadable:
+                backend = get_backend(service)[account][region]
+                snapshots[(service, account, region)] = dump(backend)
+        return self._vault.commit(snapshots)
+
+
+def _bytes(given: Any) -> bytes:
+    return given.encode() if isinstance(given, str) else bytes(given)
