@@ -112,6 +112,10 @@ class ContainerRun:
         self.healthy = None if self.healthy is None else False
         self.starts.restart(mono, ran_s)
 
+    def looping(self) -> bool:
+        """It has ended and is started again after a pause only."""
+        return self.state == "exited" and self.restarts() and self.starts.delay_s >= BACKOFF_FIRST_S
+
     def renew(self) -> None:
         """Turn to the next attempt; the present one becomes the last."""
         self.last, self.previous_id = self._as_it_is(), self.id
@@ -125,8 +129,7 @@ class ContainerRun:
         as_it_is = self._as_it_is()
         if self.state != "exited" or stopping or not self.restarts():
             return as_it_is
-        delay_s = int(self.starts.delay_s)
-        looping = delay_s >= BACKOFF_FIRST_S
+        delay_s, looping = int(self.starts.delay_s), self.looping()
         text = f"back-off {delay_s}s restarting failed container={self.name} pod={pod}"
         return ContainerStatus(
             name=self.name,

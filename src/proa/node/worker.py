@@ -108,6 +108,11 @@ class SandboxWorker:
         reason = "OOMKilled" if event.oom else ""
         mono = self.context.clock.monotonic()
         container.exited(event.exit_code, event.at, reason, message or written, mono)
+        if container.looping() and self.run.stop is None:
+            sandbox = self.run.sandbox
+            pod = f"{sandbox.name}_{sandbox.namespace}({sandbox.uid})"
+            text = f"Back-off restarting failed container {container.name} in pod {pod}"
+            self.tell("BackOff", text, "Warning", container.name)
 
     def early_exit(self, id: str) -> Exited | None:
         """An exit that was reported before the start had been answered."""
@@ -157,8 +162,18 @@ class SandboxWorker:
                 continue
             reason, _, text = blocked.partition(": ")
             is_ecs = self.run.sandbox.skin == "ecs"
+            said = (container.reason, container.message)
             container.reason, container.message = reason, blocked if is_ecs else text
             container.fatal = is_ecs
+            if said != (container.reason, container.message):
+                self._tell_blocked(container)
+
+    def _tell_blocked(self, container: ContainerRun) -> None:
+        """A volume that cannot be made is news of the whole Sandbox, said by its first one."""
+        if container.reason != "ContainerCreating":
+            self.tell("Failed", f"Error: {container.message}", "Warning", container.name)
+        elif container.name == self.run.sandbox.containers[0].name:
+            self.tell("FailedMount", container.message, "Warning")
 
     def _stop(self, cause: Stop) -> None:
         """Take the decision to stop, or sharpen an earlier one; it is never softened."""
