@@ -130,6 +130,15 @@ async def _read(request: web.BaseRequest, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def _headers(request: web.BaseRequest) -> dict[str, str]:
+    """One value a name; repeated ones are a list, as RFC 9110 has it."""
+    found: dict[str, str] = {}
+    for name, value in request.headers.items():
+        name = name.lower()
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
 def _peer(request: web.BaseRequest) -> Peer:
     transport = request.transport
     if transport is None:
@@ -148,7 +157,7 @@ def _translated(
         method=request.method,
         path=raw_path,
         query=tuple(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else (),
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers=_headers(request),
         body=body,
         raw_query=raw_query,
         peer=_peer(request),
