@@ -1,12 +1,11 @@
 """Events (core/v1) as Calls: what controllers, the scheduler and the agents tell users.
 
-An event's name is ``<object>.<hash of what is said>``, so that the same news about the same
-object is one Event whose count grows, as kubectl shows it. They expire after an hour.
+The same news about the same object is one Event whose count grows, as kubectl shows it; an
+event's name is ``<object>.<when it was first said>``. They expire after an hour.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,16 +13,18 @@ import orjson
 
 from proa.base.chance import Chance
 from proa.base.clock import from_iso8601, iso8601
-from proa.kube.api.call import SYSTEM, Call
+from proa.kube.api.call import Call
 from proa.kube.keys import object_key
-from proa.kube.objects import Object
+from proa.kube.objects import Event, Object, Saying
 from proa.kube.tables import EVENTS, cluster_of, namespace_of
 from proa.model.sandbox import NodeEvent
 from proa.reconcile.view import Entry, View
 
 EVENT_TTL_S = 3600.0  # kube-apiserver --event-ttl
 MESSAGE_LIMIT = 1024  # bytes (validation of core/v1 Event messages)
-_NAME_LIMIT = 236  # a subdomain of 253, less the dot and the hash
+ALIKE_LIMIT, ALIKE_WITHIN_S = 10, 600.0  # client-go's event aggregator
+COMBINED = "(combined from similar events):"
+_NAME_LIMIT = 232  # a subdomain of 253, less the dot and the number
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,35 +51,58 @@ def event_call(view: View, about: Entry[Any], said: Said, now: float) -> tuple[C
     home = namespace_of(view, cluster, namespace)
     if home is not None and home.value.metadata.deleting:
         return ()
-    name = _name(meta.name, meta.uid, said)
-    present = view.rows(EVENTS).get(object_key(cluster, "", "events", namespace, name))
+    said, present = _known(view, cluster, meta.uid, said, now)
     if present is not None:
+        name = present.value.metadata.name
         body: dict[str, Any] = {
             "count": present.value.count + said.times,
+            "message": said.message,
             "lastTimestamp": iso8601(now),
         }
-        verb = "patch"
-    else:
-        verb, body = "create", _body(about, said, namespace, name, now)
-    return (
-        Call(
-            cluster,
-            verb,
-            "",
-            "events",
-            namespace,
-            name,
-            body=body,
-            user=SYSTEM,
-            existing_ok=verb == "create",
-        ),
+        return (Call(cluster, "patch", "", "events", namespace, name, body=body),)
+    name = _name(meta.name, _saying(meta.uid, said), now)
+    body = _body(about, said, namespace, name, now)
+    return (Call(cluster, "create", "", "events", namespace, name, body=body, existing_ok=True),)
+
+
+def _known(
+    view: View, cluster: str, uid: str, said: Said, now: float
+) -> tuple[Said, Entry[Event] | None]:
+    """(what to say, the Event that says it already). The same news is counted; from the tenth
+    likeness within ten minutes on, news are combined into one Event (client-go's aggregator)."""
+    said = replace(said, message=shortened(said.message))
+    saying = _saying(uid, said)
+    events = view.rows(EVENTS)
+    found = events.by("saying", f"{cluster}/{saying.digest}")
+    if found:
+        return said, found[-1]
+    recent = [
+        entry
+        for entry in events.by("likeness", f"{cluster}/{saying.likeness}")
+        if _last_said(entry.value) > now - ALIKE_WITHIN_S
+    ]
+    if len(recent) < ALIKE_LIMIT:
+        return said, None
+    said = replace(said, message=shortened(f"{COMBINED} {said.message}"))
+    combined = [entry for entry in recent if entry.value.message.startswith(COMBINED)]
+    return said, combined[-1] if combined else None
+
+
+def shortened(message: str) -> str:
+    """A message cut to what the API takes."""
+    return message.encode()[:MESSAGE_LIMIT].decode(errors="ignore")
+
+
+def _saying(uid: str, said: Said) -> Saying:
+    return Saying(
+        uid, said.component, said.host, said.kind, said.reason, said.field_path, said.message
     )
 
 
-def _name(object_name: str, uid: str, said: Said) -> str:
-    parts = (uid, said.component, said.host, said.field_path, said.kind, said.reason, said.message)
-    digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
-    return f"{object_name[:_NAME_LIMIT]}.{digest}"
+def _name(object_name: str, saying: Saying, now: float) -> str:
+    """In the order in which things were said; news of one instant differ in the last digits."""
+    number = int(now * 1e6) << 24 | int(saying.digest[:6], 16)
+    return f"{object_name[:_NAME_LIMIT]}.{number:x}"
 
 
 def _body(about: Entry[Any], said: Said, namespace: str, name: str, now: float) -> dict[str, Any]:
@@ -103,7 +127,7 @@ def _body(about: Entry[Any], said: Said, namespace: str, name: str, now: float) 
         "metadata": {"name": name, "namespace": namespace},
         "involvedObject": involved,
         "reason": said.reason,
-        "message": said.message.encode()[:MESSAGE_LIMIT].decode(errors="ignore"),
+        "message": shortened(said.message),
         "type": said.kind,
         "count": said.times,
         "firstTimestamp": iso8601(now),
@@ -118,15 +142,15 @@ def node_event_calls(
     view: View, pod: Entry[Any], events: list[NodeEvent], node: str, now: float
 ) -> list[Call]:
     """What an agent told of one pod; the same news twice in a batch is counted, not repeated."""
-    counted: dict[Said, int] = {}
+    counted: dict[Said, list[float]] = {}
     for event in events:
         said = Said(
             event.reason, event.message, event.kind, "kubelet", node, field_path(pod, event)
         )
-        counted[said] = counted.get(said, 0) + 1
+        counted.setdefault(said, []).append(event.at or now)
     calls: list[Call] = []
-    for said, times in counted.items():
-        calls.extend(event_call(view, pod, replace(said, times=times), now))
+    for said, instants in counted.items():
+        calls.extend(event_call(view, pod, replace(said, times=len(instants)), max(instants)))
     return calls
 
 
@@ -135,7 +159,7 @@ def scheduled_event(pod: Entry[Any], node: str, chance: Chance, now: float) -> t
     meta = pod.value.metadata
     text = f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
     said = Said("Scheduled", text, component="default-scheduler")
-    name = _name(meta.name, meta.uid, said)
+    name = _name(meta.name, _saying(meta.uid, said), now)
     body = _body(pod, said, meta.namespace, name, now)
     body["metadata"] |= {"uid": chance.uid(), "creationTimestamp": iso8601(now)}
     key = object_key(cluster_of(pod.key), "", "events", meta.namespace, name)
@@ -153,6 +177,9 @@ def field_path(pod: Entry[Any], event: NodeEvent) -> str:
 
 def expires_at(event: Entry[Any]) -> float:
     """When an Event has been there long enough: an hour after it was last said."""
-    value = event.value
-    latest = value.last_timestamp or value.event_time or value.metadata.creation_timestamp
-    return from_iso8601(latest) + EVENT_TTL_S if latest else 0.0
+    return _last_said(event.value) + EVENT_TTL_S
+
+
+def _last_said(event: Event) -> float:
+    latest = event.last_timestamp or event.event_time or event.metadata.creation_timestamp
+    return from_iso8601(latest) if latest else 0.0

@@ -7,8 +7,9 @@ The version of an object is its ``Entry.version``; the stored body holds no reso
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -180,7 +181,18 @@ class ProjectedVolume(Thing, frozen=True):
     sources: tuple[ProjectedSource, ...] = ()
 
 
+class ClaimVolume(Thing, frozen=True):
+    claim_name: str = ""
+
+
+class EphemeralVolume(Thing, frozen=True):
+    """A volume whose claim is made for the pod: named <pod>-<volume>."""
+
+
 class Volume(Thing, frozen=True):
+    name: str = ""
+    persistent_volume_claim: ClaimVolume | None = None
+    ephemeral: EphemeralVolume | None = None
     config_map: ConfigMapVolume | None = None
     secret: SecretVolume | None = None
     projected: ProjectedVolume | None = None
@@ -502,11 +514,57 @@ class Secret(Object, frozen=True):
     """Metadata alone: values are read from the stored bytes when a pod is compiled."""
 
 
+class EventSource(Thing, frozen=True):
+    component: str = ""
+    host: str = ""
+
+
+class InvolvedObject(ObjectReference, frozen=True):
+    field_path: str = ""
+
+
+class Saying(NamedTuple):
+    """What makes two pieces of news the same. All but the last two: what makes them alike."""
+
+    uid: str
+    component: str
+    host: str
+    kind: str
+    reason: str
+    field_path: str
+    message: str
+
+    @property
+    def digest(self) -> str:
+        return _digest(self)
+
+    @property
+    def likeness(self) -> str:
+        return _digest(self[:5])
+
+
+def _digest(parts: tuple[str, ...]) -> str:
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
+
+
 class Event(Object, frozen=True):
-    involved_object: ObjectReference = ObjectReference()
+    involved_object: InvolvedObject = InvolvedObject()
+    type: str = ""
+    reason: str = ""
+    message: str = ""
+    source: EventSource = EventSource()
     count: int = 1
+    first_timestamp: str = ""
     last_timestamp: str = ""
     event_time: str = ""
+
+    @property
+    def saying(self) -> Saying:
+        """Who said what about which part of which object."""
+        about, by = self.involved_object, self.source
+        return Saying(
+            about.uid, by.component, by.host, self.type, self.reason, about.field_path, self.message
+        )
 
 
 def decoder(kind: type[T]) -> Callable[[bytes], T]:

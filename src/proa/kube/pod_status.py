@@ -28,6 +28,7 @@ _PHASES = {
     "failed": "Failed",
 }
 _TERMINAL = ("Succeeded", "Failed")
+_CREATING = "ContainerCreating"
 _OWN = (
     "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled",
 )  # fmt: skip
@@ -108,10 +109,9 @@ def _phase(present: Json, status: SandboxStatus) -> str:
 def _container(
     item: Json, seen: Mapping[str, ContainerStatus], init: bool, has_init: bool
 ) -> dict[str, Any]:
-    found = seen.get(item["name"])
-    if found is None:
-        waiting = "PodInitializing" if has_init else "ContainerCreating"
-        found = ContainerStatus(name=item["name"], reason=waiting)
+    found = seen.get(item["name"]) or ContainerStatus(name=item["name"], reason=_CREATING)
+    if has_init and found.state == "waiting" and found.reason == _CREATING:
+        found = msgspec.structs.replace(found, reason="PodInitializing")
     ended_well = found.state == "exited" and found.exit_code == 0
     sidecar = init and item.get("restartPolicy") == "Always"
     body: dict[str, Any] = {
@@ -137,7 +137,7 @@ def _state(status: ContainerStatus) -> dict[str, Any]:
     if status.state == "running":
         return {"running": {"startedAt": iso8601(status.started_at)}}
     if status.state == "waiting":
-        waiting = {"reason": status.reason or "ContainerCreating"}
+        waiting = {"reason": status.reason or _CREATING}
         if status.message:
             waiting["message"] = status.message
         return {"waiting": waiting}

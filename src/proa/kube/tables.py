@@ -66,6 +66,14 @@ def _by_node(key: str, value: Pod) -> Iterable[str]:
     return (f"{cluster_of(key)}/{value.spec.node_name}",) if value.spec.node_name else ()
 
 
+def _by_saying(key: str, event: objects.Event) -> Iterable[str]:
+    return (f"{cluster_of(key)}/{event.saying.digest}",)
+
+
+def _by_likeness(key: str, event: objects.Event) -> Iterable[str]:
+    return (f"{cluster_of(key)}/{event.saying.likeness}",)
+
+
 def _config_maps(key: str, pod: Pod) -> Iterable[str]:
     return _references(key, pod, "config_map")
 
@@ -153,7 +161,7 @@ NAMESPACES = _table("", "namespaces", objects.Namespace)
 SERVICE_ACCOUNTS = _table("", "serviceaccounts", objects.Object)
 CONFIG_MAPS = _table("", "configmaps", objects.ConfigMap)
 SECRETS = _table("", "secrets", objects.Secret)
-EVENTS = _table("", "events", objects.Event)
+EVENTS = _table("", "events", objects.Event, {"saying": _by_saying, "likeness": _by_likeness})
 
 TABLES: tuple[Table[Any], ...] = (
     OBJECTS,

@@ -1,0 +1,81 @@
+"""Events: the same news is counted, alike news are combined, names follow the time."""
+
+from __future__ import annotations
+
+from proa.base.clock import run_virtual
+from proa.kube.events import Said, event_call, node_event_calls
+from proa.kube.tables import NAMESPACES, PODS
+from proa.model.sandbox import NodeEvent
+from tests.unit.kube.world import World
+
+NEWS = Said("Odd", "it is odd", "Warning", "somebody")
+
+
+async def said(world: World, *news: Said) -> None:
+    for item in news:
+        (home,) = world.view.rows(NAMESPACES).scan()
+        for call in event_call(world.view, home, item, world.clock.now()):
+            await world.api.perform(call)
+        await world.sleep(1)
+
+
+def run(*news: Said) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+
+    async def main() -> None:
+        async with World(()) as world:
+            world.namespace()
+            await world.sleep(1)
+            await said(world, *news)
+            found.extend(world.list("", "events"))
+
+    run_virtual(main())
+    return found
+
+
+def test_the_same_news_is_counted_and_keeps_when_it_was_first_said() -> None:
+    (event,) = run(NEWS, NEWS, NEWS)
+    assert event["count"] == 3
+    assert str(event["firstTimestamp"]) < str(event["lastTimestamp"])
+
+
+def test_names_list_events_in_the_order_in_which_they_were_said() -> None:
+    texts = ["c", "a", "b"]
+    events = run(*(Said("Odd", text, component="somebody") for text in texts))
+    assert [event["message"] for event in events] == texts
+
+
+def test_from_the_tenth_likeness_on_news_are_combined() -> None:
+    events = run(*(Said("Odd", f"number {n}", component="somebody") for n in range(14)))
+    messages = [event["message"] for event in events]
+    assert messages[:10] == [f"number {n}" for n in range(10)]
+    assert messages[10:] == ["(combined from similar events): number 13"]
+    assert events[10]["count"] == 4
+
+
+def test_an_agents_news_keep_their_own_time_and_point_at_the_container() -> None:
+    async def main() -> None:
+        async with World(()) as world:
+            world.namespace()
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "p", "namespace": "default"},
+                "spec": {"containers": [{"name": "main"}], "initContainers": [{"name": "first"}]},
+            }
+            world.create("", "pods", pod)
+            await world.sleep(1)
+            (entry,) = world.view.rows(PODS).scan()
+            news = [
+                NodeEvent("u", "Pulling", "one", container="first", at=world.clock.now() - 60),
+                NodeEvent("u", "Pulling", "two", container="main", at=world.clock.now()),
+            ]
+            for call in node_event_calls(world.view, entry, news, "node-1", world.clock.now()):
+                await world.api.perform(call)
+            first, second = world.list("", "events")
+            assert first["involvedObject"]["fieldPath"] == "spec.initContainers{first}"
+            assert second["involvedObject"]["fieldPath"] == "spec.containers{main}"
+            assert first["lastTimestamp"] < second["lastTimestamp"]
+            assert first["reportingComponent"] == "kubelet"
+
+    run_virtual(main())
