@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from proa.base.quantity import bytes_of, cpu_of
 from proa.kube.compile.requests import host_ports, pod_reserve
+from proa.kube.keys import object_key
 from proa.kube.objects import (
     LabelExpression,
     LabelSelector,
@@ -16,7 +17,7 @@ from proa.kube.objects import (
     Pod,
     SpreadConstraint,
 )
-from proa.kube.tables import PREFIX, REPLICA_SETS, cluster_of
+from proa.kube.tables import OBJECTS, PREFIX, REPLICA_SETS, cluster_of
 from proa.model.host import Instance
 from proa.model.resources import Resources
 from proa.placement.asks import Ask, Requirement, Row, Spread, Taint, Term, Toleration
@@ -56,19 +57,55 @@ def ask_of(view: View, entry: Entry[Pod]) -> Ask:
         preferred=tuple(
             (item.weight, _term(item.preference))
             for item in (affinity.preferred if affinity else ())
+            if not _term(item.preference).empty
         ),
         tolerations=tuple(
             Toleration(item.key, item.operator or "Equal", item.value, item.effect)
             for item in spec.tolerations
         ),
         spreads=_spreads(view, entry),
+        constraints=_NOWHERE if missing_claim(view, entry) else (),
         priority=spec.priority,
     )
 
 
+_NOWHERE = (Term(names=()),)
+
+
 def _term(term: NodeSelectorTerm) -> Term:
-    names = [item.values for item in term.match_fields if item.operator == "In"]
-    return Term(_requirements(term.match_expressions), tuple(names[0]) if names else None)
+    """matchFields knows metadata.name alone; that a node is (not) so named is also a requirement
+    on the label every Node has, but names are what the API compares."""
+    inside = [set(item.values) for item in term.match_fields if item.operator == "In"]
+    names = tuple(sorted(set.intersection(*inside))) if inside else None
+    others = tuple(
+        sorted(
+            {name for item in term.match_fields if item.operator == "NotIn" for name in item.values}
+        )
+    )
+    return Term(_requirements(term.match_expressions), names, others)
+
+
+def missing_claim(view: View, entry: Entry[Pod]) -> str:
+    """Why a pod's volumes keep it from every node, in kube-scheduler's words; "" if they do not.
+    Nothing provisions volumes here: a claim is not there, or it is never bound."""
+    meta = entry.value.metadata
+    for volume in entry.value.spec.volumes:
+        if volume.ephemeral is not None:
+            claim = f"{meta.name}-{volume.name}"
+            absent = (
+                "waiting for ephemeral volume controller to create the persistentvolumeclaim "
+                f'"{claim}"'
+            )
+        elif volume.persistent_volume_claim is not None:
+            claim = volume.persistent_volume_claim.claim_name
+            absent = f'persistentvolumeclaim "{claim}" not found'
+        else:
+            continue
+        key = object_key(cluster_of(entry.key), "", "persistentvolumeclaims", meta.namespace, claim)
+        if view.rows(OBJECTS).get(key) is None:
+            return absent
+        return "pod has unbound immediate PersistentVolumeClaims"
+    return ""
 
 
 def _requirements(expressions: tuple[LabelExpression, ...]) -> tuple[Requirement, ...]:

@@ -45,6 +45,7 @@ from proa.kube.tables import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
     NODES,
+    OBJECTS,
     PODS,
     PREFIX,
     SECRETS,
@@ -221,6 +222,7 @@ class KubeSkin:
         return Sources(
             config_maps=lambda name: stored(CONFIG_MAPS, "configmaps", name),
             secrets=lambda name: stored(SECRETS, "secrets", name),
+            handlers=lambda name: _handler(view, cluster, name),
             tokens=token,
             services=[
                 row.value for row in view.rows(SERVICES).by("namespace", f"{cluster}/{namespace}")
@@ -278,6 +280,13 @@ class KubeSkin:
 def _instance(view: View, cluster: str, node: str) -> Instance | None:
     found = view.rows(compute.INSTANCES).by("name", f"{PREFIX}{cluster}/{node}")
     return found[0].value if found else None
+
+
+def _handler(view: View, cluster: str, name: str) -> str:
+    """The handler of a RuntimeClass; a class that has gone since names itself."""
+    key = object_key(cluster, "node.k8s.io", "runtimeclasses", "", name)
+    entry = view.rows(OBJECTS).get(key) if name else None
+    return str(orjson.loads(entry.body).get("handler", name)) if entry else name
 
 
 def _networks(view: View) -> Mapping[str, list[str]]:

@@ -10,9 +10,11 @@ from typing import Any
 from proa.base.clock import iso8601
 from proa.cloud import compute
 from proa.kube.api.call import SYSTEM, Call
+from proa.kube.asks import missing_claim
 from proa.kube.controllers.common import patch_conditions
 from proa.kube.events import Said, event_call
 from proa.kube.objects import Pod, condition
+from proa.kube.tables import PODS
 from proa.model.resources import Resources
 from proa.placement.asks import Reason, Unplaced
 from proa.reconcile.view import Entry, View
@@ -45,6 +47,12 @@ def message_of(view: View, unplaced: Unplaced) -> str:
     total = unplaced.total
     if total == 0:
         return NO_NODES
+    pod = view.rows(PODS).get(unplaced.ask.key)
+    claim = missing_claim(view, pod) if pod else ""
+    if claim:
+        hint = f"{total} Preemption is not helpful for scheduling"
+        tail = f"preemption: 0/{total} nodes are available: {hint}."
+        return f"0/{total} nodes are available: {claim}. {tail}"
     counts: dict[str, int] = {}
     for reason in unplaced.reasons:
         text = _TEXTS.get(reason.code, reason.code)

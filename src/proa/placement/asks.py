@@ -24,10 +24,16 @@ class Requirement:
 
 @dataclass(slots=True, frozen=True)
 class Term:
-    """Requirements that must all hold; ``names`` restricts to instances so named."""
+    """Requirements that must all hold; ``names`` restricts to instances so named, ``not_names``
+    to others. An empty term of an affinity matches nothing."""
 
     requirements: tuple[Requirement, ...] = ()
     names: tuple[str, ...] | None = None
+    not_names: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.requirements and self.names is None and not self.not_names
 
 
 @dataclass(slots=True, frozen=True)

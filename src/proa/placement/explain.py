@@ -102,9 +102,7 @@ def _unmet(fleet: Fleet, ask: Ask, number: int) -> Iterator[Lack]:
         if not filters.term_mask(fleet, term)[number]:
             yield Lack("selector", _term_text(term))
     if ask.affinity is not None and not any(
-        filters.term_mask(fleet, term)[number]
-        for term in ask.affinity
-        if term.requirements or term.names is not None
+        filters.term_mask(fleet, term)[number] for term in ask.affinity if not term.empty
     ):
         yield Lack("selector", " or ".join(_term_text(term) for term in ask.affinity))
 
@@ -115,6 +113,8 @@ def _term_text(term: Term) -> str:
     ]
     if term.names is not None:
         words.append(f"name in {','.join(term.names)}")
+    if term.not_names:
+        words.append(f"name not in {','.join(term.not_names)}")
     return " and ".join(words)
 
 

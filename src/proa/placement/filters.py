@@ -49,11 +49,17 @@ def term_mask(fleet: Fleet, term: Term) -> Mask:
     for requirement in term.requirements:
         mask &= requirement_mask(fleet, requirement)
     if term.names is not None:
-        named = np.zeros(len(mask), dtype=np.bool_)
-        for number, row in enumerate(fleet.rows):
-            if row is not None and row.name in term.names:
-                named[number] = True
-        mask &= named
+        mask &= _named(fleet, term.names)
+    if term.not_names:
+        mask &= ~_named(fleet, term.not_names)
+    return mask
+
+
+def _named(fleet: Fleet, names: tuple[str, ...]) -> Mask:
+    mask = np.zeros(len(fleet.live), dtype=np.bool_)
+    for number, row in enumerate(fleet.rows):
+        if row is not None and row.name in names:
+            mask[number] = True
     return mask
 
 
@@ -65,7 +71,7 @@ def selector_mask(fleet: Fleet, ask: Ask) -> Mask:
     if ask.affinity is not None:
         reached = np.zeros(len(mask), dtype=np.bool_)
         for term in ask.affinity:
-            if term.requirements or term.names is not None:
+            if not term.empty:
                 reached |= term_mask(fleet, term)
         mask &= reached
     for term in ask.constraints:

@@ -52,6 +52,7 @@ ACTED_ON = frozenset(
         ("apps", "replicasets"),
         ("coordination.k8s.io", "leases"),
         ("discovery.k8s.io", "endpointslices"),
+        ("node.k8s.io", "runtimeclasses"),
         ("policy", "poddisruptionbudgets"),
         ("rbac.authorization.k8s.io", "roles"),
         ("rbac.authorization.k8s.io", "rolebindings"),

@@ -324,3 +324,65 @@ def test_refusal_speaks_the_schedulers_words(
         assert message_of(world.view, unplaced) == expected
 
     play(scene)
+
+
+def test_affinity_by_name_takes_every_field_of_a_term_and_leaves_out_empty_wishes() -> None:
+    def field(operator: str, *names: str) -> Json:
+        return {"key": "metadata.name", "operator": operator, "values": list(names)}
+
+    async def scene(world: World, _skin: KubeSkin, _scheduler: Scheduler) -> None:
+        term = {"matchFields": [field("In", "a"), field("NotIn", "b")]}
+        affinity = {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]},
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 5, "preference": {}},
+                    {"weight": 7, "preference": {"matchFields": [field("In", "c")]}},
+                ],
+            }
+        }
+        data = json.dumps(pod(affinity=affinity)).encode()
+        ask = ask_of(world.view, Entry(key_of("p"), data, 1, 1, decoder(Pod)(data)))
+        assert ask.affinity == (Term((), ("a",), ("b",)),)
+        assert ask.preferred == ((7, Term((), ("c",))),)
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("volume", "claims", "text"),
+    [
+        (
+            {"persistentVolumeClaim": {"claimName": "data"}},
+            (),
+            'persistentvolumeclaim "data" not found',
+        ),
+        (
+            {"persistentVolumeClaim": {"claimName": "data"}},
+            ("data",),
+            "pod has unbound immediate PersistentVolumeClaims",
+        ),
+        (
+            {"ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+            (),
+            'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v"',
+        ),
+    ],
+)
+def test_pod_with_a_claim_nobody_can_bind_stays_pending(
+    volume: Json, claims: tuple[str, ...], text: str
+) -> None:
+    async def scene(world: World, _skin: KubeSkin, _scheduler: Scheduler) -> None:
+        for name in claims:
+            meta = {"name": name, "namespace": "default"}
+            claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta}
+            world.create("", "persistentvolumeclaims", claim)
+        world.create("", "pods", pod(volumes=[{"name": "v", **volume}]))
+        await world.sleep(2)
+        assert "nodeName" not in world.get("", "pods", "default", "p")["spec"]
+        assert world.events("FailedScheduling") == [
+            f"0/1 nodes are available: {text}. preemption: 0/1 nodes are available: "
+            "1 Preemption is not helpful for scheduling."
+        ]
+
+    play(scene)

@@ -200,3 +200,41 @@ def test_removed_row_gives_its_number_and_room_away() -> None:
     made.set_row(row("new"))
     assert where(made, ask("b", "4")) == ["new"]
     assert set(made.bookings) == {"b"}
+
+
+def test_every_operator_of_node_affinity_selects_as_the_api_says() -> None:
+    def labelled(name: str, *labels: tuple[str, str]) -> Row:
+        return row(name, labels=labels)
+
+    def taking(requirement: Requirement) -> list[str]:
+        made = fleet(
+            labelled("old", ("cores", "4"), ("disk", "hdd")),
+            labelled("new", ("cores", "16"), ("disk", "ssd")),
+            labelled("bare"),
+            labelled("odd", ("cores", "many")),
+        )
+        asks = [ask(f"u{n}", "3", affinity=(Term((requirement,)),)) for n in range(5)]
+        return sorted(answer for answer in where(made, *asks) if isinstance(answer, str))
+
+    assert taking(Requirement("disk", "In", ("ssd", "nvme"))) == ["new"]
+    assert taking(Requirement("disk", "NotIn", ("ssd",))) == ["bare", "odd", "old"]
+    assert taking(Requirement("disk", "Exists")) == ["new", "old"]
+    assert taking(Requirement("disk", "DoesNotExist")) == ["bare", "odd"]
+    assert taking(Requirement("cores", "Gt", ("8",))) == ["new"]
+    assert taking(Requirement("cores", "Lt", ("8",))) == ["old"]
+    assert taking(Requirement("cores", "Gt", ("x",))) == []
+
+
+def test_an_ask_may_shun_rows_by_name_and_an_empty_term_matches_none() -> None:
+    made = fleet(row("one"), row("two"))
+    assert where(made, ask("a", affinity=(Term(not_names=("one",)),))) == ["two"]
+    assert where(made, ask("b", affinity=(Term(),))) == [[("selector", 2)]]
+
+
+def test_preferred_terms_add_their_weights() -> None:
+    made = fleet(row("one", "a"), row("two", "b"))
+    wanted = (
+        (10, Term((Requirement(ZONE, "In", ("a",)),))),
+        (60, Term((Requirement(ZONE, "In", ("b",)),))),
+    )
+    assert where(made, *(ask(f"u{n}", "100m", preferred=wanted) for n in range(3))) == ["two"] * 3

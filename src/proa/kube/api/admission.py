@@ -46,6 +46,7 @@ def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitt
         obj["status"] = {"phase": "Active"}
     elif kind == ("", "pods"):
         _service_account(api, resource, namespace, obj)
+        _runtime_class(api, resource, obj)
         _pod(obj)
     elif kind == ("", "secrets"):
         _fold_text(obj)
@@ -143,6 +144,25 @@ def _service_account(api: Api, resource: Resource, namespace: str, obj: Json) ->
         declined = account.get("automountServiceAccountToken")
     if declined is not False:
         _mount_token(api, spec)
+
+
+def _runtime_class(api: Api, resource: Resource, obj: Json) -> None:
+    """RuntimeClass: the named one must exist; its overhead and node selector become the pod's."""
+    spec = obj["spec"]
+    name = spec.get("runtimeClassName")
+    if not name:
+        return
+    entry = api.entry(api.builtin("node.k8s.io", "runtimeclasses"), "", name)
+    if entry is None:
+        why = f'pod rejected: RuntimeClass "{name}" not found'
+        raise forbidden(resource, obj["metadata"].get("name", ""), why)
+    found = orjson.loads(entry.body)
+    fixed = (found.get("overhead") or {}).get("podFixed")
+    if fixed:
+        spec["overhead"] = fixed
+    selector = (found.get("scheduling") or {}).get("nodeSelector") or {}
+    if selector:
+        spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **selector}
 
 
 def _mount_token(api: Api, spec: Json) -> None:

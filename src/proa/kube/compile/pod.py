@@ -19,6 +19,7 @@ from proa.kube.objects import Pod, without_nulls
 from proa.kube.tables import PREFIX, cluster_of
 from proa.model.sandbox import Dns, Network, Sandbox
 
+RUNTIME = "runc"
 _HOSTNAME_LIMIT = 63
 
 
@@ -30,7 +31,7 @@ def compile_pod(pod: dict[str, Any], key: str, instance: str, sources: Sources) 
     meta, spec = pod["metadata"], pod["spec"]
     cluster = cluster_of(key)
     made, missing = volumes(pod, cluster, sources)
-    problem = blocked_all(missing)
+    problem = blocked_all(missing) or _no_runtime(spec, sources)
     created = meta.get("creationTimestamp")
     first = [container(pod, item, True, sources, problem) for item in _inits(spec)]
     main = [container(pod, item, False, sources, problem) for item in spec["containers"]]
@@ -62,6 +63,15 @@ def compile_pod(pod: dict[str, Any], key: str, instance: str, sources: Sources) 
         created_at=from_iso8601(created) if created else 0.0,
         active_deadline_s=int(spec.get("activeDeadlineSeconds") or 0),
     )
+
+
+def _no_runtime(spec: Json, sources: Sources) -> str:
+    """Why the pod's RuntimeClass cannot be had: there is one runtime."""
+    handler = sources.handlers(spec.get("runtimeClassName") or "")
+    if handler in ("", RUNTIME):
+        return ""
+    text = f'no runtime for "{handler}" is configured'
+    return f"ContainerCreating: Failed to create pod sandbox: {text}"
 
 
 def _inits(spec: Json) -> list[Json]:

@@ -44,12 +44,14 @@ def _no_token(request: TokenRequest) -> str:
 
 @dataclass(slots=True, frozen=True)
 class Sources:
-    """``config_maps`` and ``secrets`` give the stored object of a name in the pod's namespace.
-    ``services`` are the namespace's, for service variables; ``master`` is the API's own.
-    ``address`` is the pod's, ``host_address`` its Instance's. ``allocatable`` is the node's."""
+    """``config_maps`` and ``secrets`` give the stored object of a name in the pod's namespace,
+    ``handlers`` the runtime handler of a RuntimeClass. ``services`` are the namespace's, for
+    service variables; ``master`` is the API's own. ``address`` is the pod's, ``host_address`` its
+    Instance's. ``allocatable`` is the node's."""
 
     config_maps: Callable[[str], Json | None] = _nothing
     secrets: Callable[[str], Json | None] = _nothing
+    handlers: Callable[[str], str] = str
     tokens: Callable[[TokenRequest], str] = _no_token
     services: Sequence[Service] = ()
     master: Service | None = None

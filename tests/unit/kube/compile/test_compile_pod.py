@@ -388,3 +388,11 @@ def test_mounts_propagate_as_asked() -> None:
 def test_limits_of_the_whole_pod_bound_its_sandbox() -> None:
     made = compiled(pod(resources={"limits": {"cpu": "500m", "memory": "64Mi"}}))
     assert (made.cpu_quota, made.memory_limit) == (500 * CPU_PER_MILLICORE, 64 * MIB)
+
+
+def test_a_runtime_class_of_another_runtime_blocks_the_pod() -> None:
+    handlers = {"plain": "runc", "strange": "gvisor", "": ""}.__getitem__
+    (container,) = compiled(pod(runtimeClassName="strange"), handlers=handlers).containers
+    assert 'no runtime for "gvisor" is configured' in container.blocked
+    (container,) = compiled(pod(runtimeClassName="plain"), handlers=handlers).containers
+    assert not container.blocked
