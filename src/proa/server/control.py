@@ -23,6 +23,7 @@ from proa.base.telemetry import get_logger
 from proa.cloud.secrets import Sealer
 from proa.kube import pki
 from proa.kube.schema.cache import SchemaCache
+from proa.kube.sealed import SealingStore
 from proa.reconcile.leader import Election
 from proa.serve.images import build
 from proa.serve.registry import Registry
@@ -93,11 +94,12 @@ async def open_registry(config: Config, chance: Chance) -> Registry:
 async def serve(config: Config, stopping: asyncio.Event) -> None:
     """Run the control plane until ``stopping`` is set."""
     clock, chance = SystemClock(), Chance()
-    store = await open_store(config, clock)
+    sealer = Sealer.from_file(config.data_dir / "sealing.key", chance)
+    store = SealingStore(await open_store(config, clock), sealer)
     keys = public_keys(config, clock)
     files = AppendFiles(config.data_dir / "events")
     outside = Outside(
-        sealer=Sealer.from_file(config.data_dir / "sealing.key", chance),
+        sealer=sealer,
         events=EventFiles(files),
         kube_secrets=KubeSecrets(keys.ca_pem.decode(), keys.token_key_pem),
         schemas=SchemaCache.open(config.data_dir / "schemas.cache"),
