@@ -22,13 +22,14 @@ COMPONENTS = ("supervisor", "containerd", "control", "agent")
 
 
 def process_id(data_dir: Path, component: str) -> int:
-    """The live process of a component, 0 for none."""
+    """The live process of a component, 0 for none. A process of another program, which got the
+    number after a restart of the machine, is none; a zombie has an empty command line."""
     try:
         pid = int((data_dir / "run" / f"{component}.pid").read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ValueError, ProcessLookupError):
         return 0
-    return pid if command else 0  # a zombie has an empty command line
+    return pid if component.encode() in command and os.fsencode(data_dir) in command else 0
 
 
 def stop_process(pid: int, timeout_s: float) -> bool:

@@ -137,6 +137,29 @@ def logs(data_dir: Path, component: str, follow: bool, tail: int) -> None:
     sys.exit(run(data_dir, component, follow=follow, tail=tail))
 
 
+@main.group()
+def systemd() -> None:
+    """The unit that starts Proa with the machine."""
+
+
+@systemd.command()
+@data_dir_option
+@click.option("--now", is_flag=True, help="Start it at once as well.")
+def install(data_dir: Path, now: bool) -> None:
+    """Write and enable proa.service for this data directory, with the flags it last ran with."""
+    from proa.cli.systemd import install as run
+
+    sys.exit(run(data_dir, now=now))
+
+
+@systemd.command()
+def uninstall() -> None:
+    """Disable and remove proa.service; what runs goes on."""
+    from proa.cli.systemd import uninstall as run
+
+    sys.exit(run())
+
+
 @main.command()
 @json_option
 def version(as_json: bool) -> None:

@@ -21,10 +21,12 @@ from proa.cli.instance import (
     COMPONENTS,
     ask_hull,
     process_id,
+    stop_process,
     wait,
 )
 
 READY_S = 60.0
+LEFT_S = 20.0
 
 
 class Obstacle(CallerFault):
@@ -97,6 +99,9 @@ def _same_as_running(config: Config) -> None:
 
 def _start(config: Config) -> subprocess.Popen[bytes]:
     steps = Steps(SystemClock())
+    left = [pid for name in COMPONENTS if (pid := process_id(config.data_dir, name))]
+    if left:
+        steps.run("ending what an earlier start left", lambda: _end(left))
     steps.run("examining the host", lambda: _examine(config))
     steps.run("preparing the data directory", lambda: _prepare(config))
     steps.run("building the network plugin", lambda: _build_plugin(config))
@@ -104,6 +109,13 @@ def _start(config: Config) -> subprocess.Popen[bytes]:
     processes: list[subprocess.Popen[bytes]] = []
     steps.run("starting", lambda: processes.append(_launch(config)))
     return processes[0]
+
+
+def _end(left: list[int]) -> None:
+    """A supervisor that was killed, or stopped by systemd, leaves its processes; the new one
+    starts them anew. Containers belong to their shims and run on."""
+    for pid in reversed(left):
+        stop_process(pid, LEFT_S)
 
 
 def _examine(config: Config) -> None:
