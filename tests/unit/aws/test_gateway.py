@@ -17,7 +17,7 @@ from proa.aws.gateway.service import AwsError, Context, Input, Output, Service
 from proa.base.chance import Chance
 from proa.base.clock import SystemClock
 from proa.base.errors import Conflict
-from proa.base.http import Request, Response
+from proa.base.http import Request
 from proa.cloud.identity import Credential
 from proa.wire.sigv4 import Signer, sign
 from tests.unit.aws.client import Caller
@@ -383,18 +383,6 @@ def test_denied_call_names_the_action() -> None:
     assert (code, message.rpartition(" ")[2]) == ("AccessDeniedException", "ecs:ListClusters")
     assert error_of(caller.client("ec2").describe_vpcs)[::2] == ("UnauthorizedOperation", 403)
     assert toys.calls == []
-    caller.close()
-
-
-def test_service_without_a_slice_goes_to_the_fallback() -> None:
-    async def answer(context: Context, service: str, request: Request) -> Response:
-        return Response(200, orjson.dumps({"QueueUrls": [service, context.account]}))
-
-    keys = Keys(Credential(KEY, SECRET, "000000000000", ROOT))
-    gateway = AwsGateway([], keys, SystemClock(), Chance("x"), fallback=answer)
-    caller = Caller(gateway.handle)
-    assert caller.client("sqs").list_queues()["QueueUrls"] == ["sqs", "000000000000"]
-    assert error_of(caller.client("sqs", secret="wrong").list_queues)[0].startswith("Invalid")
     caller.close()
 
 

@@ -152,8 +152,14 @@ def test_presigned_sts_request_lives_fifteen_minutes() -> None:
 def test_declared_body_hash_must_be_true() -> None:
     signed = sign(plain(x_amz_content_sha256="0" * 64), SIGNER, NOW)
     assert refused(signed).kind == "body"
-    unsigned = sign(plain(), SIGNER, NOW, payload="UNSIGNED-PAYLOAD")
+
+
+@pytest.mark.parametrize("payload", ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"])
+def test_only_s3_may_leave_its_body_out_of_the_signature(payload: str) -> None:
+    unsigned = sign(plain(), replace(SIGNER, service="s3"), NOW, payload=payload)
     check(replace(unsigned, body=b"anything"), NOW)
+    elsewhere = sign(plain(), SIGNER, NOW, payload=payload)
+    assert refused(elsewhere).kind == "body"
 
 
 def test_session_token_travels_in_the_claim() -> None:

@@ -9,7 +9,7 @@ Codecs are compiled on a service's first request, or ahead of time by ``warm``.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,13 +23,16 @@ from proa.aws.gateway.auth import (
     missing,
     signature_error,
 )
-from proa.aws.gateway.names import action_prefix, service_of_host, services_of_scope
-from proa.aws.gateway.service import AwsError, Context, Service
+from proa.aws.gateway.names import action_of, service_of_host, services_of_scope
+from proa.aws.gateway.service import AwsError, Context, Input, Service
+from proa.aws.gateway.tail import Door
+from proa.aws.longtail.port import Absent, LongTail
 from proa.base.chance import Chance
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
+from proa.cloud.identity import Credential
 from proa.wire.aws.faults import Fault, Malformed, UnknownOperation
 from proa.wire.aws.protocol import Protocol, detect, form_of
 from proa.wire.aws.service import ServiceCodec, bare_fault
@@ -39,8 +42,6 @@ log = get_logger(__name__)
 HEALTH_PATHS = ("/", "/_proa/health")
 MAX_INFLATED = 16 * 1024 * 1024
 _INTERNAL = "The request processing has failed because of an unknown error, exception or failure."
-# Takes what no slice serves (the long tail): the verified caller, the service, the request.
-Fallback = Callable[[Context, str, Request], Awaitable[Response]]
 
 
 def _fault_of(error: AwsError) -> Fault:
@@ -57,11 +58,11 @@ class AwsGateway:
         clock: Clock,
         chance: Chance,
         authorize: Authorizer | None = None,
-        fallback: Fallback | None = None,
+        tail: LongTail | None = None,
     ) -> None:
         self._services = {service.name: service for service in services}
         self._credentials, self._clock, self._chance = credentials, clock, chance
-        self._authorize, self._fallback = authorize, fallback
+        self._authorize, self._door = authorize, Door(tail or Absent())
         self._codecs: dict[str, ServiceCodec] = {}
         self._keys = SigningKeys()
 
@@ -114,14 +115,18 @@ class AwsGateway:
         except SignatureFault as fault:
             raise signature_error(fault, _family(request), presigned=False) from fault
         name = self._service_of(request, claim)
-        if name not in self._services:
-            return await self._elsewhere(request, claim, name, request_id)
-        codec = self._codec(name)
+        if name in self._services:
+            codec, serve = self._codec(name), self._serve
+        else:
+            codec, serve = self._beyond(request, claim, name), self._serve_tail
         protocol = codec.protocol_of(request)
         try:
-            return await self._serve(request, claim, codec, protocol, request_id)
+            return await serve(request, claim, codec, protocol, request_id)
         except AwsError as error:
             return protocol.encode_fault(_fault_of(error), request_id)
+        except SignatureFault as error:
+            refused = signature_error(error, protocol.name, presigned=False)
+            return protocol.encode_fault(_fault_of(refused), request_id)
         except TryAgain as error:
             log.info("passing fault", service=name, request_id=request_id, error=str(error))
             message = "The request has failed due to a temporary failure of the server."
@@ -152,11 +157,8 @@ class AwsGateway:
                 501,
             )
         given = _parse(codec, protocol, operation, _inflated(request), labels)
-        if self._authorize is not None and operation not in service.anonymous:
-            action = f"{action_prefix(codec.name)}:{operation}"
-            denial = self._authorize(context, action, given)
-            if denial is not None:
-                raise auth_error("denied", protocol.name, denial)
+        if operation not in service.anonymous:
+            self._check_allowed(context, codec, protocol, operation, given)
         fault = codec.validate(protocol.name, operation, given)
         if fault is not None:
             raise AwsError(fault.code, fault.message, fault.status)
@@ -177,33 +179,77 @@ class AwsGateway:
             if operation not in service.anonymous:
                 raise missing(protocol)
             return Context("", "us-east-1", "", "", request_id, now)
-        credential = authenticate(request, claim, self._credentials, now, self._keys, protocol)
+        credential = self._known(request, claim, protocol)
         return Context(
             credential.account, claim.region, credential.principal_arn, claim.access_key,
             request_id, now,
         )  # fmt: skip
 
-    async def _elsewhere(
-        self, request: Request, claim: Claim | None, name: str, request_id: str
-    ) -> Response:
-        """A service without a slice: to the fallback, once the caller is known."""
-        family = _family(request)
+    def _check_allowed(
+        self,
+        context: Context,
+        codec: ServiceCodec,
+        protocol: Protocol,
+        operation: str,
+        given: Input,
+    ) -> None:
+        """Raise AwsError unless the caller's policies allow the operation."""
+        if self._authorize is not None:
+            denial = self._authorize(context, action_of(codec.name, operation), given)
+            if denial is not None:
+                raise auth_error("denied", protocol.name, denial)
+
+    def _beyond(self, request: Request, claim: Claim | None, name: str) -> ServiceCodec:
+        """The codec of a service without a slice; who is not known is not told of its absence."""
+        try:
+            return self._door.codec(name)
+        except AwsError:
+            self._known(request, claim, _family(request))
+            raise
+
+    def _known(self, request: Request, claim: Claim | None, protocol: str) -> Credential:
+        """The caller of a request that must be signed."""
         if claim is None:
-            raise missing(family)
+            raise missing(protocol)
         now = self._clock.now()
-        credential = authenticate(request, claim, self._credentials, now, self._keys, family)
-        if self._fallback is None:
-            raise AwsError("NotImplementedException", f"Proa does not serve {name!r}.", 501)
+        return authenticate(request, claim, self._credentials, now, self._keys, protocol)
+
+    async def _serve_tail(
+        self,
+        request: Request,
+        claim: Claim | None,
+        codec: ServiceCodec,
+        protocol: Protocol,
+        request_id: str,
+    ) -> Response:
+        credential = self._known(request, claim, protocol.name)
+        assert claim is not None
+        if protocol.name == "smithy-rpc-v2-cbor":
+            message = f"{codec.name} is served in its other protocols only, not in RPC v2 CBOR."
+            raise AwsError("NotImplementedException", message, 501)
+        key = self._keys.get(credential.secret, claim.date, claim.region, claim.service)
+        plain = self._door.plain(codec.name, request, claim, key)
+        operation, labels, unknown = _locate(protocol, codec, plain)
+        if unknown is not None:
+            raise unknown
         context = Context(
             credential.account, claim.region, credential.principal_arn, claim.access_key,
-            request_id, now,
+            request_id, self._clock.now(),
         )  # fmt: skip
-        return await self._fallback(context, name, request)
+        given = _parse(codec, protocol, operation, _inflated(plain), labels)
+        self._check_allowed(context, codec, protocol, operation, given)
+        # S3 words its own; everywhere else the model's constraints are the service's.
+        fault = (
+            None if protocol.name == "rest-xml" else codec.validate(protocol.name, operation, given)
+        )
+        if fault is not None:
+            raise AwsError(fault.code, fault.message, fault.status)
+        return await self._door.forward(context, codec, operation, plain)
 
     def _service_of(self, request: Request, claim: Claim | None) -> str:
         """botocore's name of the service a request is for, built or not; "" if nothing says."""
         if claim is not None:
-            candidates = services_of_scope(claim.service)
+            candidates = services_of_scope(claim.service, request.path)
             if len(candidates) > 1 and detect(request) == "query":
                 version = dict(_form(request)).get("Version", "")
                 return candidates.get(version, next(iter(candidates.values())))

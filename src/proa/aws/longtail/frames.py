@@ -17,7 +17,9 @@ MAX_BODY = 80 * 1024 * 1024
 
 class Call(msgspec.Struct, frozen=True):
     """A request for moto. ``host`` is AWS's name of the endpoint, ``target`` path and query as
-    sent; ``mutates`` says whether the state must be kept before the answer is given."""
+    sent; ``mutates`` says whether the state must be kept before the answer is given; ``origin``
+    (``http://127.0.0.1:4566``) is where the caller reached the service, for answers that hold
+    URLs."""
 
     id: int
     service: str
@@ -27,6 +29,7 @@ class Call(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     account: str
     mutates: bool
+    origin: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -32,6 +32,7 @@ log = get_logger(__name__)
 # What Proa has itself: moto's own notes about it are not kept.
 NOT_KEPT = frozenset({"iam", "sts"})
 Method = Callable[..., Any]
+Route = tuple[str, re.Pattern[str], Method]  # moto's name of the service first
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,7 +50,7 @@ class Moto:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._touched: set[Place] = set()
-        self._urls: dict[str, tuple[str, list[tuple[re.Pattern[str], Method]]]] = {}
+        self._routes: dict[str, list[Route]] = {}
         self._unreadable: dict[str, str] = {}
         Content.contents = vault.contents
         moto.s3.models.tempfile = SimpleNamespace(SpooledTemporaryFile=Content)
@@ -98,14 +99,18 @@ class Moto:
         return Done(answer, given, frozenset(self._touched))
 
     def _answer(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
-        service, urls = self._service_of(call)
-        if service in self._unreadable:
-            return Answer(call.id, failure="unreadable", text=self._unreadable[service]), b""
         url = f"https://{call.host}{call.target}"
         path = url.partition("?")[0]
-        method = next((method for pattern, method in urls if pattern.match(path)), None)
-        if method is None:
-            return Answer(call.id, failure="unserved", text=call.target), b""
+        route = next((found for found in self._routes_of(call) if found[1].match(path)), None)
+        if route is None:
+            return Answer(
+                call.id, failure="unserved", text=f"moto does not know {call.target}"
+            ), b""
+        service, _pattern, method = route
+        if service in self._unreadable:
+            return Answer(call.id, failure="unreadable", text=self._unreadable[service]), b""
+        if call.origin:
+            url = call.origin + call.target
         headers = HTTPHeaders()
         for name, value in call.headers.items():
             headers[name] = value
@@ -117,20 +122,21 @@ class Moto:
         shown = {str(name).lower(): str(value) for name, value in dict(answered).items()}
         return Answer(call.id, int(status), shown), _bytes(given)
 
-    def _service_of(self, call: Call) -> tuple[str, list[tuple[re.Pattern[str], Method]]]:
-        """moto's name of the service behind a host, and its handlers."""
-        found = self._urls.get(call.host)
+    def _routes_of(self, call: Call) -> list[Route]:
+        """The handlers behind a host; several services may share one."""
+        found = self._routes.get(call.host)
         if found is None:
             url = f"https://{call.host}/"
-            names = (name for name, pattern in backend_url_patterns if pattern.match(url))
-            name = next(names, None)
-            if name is None:
-                raise NotImplementedError(f"moto has no service {call.service}")
-            backends = get_backend(name)
-            region = "us-east-1" if "us-east-1" in backends[call.account] else "aws"
-            urls = backends[call.account][region].urls
-            found = name, [(re.compile(text), method) for text, method in urls.items()]
-            self._urls[call.host] = found
+            found = []
+            for name, pattern in backend_url_patterns:
+                if not pattern.match(url):
+                    continue
+                backends = get_backend(name)[call.account]
+                urls = backends["us-east-1" if "us-east-1" in backends else "aws"].urls
+                found += [(name, re.compile(text), method) for text, method in urls.items()]
+            if not found:
+                raise NotImplementedError(f"moto has no service {call.service!r}")
+            self._routes[call.host] = found
         return found
 
     def keep(self, places: frozenset[Place]) -> int:

@@ -19,6 +19,7 @@ from proa.wire.aws.faults import Malformed
 from proa.wire.aws.model import Model, Shape
 
 MAX_PARAMETERS = 20_000
+MAX_LOOK = 4096
 Labels = Mapping[str, str]
 Parse = Callable[[Request, Labels], dict[str, Any]]
 Encode = Callable[[Mapping[str, Any], str], Response]
@@ -70,6 +71,8 @@ def detect(request: Request) -> str:
         return "json"
     if request.path == "/" and (is_form(request) or request.param("Action")):
         return "query"
+    if is_form(request) and b"Action=" in request.body[:MAX_LOOK]:
+        return "query"  # a form sent to a queue's own URL
     return "rest"
 
 

@@ -67,6 +67,8 @@ class ServiceCodec:
         self.signing_name = str(
             model.metadata.get("signingName") or model.metadata["endpointPrefix"]
         )
+        self._endpoint_prefix = str(model.metadata["endpointPrefix"])
+        self._global_host = str(model.metadata.get("globalEndpoint", ""))
         self.api_version = str(model.metadata["apiVersion"])
         self.target_prefix = str(model.metadata.get("targetPrefix", ""))
         self._protocols: dict[str, Protocol] = {}
@@ -76,6 +78,12 @@ class ServiceCodec:
                 self._protocols[protocol] = builder(model, protocol, wanted)
         assert self._protocols, f"{name} speaks only {model.protocols}"
         self._checks = _checks(model, wanted, ec2="ec2" in self._protocols)
+
+    def host(self, region: str) -> str:
+        """AWS's name of the endpoint in a region; S3 has one in each besides its global one."""
+        if self._global_host and self.name != "s3":
+            return self._global_host
+        return f"{self._endpoint_prefix}.{region}.amazonaws.com"
 
     def protocol_of(self, request: Request) -> Protocol:
         """The protocol the request shows, or the service's own where it speaks no such one."""
