@@ -7,9 +7,10 @@ it simulated ones and calls the handlers directly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from proa.aws.longtail.port import Absent, LongTail
 from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import Clock
@@ -58,6 +59,7 @@ class Outside:
     kube_secrets: KubeSecrets
     schemas: SchemaCache
     node_link: NodeLink
+    long_tail: LongTail = field(default_factory=Absent)
 
 
 class ControlPlane:
@@ -69,7 +71,7 @@ class ControlPlane:
         self.store = store
         self.view = View(store, TABLES)
         self._core = core = Core(config, store, self.view, clock, chance)
-        self.aws = Aws(core, outside.sealer, outside.events)
+        self.aws = Aws(core, outside.sealer, outside.events, outside.long_tail)
         self.kube = Kube(core, outside.kube_secrets, outside.schemas, outside.node_link)
         skins: list[Skin] = [self.aws.skin, self.kube.skin]
         self.scheduler = Scheduler(store, self.view, clock, skins, self._perform)

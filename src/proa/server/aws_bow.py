@@ -25,6 +25,7 @@ from proa.aws.logs import service as logs_service
 from proa.aws.logs.groups import LogGroups
 from proa.aws.logs.intake import Intake
 from proa.aws.logs.shared import LogsDesk
+from proa.aws.longtail.port import LongTail
 from proa.aws.sts import service as sts_service
 from proa.base.errors import CallerFault
 from proa.base.http import Request, Response
@@ -55,8 +56,8 @@ class NoSecrets:
 class Aws:
     """Everything of this bow."""
 
-    def __init__(self, core: Core, sealer: Sealer, events: EventLog) -> None:
-        self._core, self._sealer = core, sealer
+    def __init__(self, core: Core, sealer: Sealer, events: EventLog, long_tail: LongTail) -> None:
+        self._core, self._sealer, self._long_tail = core, sealer, long_tail
         self._vpc = PlannedVpc(core.view, core.chance.child("vpc"))
         self._log_groups = LogGroups(core.view, core.chance.child("log-groups"))
         self._logs_desk = LogsDesk(
@@ -117,7 +118,12 @@ class Aws:
         credentials = identity.Identities(core.view, self._sealer)
         authority = Authority(core.view)
         self.gateway = AwsGateway(
-            services, credentials, core.clock, core.chance.child("gateway"), authority
+            services,
+            credentials,
+            core.clock,
+            core.chance.child("gateway"),
+            authority,
+            self._long_tail,
         )
 
     def oversized(self, request: Request) -> Response:

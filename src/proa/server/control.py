@@ -14,6 +14,7 @@ import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from proa.aws.longtail.process import MotoProcess
 from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import Clock, SystemClock
@@ -43,6 +44,7 @@ from proa.store.sqlite import SqliteStore
 from proa.store.upgrade import Upgraders, UpgradingStore
 
 log = get_logger(__name__)
+AWS_BODY = 64 * 1024 * 1024  # an S3 object in one request; larger ones come in parts
 API_NAMES = (
     "localhost",
     "kubernetes",
@@ -104,6 +106,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         kube_secrets=KubeSecrets(keys.ca_pem.decode(), keys.token_key_pem),
         schemas=SchemaCache.open(config.data_dir / "schemas.cache"),
         node_link=LocalNodeLink(AgentClient(config.agent_socket)),
+        long_tail=MotoProcess(config.data_dir, clock),
     )
     tasks = Tasks()
     if config.store != "sqlite":  # several control planes may share an etcd; one leads
@@ -117,7 +120,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     write_private(config.data_dir / "credentials.json", credentials)
     write_private(config.data_dir / "kubeconfig", _kubeconfig(config, keys))
     shells = [
-        aws := Shell(plane.aws.handle, oversized=plane.aws.oversized),
+        aws := Shell(plane.aws.handle, max_body=AWS_BODY, oversized=plane.aws.oversized),
         kube := Shell(plane.kube.handle),
         images := Shell(registry.handle, streams=_is_upload),
         hull := Shell(plane.hull.handle, max_body=64 * 1024 * 1024),
@@ -134,6 +137,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         for shell in shells:
             await shell.close()
         await plane.close()
+        await outside.long_tail.close()
         await tasks.close()
         await store.close()
         files.close()
