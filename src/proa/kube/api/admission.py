@@ -50,6 +50,8 @@ def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitt
         _pod(obj)
     elif kind == ("", "secrets"):
         _fold_text(obj)
+    elif kind == ("batch", "jobs"):
+        _job_selector(resource, obj)
     elif kind == ("", "services"):
         taken = _addresses(api, resource, obj)
         return Admitted((*guards, *taken.guards), taken.writes)
@@ -163,6 +165,24 @@ def _runtime_class(api: Api, resource: Resource, obj: Json) -> None:
     selector = (found.get("scheduling") or {}).get("nodeSelector") or {}
     if selector:
         spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **selector}
+
+
+def _job_selector(resource: Resource, job: Json) -> None:
+    """A Job finds its pods by its own uid, unless its author takes that upon themselves."""
+    spec, meta = job.setdefault("spec", {}), job["metadata"]
+    if spec.get("manualSelector"):
+        return
+    if spec.get("selector"):
+        text = "`selector` will be auto-generated"
+        error = FieldError("FieldValueInvalid", "spec.selector", text, spec["selector"])
+        raise invalid(resource, meta["name"], [error])
+    template = spec.setdefault("template", {}).setdefault("metadata", {})
+    labels = template["labels"] = template.get("labels") or {}
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels[f"{prefix}controller-uid"] = meta["uid"]
+        labels[f"{prefix}job-name"] = meta["name"]
+    uid = {"batch.kubernetes.io/controller-uid": meta["uid"]}
+    spec["selector"] = {"matchLabels": uid}
 
 
 def _mount_token(api: Api, spec: Json) -> None:

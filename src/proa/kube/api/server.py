@@ -30,6 +30,7 @@ from proa.kube.api.failures import (
     not_found,
     too_large,
 )
+from proa.kube.api.impersonation import impersonated
 from proa.kube.api.node_link import NodeLink
 from proa.kube.api.options import WriteOptions, delete_options, write_options
 from proa.kube.api.paths import Target, target_of
@@ -98,8 +99,7 @@ class KubeApi:
 
     async def _answer(self, request: Request) -> Response:
         user = await authenticate(request, self.api, self._issuer, self._foreign_tokens)
-        if any(name.startswith("impersonate-") for name in request.headers):
-            raise ApiError(403, "Forbidden", "impersonation is not served yet")
+        user = impersonated(request, user, self._rbac)
         target = target_of(request)
         if target is None:
             attributes = Attributes(verb=request.method.lower(), path=request.path)

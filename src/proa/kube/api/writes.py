@@ -114,10 +114,10 @@ class Writer:
             obj.pop("status", None)
         if self._api.entry(resource, namespace, metadata["name"]) is not None:
             raise already_exists(resource, metadata["name"])
+        metadata["uid"] = self._api.chance.uid()
         admitted = admission.on_create(self._api, resource, namespace, obj)
         schemas.check(resource, None, obj)
         now = self._api.clock.now()
-        metadata["uid"] = self._api.chance.uid()
         metadata["creationTimestamp"] = iso8601(now)
         if "spec" in obj:
             metadata["generation"] = 1
