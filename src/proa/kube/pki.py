@@ -4,6 +4,9 @@
 expire or does not fit its key, its names or the authority is issued anew. EC P-256 throughout.
 Private keys are files that only their owner may read. Every certificate carries the key
 identifiers that strict verifiers ask for (RFC 5280, 4.2.1.1 and 4.2.1.2).
+
+Those are the first cluster's. A further cluster's authority and token key are drawn by
+``draw_keys`` and kept, sealed, with its objects; its server's certificate is issued at each start.
 """
 
 from __future__ import annotations
@@ -23,9 +26,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from proa.base.chance import Chance
+
 YEARS = 10
 RENEW_BEFORE = timedelta(days=30)
 _BACKDATE = timedelta(hours=1)  # clocks differ
+_KEY_BYTES, _SERIAL_BYTES = 32, 19
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,6 +48,15 @@ class Files:
     token_key_pem: bytes
 
 
+@dataclass(slots=True, frozen=True)
+class ClusterKeys:
+    """The authority of a cluster and the key its service account tokens are signed with, PEM."""
+
+    ca_pem: bytes
+    ca_key_pem: bytes
+    token_key_pem: bytes
+
+
 class Authority:
     """Signs certificates."""
 
@@ -48,14 +64,16 @@ class Authority:
         self.certificate, self._key = certificate, key
 
     @classmethod
-    def create(cls, now: float) -> Authority:
-        """A new one, valid for ten years."""
-        key = new_key()
+    def create(cls, now: float, chance: Chance | None = None) -> Authority:
+        """A new one, valid for ten years; drawn from ``chance``, everything in it follows from
+        that."""
+        key = new_key(chance)
+        serial = int.from_bytes(chance.token(_SERIAL_BYTES), "big") if chance else 0
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proa")])
-        builder = _builder(name, name, key.public_key(), now)
+        builder = _builder(name, name, key.public_key(), now, serial)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         builder = builder.add_extension(_usage(sign_certificates=True), True)
-        return cls(builder.sign(key, hashes.SHA256()), key)
+        return cls(builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True), key)
 
     @classmethod
     def load(cls, certificate_pem: bytes, key_pem: bytes) -> Authority:
@@ -108,9 +126,19 @@ class Authority:
         return certificate.public_bytes(serialization.Encoding.PEM), key_bytes(key)
 
 
-def new_key() -> ec.EllipticCurvePrivateKey:
-    """A fresh P-256 key."""
-    return ec.generate_private_key(ec.SECP256R1())
+def draw_keys(chance: Chance, now: float) -> ClusterKeys:
+    """The keys of a new cluster."""
+    authority = Authority.create(now, chance)
+    return ClusterKeys(authority.pem, authority.key_pem, key_bytes(new_key(chance)))
+
+
+def new_key(chance: Chance | None = None) -> ec.EllipticCurvePrivateKey:
+    """A fresh P-256 key; drawn from ``chance`` as FIPS 186-5 A.2.1 makes one of extra random
+    bits."""
+    if chance is None:
+        return ec.generate_private_key(ec.SECP256R1())
+    drawn = int.from_bytes(chance.token(_KEY_BYTES + 8), "big")
+    return ec.derive_private_key(drawn % (_ORDER - 1) + 1, ec.SECP256R1())
 
 
 def key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -123,7 +151,11 @@ def key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: float
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    now: float,
+    serial: int = 0,
 ) -> x509.CertificateBuilder:
     instant = datetime.fromtimestamp(int(now), UTC)
     return (
@@ -131,7 +163,7 @@ def _builder(
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(instant - _BACKDATE)
         .not_valid_after(instant + timedelta(days=365 * YEARS))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
