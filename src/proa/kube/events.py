@@ -14,8 +14,9 @@ import orjson
 from proa.base.chance import Chance
 from proa.base.clock import from_iso8601, iso8601
 from proa.kube.api.call import Call
+from proa.kube.event_objects import Event, Saying
 from proa.kube.keys import object_key
-from proa.kube.objects import Event, Object, Saying
+from proa.kube.objects import Object
 from proa.kube.tables import EVENTS, cluster_of, namespace_of
 from proa.model.sandbox import NodeEvent
 from proa.reconcile.view import Entry, View

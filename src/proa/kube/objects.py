@@ -7,9 +7,8 @@ The version of an object is its ``Entry.version``; the stored body holds no reso
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -267,14 +266,26 @@ class PodSpec(Thing, frozen=True):
     termination_grace_period_seconds: int = 30
 
 
+class Terminated(Thing, frozen=True):
+    exit_code: int = 0
+    finished_at: str = ""
+
+
+class ContainerState(Thing, frozen=True):
+    terminated: Terminated | None = None
+
+
 class ContainerStatus(Thing, frozen=True):
+    name: str = ""
     restart_count: int = 0
+    state: ContainerState = ContainerState()
 
 
 class PodStatus(Thing, frozen=True):
     phase: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
     conditions: tuple[Condition, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
 
 
@@ -512,59 +523,6 @@ class ConfigMap(Object, frozen=True):
 
 class Secret(Object, frozen=True):
     """Metadata alone: values are read from the stored bytes when a pod is compiled."""
-
-
-class EventSource(Thing, frozen=True):
-    component: str = ""
-    host: str = ""
-
-
-class InvolvedObject(ObjectReference, frozen=True):
-    field_path: str = ""
-
-
-class Saying(NamedTuple):
-    """What makes two pieces of news the same. All but the last two: what makes them alike."""
-
-    uid: str
-    component: str
-    host: str
-    kind: str
-    reason: str
-    field_path: str
-    message: str
-
-    @property
-    def digest(self) -> str:
-        return _digest(self)
-
-    @property
-    def likeness(self) -> str:
-        return _digest(self[:5])
-
-
-def _digest(parts: tuple[str, ...]) -> str:
-    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
-
-
-class Event(Object, frozen=True):
-    involved_object: InvolvedObject = InvolvedObject()
-    type: str = ""
-    reason: str = ""
-    message: str = ""
-    source: EventSource = EventSource()
-    count: int = 1
-    first_timestamp: str = ""
-    last_timestamp: str = ""
-    event_time: str = ""
-
-    @property
-    def saying(self) -> Saying:
-        """Who said what about which part of which object."""
-        about, by = self.involved_object, self.source
-        return Saying(
-            about.uid, by.component, by.host, self.type, self.reason, about.field_path, self.message
-        )
 
 
 def decoder(kind: type[T]) -> Callable[[bytes], T]:

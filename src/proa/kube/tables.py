@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from proa.kube import objects
+from proa.kube.batch_objects import CronJob, Job
+from proa.kube.event_objects import Event
 from proa.kube.keys import is_resource, object_key
 from proa.kube.objects import Meta, Object, Pod
 from proa.reconcile.view import Entry, Table, View
@@ -66,11 +68,11 @@ def _by_node(key: str, value: Pod) -> Iterable[str]:
     return (f"{cluster_of(key)}/{value.spec.node_name}",) if value.spec.node_name else ()
 
 
-def _by_saying(key: str, event: objects.Event) -> Iterable[str]:
+def _by_saying(key: str, event: Event) -> Iterable[str]:
     return (f"{cluster_of(key)}/{event.saying.digest}",)
 
 
-def _by_likeness(key: str, event: objects.Event) -> Iterable[str]:
+def _by_likeness(key: str, event: Event) -> Iterable[str]:
     return (f"{cluster_of(key)}/{event.saying.likeness}",)
 
 
@@ -150,6 +152,8 @@ PODS: Table[Pod] = _table(
 )
 REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, _claimed)
 DEPLOYMENTS = _table("apps", "deployments", objects.Deployment)
+JOBS = _table("batch", "jobs", Job, _claimed)
+CRON_JOBS = _table("batch", "cronjobs", CronJob)
 SERVICES = _table("", "services", objects.Service)
 ENDPOINT_SLICES = _table(
     "discovery.k8s.io", "endpointslices", objects.EndpointSlice, {"service": _by_service}
@@ -161,13 +165,15 @@ NAMESPACES = _table("", "namespaces", objects.Namespace)
 SERVICE_ACCOUNTS = _table("", "serviceaccounts", objects.Object)
 CONFIG_MAPS = _table("", "configmaps", objects.ConfigMap)
 SECRETS = _table("", "secrets", objects.Secret)
-EVENTS = _table("", "events", objects.Event, {"saying": _by_saying, "likeness": _by_likeness})
+EVENTS = _table("", "events", Event, {"saying": _by_saying, "likeness": _by_likeness})
 
 TABLES: tuple[Table[Any], ...] = (
     OBJECTS,
     PODS,
     REPLICA_SETS,
     DEPLOYMENTS,
+    JOBS,
+    CRON_JOBS,
     SERVICES,
     ENDPOINT_SLICES,
     ENDPOINTS,
