@@ -8,6 +8,7 @@ objects; tokens of another kind (an EKS cluster's presigned ones) are for ``Fore
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache
 
 from cryptography import x509
@@ -64,7 +65,7 @@ async def user_of_token(
         raise ApiError(401, "Unauthorized", "Unauthorized")
     if AUTHENTICATED in user.groups:
         return user
-    return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
+    return replace(user, groups=(*user.groups, AUTHENTICATED))
 
 
 @lru_cache(maxsize=1024)

@@ -29,13 +29,23 @@ class ClusterInfo:
 
 
 @dataclass(slots=True, frozen=True)
+class Grant:
+    """A ClusterRole that a user holds without a binding: everywhere, or in the namespaces that
+    match one of the patterns ("team-*")."""
+
+    role: str
+    namespaces: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
 class User:
-    """Who asks. ``extra`` as authentication found it."""
+    """Who asks. ``extra`` and ``grants`` as authentication found them."""
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    grants: tuple[Grant, ...] = ()
 
 
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))

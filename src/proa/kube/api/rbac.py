@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
@@ -108,6 +109,9 @@ class Rbac:
             for binding in self._all("rolebindings", namespace):
                 if _is_subject(user, binding.get("subjects") or [], namespace):
                     yield from self._rules(binding["roleRef"], namespace)
+        for grant in user.grants:
+            if not grant.namespaces or any(_glob(item, namespace) for item in grant.namespaces):
+                yield from self._rules({"kind": "ClusterRole", "name": grant.role}, "")
 
     def _rules(self, reference: Mapping[str, str], namespace: str) -> Sequence[Json]:
         kind = reference.get("kind")
@@ -148,6 +152,11 @@ class Rbac:
             while len(self._decoded) > CACHE_SIZE:
                 self._decoded.popitem(last=False)
         return found
+
+
+def _glob(pattern: str, namespace: str) -> bool:
+    """Whether a namespace matches; a cluster-scoped request ("") never does."""
+    return bool(namespace) and fnmatchcase(namespace, pattern)
 
 
 def _is_subject(user: User, subjects: Sequence[Mapping[str, str]], namespace: str) -> bool:

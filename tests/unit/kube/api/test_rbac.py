@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proa.kube.api.call import ApiError
-from proa.kube.api.context import ANONYMOUS, LOOPBACK, Api, User
+from proa.kube.api.context import ANONYMOUS, LOOPBACK, Api, Grant, User
 from proa.kube.api.rbac import Attributes, Rbac
 from tests.unit.kube.api.cluster import binding, given, put, role, rule, user
 from tests.unit.kube.world import MemoryStore
@@ -246,3 +246,20 @@ def test_a_binding_needs_the_rules_of_its_role_or_the_right_to_bind_it() -> None
 def test_other_kinds_and_aggregates_are_told_apart() -> None:
     assert granted("pods", {"metadata": {"name": "web"}})
     assert not granted("clusterroles", role("new", selects="to-admin"))
+
+
+def test_a_grant_holds_everywhere_or_in_the_namespaces_that_match() -> None:
+    objects = [role("view", rule("list", "pods"))]
+    far = Attributes("list", "", "pods", "", "team-a")
+    everywhere = Attributes("list", "", "pods")
+    answers(
+        objects,
+        {LIST_PODS: True, far: True, everywhere: True},
+        User("ann", grants=(Grant("view"),)),
+    )
+    answers(
+        objects,
+        {LIST_PODS: False, far: True, everywhere: False},
+        User("ann", grants=(Grant("view", ("team-*",)),)),
+    )
+    answers(objects, {LIST_PODS: False}, User("ann", grants=(Grant("edit"),)))
