@@ -64,7 +64,7 @@ class Aws:
             core.store, core.view, core.chance.child("logs"), KnownExtents(events)
         )
         self._regions = Regions(core.store, core.view, core.clock, core.config)
-        self.skin = EcsSkin(core.store, core.clock, self._vpc, NoSecrets())
+        self.skin = EcsSkin(core.store, core.clock, self._vpc, NoSecrets(), long_tail)
         self.intake = Intake(self._logs_desk, core.clock)
         self.gateway: AwsGateway | None = None
 

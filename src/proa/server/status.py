@@ -72,7 +72,7 @@ class StatusReport:
                 "name": task.id,
                 "owner": task.group,
                 "status": task.last_status,
-                "address": task.interface.address if task.interface else "",
+                "address": task.address,
                 "instance": task.instance,
             }
 

@@ -1,25 +1,37 @@
 """Binding: the task as it is once an Instance has taken it.
 
 Called by the hull's port, by RunTask and StartTask (which learn their place at once) and by the
-provision controller. A bridge task gets its hidden interface and its dynamic host ports here,
-for only now its Instance is known.
+provision controller. A bridge task's containers get their addresses and dynamic host ports here,
+for only now its Instance is known. Every host port is claimed by a record of its own, so that two
+tasks bound at the same moment never have the same one.
 """
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 
-from proa.aws.ecs.ports import NoAddress, Vpc
-from proa.aws.ecs.records import Document, Task, TaskDefinition, TaskInterface
-from proa.aws.ecs.tables import TASKS
+from proa.aws.ecs import hostports
+from proa.aws.ecs.keys import port_key
+from proa.aws.ecs.ports import NoAddress, Subnet, Vpc
+from proa.aws.ecs.records import (
+    ContainerAddress,
+    Document,
+    PortClaim,
+    Task,
+    TaskContainer,
+    TaskDefinition,
+    put,
+)
+from proa.aws.ecs.tables import PORT_CLAIMS
 from proa.base.errors import CallerFault
 from proa.dispatch.skin import Parts
 from proa.model.host import Instance
 from proa.reconcile.view import View
+from proa.store.api import Delete, Exists, Guard, Put
 
-# Linux's default ip_local_port_range, from which the agent of ECS picks dynamic host ports.
-FIRST_DYNAMIC, LAST_DYNAMIC = 32_768, 60_999
-NOTHING = Parts()
+NO_PORTS = "RESOURCE:PORTS"
 
 
 def reserved(
@@ -31,38 +43,18 @@ def reserved(
     taken: set[str],
     now: float,
 ) -> tuple[Task, Parts]:
-    """The task with its place: instance, zone, bridge interface and ports, still not started.
+    """The task with its place: instance, zone, addresses and ports, still not started.
 
     ``taken`` holds addresses and ports chosen in the same transaction, and grows. Raises
     CallerFault when the subnet or the port range is full."""
     task = msgspec.structs.replace(task, instance=instance.id, zone=instance.zone, unplaced=())
-    if task.network_mode == "host":
-        return _with_bindings(view, task, definition, taken), NOTHING
-    if task.network_mode != "bridge":
-        return task, NOTHING
-    subnet = vpc.default_subnet(task.account, task.region, instance.zone)
-    if subnet is None:
-        raise CallerFault("there is no default subnet for bridge networking")
-    try:
-        made, parts = vpc.plan_interface(
-            task.account, task.region, subnet.id, (), task.key, False, taken, now
-        )
-    except NoAddress as error:
-        raise CallerFault(str(error)) from error
-    interface = TaskInterface(
-        id=made.id,
-        attachment="",
-        subnet=made.subnet,
-        zone=made.zone,
-        vpc=made.vpc,
-        address=made.address,
-        mac=made.mac,
-        private_dns=made.private_dns,
-        dns_server=subnet.dns_server,
-        hidden=True,
-    )
-    bound = msgspec.structs.replace(task, interface=interface)
-    return _with_bindings(view, bound, definition, taken), parts
+    if task.network_mode not in hostports.MODES:
+        return task, Parts()
+    binder = _Binder(view, task, definition, vpc, taken)
+    if task.network_mode == "bridge":
+        binder.give_addresses(instance)
+    binder.give_ports()
+    return binder.task, Parts(tuple(binder.guards), tuple(binder.writes))
 
 
 def started(task: Task) -> Task:
@@ -72,58 +64,100 @@ def started(task: Task) -> Task:
     )
 
 
-def _with_bindings(view: View, task: Task, definition: TaskDefinition, taken: set[str]) -> Task:
-    busy = {
-        port
-        for entry in view.rows(TASKS).by("instance", task.instance)
-        for port in bound_ports(entry.value)
-    }
-    by_name = {item["name"]: item for item in definition.containers}
-    containers = tuple(
-        msgspec.structs.replace(
-            container, bindings=_bindings(by_name[container.name], task.instance, busy, taken)
+class _Binder:
+    """One task being bound: what it becomes, and what that takes."""
+
+    def __init__(
+        self, view: View, task: Task, definition: TaskDefinition, vpc: Vpc, taken: set[str]
+    ) -> None:
+        self._view, self._vpc, self._taken = view, vpc, taken
+        self._by_name = {item["name"]: item for item in definition.containers}
+        self.task = task
+        self.guards: list[Guard | Exists] = []
+        self.writes: list[Put | Delete] = []
+
+    def give_addresses(self, instance: Instance) -> None:
+        """An address for each container that has a network."""
+        task = self.task
+        subnet = self._vpc.default_subnet(task.account, task.region, instance.zone)
+        if subnet is None:
+            raise CallerFault("there is no default subnet for bridge networking")
+        containers = tuple(self._addressed(item, subnet) for item in task.containers)
+        self.task = msgspec.structs.replace(task, containers=containers)
+
+    def _addressed(self, container: TaskContainer, subnet: Subnet) -> TaskContainer:
+        if self._by_name[container.name].get("disableNetworking"):
+            return container
+        task = self.task
+        try:
+            made, parts = self._vpc.plan_address(
+                task.account, task.region, subnet.id, task.key, self._taken
+            )
+        except NoAddress as error:
+            raise CallerFault(str(error)) from error
+        self._add(parts)
+        address = ContainerAddress(made.vpc, made.address, made.mac, subnet.dns_server)
+        return msgspec.structs.replace(container, address=address)
+
+    def _add(self, parts: Parts) -> None:
+        self.guards += parts.guards
+        self.writes += parts.writes
+
+    def give_ports(self) -> None:
+        """Network bindings for every port mapping, each port claimed."""
+        containers = tuple(
+            msgspec.structs.replace(
+                item,
+                bindings=tuple(
+                    self._bind(mapping) for mapping in self._by_name[item.name]["portMappings"]
+                ),
+            )
+            for item in self.task.containers
         )
-        for container in task.containers
-    )
-    return msgspec.structs.replace(task, containers=containers)
+        self.task = msgspec.structs.replace(self.task, containers=containers)
 
-
-def _bindings(
-    container: Document, instance: str, busy: set[str], taken: set[str]
-) -> tuple[Document, ...]:
-    found = []
-    for mapping in container["portMappings"]:
+    def _bind(self, mapping: Document) -> Document:
         protocol = mapping["protocol"]
-        host = mapping.get("hostPort") or _dynamic_port(instance, protocol, busy, taken)
-        taken.add(_port(instance, protocol, host))
-        found.append(
-            {
+        first, last = hostports.span(mapping)
+        length = last - first + 1
+        host = int(mapping.get("hostPort") or 0)
+        if not host:
+            host = first if self.task.network_mode == "host" else self._free(protocol, length)
+        for number in range(host, host + length):
+            self._claim(protocol, number)
+        if mapping.get("containerPortRange"):
+            return {
                 "bindIP": "0.0.0.0",
-                "containerPort": mapping["containerPort"],
-                "hostPort": host,
+                "containerPortRange": mapping["containerPortRange"],
+                "hostPortRange": f"{host}-{host + length - 1}",
                 "protocol": protocol,
             }
-        )
-    return tuple(found)
+        return {
+            "bindIP": "0.0.0.0",
+            "containerPort": first,
+            "hostPort": host,
+            "protocol": protocol,
+        }
 
+    def _key(self, protocol: str, number: int) -> str:
+        task = self.task
+        return port_key(task.account, task.region, task.instance, protocol, number)
 
-def _dynamic_port(instance: str, protocol: str, busy: set[str], taken: set[str]) -> int:
-    """The lowest port nobody has on the Instance; raises CallerFault when all are taken."""
-    for number in range(FIRST_DYNAMIC, LAST_DYNAMIC + 1):
-        port = _port(instance, protocol, number)
-        if port not in busy and port not in taken:
-            return number
-    raise CallerFault("RESOURCE:PORTS")
+    def _claim(self, protocol: str, number: int) -> None:
+        key = self._key(protocol, number)
+        self._taken.add(key)
+        self.guards.append(Guard(key, 0))
+        self.writes.append(put(key, PortClaim(self.task.key)))
 
-
-def _port(instance: str, protocol: str, number: int) -> str:
-    return f"{instance}:{protocol}:{number}"
-
-
-def bound_ports(task: Task) -> set[str]:
-    """The ports a task has on its Instance, as ``taken`` names them."""
-    return {
-        _port(task.instance, binding["protocol"], binding["hostPort"])
-        for container in task.containers
-        for binding in container.bindings
-    }
+    def _free(self, protocol: str, length: int) -> int:
+        """The first of ``length`` neighbouring ports that nobody has; raises CallerFault. The
+        search begins at a place of the task's own, so that tasks bound together rarely meet."""
+        size = hostports.LAST_DYNAMIC - hostports.FIRST_DYNAMIC + 2 - length
+        start = zlib.crc32(self.task.id.encode()) % max(1, size)
+        rows = self._view.rows(PORT_CLAIMS)
+        for offset in range(size):
+            first = hostports.FIRST_DYNAMIC + (start + offset) % size
+            keys = [self._key(protocol, number) for number in range(first, first + length)]
+            if not any(key in self._taken or rows.get(key) is not None for key in keys):
+                return first
+        raise CallerFault(NO_PORTS)

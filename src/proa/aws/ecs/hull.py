@@ -13,15 +13,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from proa.aws.ecs import binding, compile, launch, status, writes
+from proa.aws.ecs import binding, compile, hostports, launch, status, writes
 from proa.aws.ecs.fargate import NO_CAPACITY
 from proa.aws.ecs.keys import task_definition_key
 from proa.aws.ecs.names import arn, container_instance_id
-from proa.aws.ecs.ports import Secrets, Vpc
+from proa.aws.ecs.ports import Objects, Secrets, Vpc
 from proa.aws.ecs.records import Task, TaskDefinition
+from proa.aws.ecs.references import References
 from proa.aws.ecs.tables import TASK_DEFINITIONS, TASKS
 from proa.base.clock import Clock
-from proa.base.errors import CallerFault, Conflict
+from proa.base.errors import Conflict
 from proa.cloud import compute
 from proa.dispatch.skin import Held, Parts, Skin
 from proa.model.feed import Endpoint, Vip, ZoneRecord
@@ -100,8 +101,11 @@ class EcsSkin:
     nodes: Sequence[Table[Any]] = ()
     traffic: Sequence[Table[Any]] = (TASKS,)
 
-    def __init__(self, store: Store, clock: Clock, vpc: Vpc, secrets: Secrets) -> None:
-        self._store, self._clock, self._vpc, self._secrets = store, clock, vpc, secrets
+    def __init__(
+        self, store: Store, clock: Clock, vpc: Vpc, secrets: Secrets, objects: Objects
+    ) -> None:
+        self._store, self._clock, self._vpc = store, clock, vpc
+        self._references = References(secrets, objects)
 
     def row(self, view: View, instance: Instance) -> Row | None:
         """Container instances are rows; Fargate's Instances are made for one task each."""
@@ -176,10 +180,11 @@ class EcsSkin:
         """The task for its agent: to run, or to stop gracefully; None when it is over."""
         entry = view.rows(TASKS).get(key)
         if entry is None or not is_dispatched(entry.value):
+            self._references.forget(key)
             return None
         task = entry.value
         definition = definition_of(view, task)
-        resolved = await self._resolve(task, definition)
+        resolved = await self._references.of_task(task, definition)
         sandbox = compile.compile_task(task, definition, resolved)
         stop = task.desired_status == "STOPPED"
         return Assignment(
@@ -190,15 +195,6 @@ class EcsSkin:
             grace_s=sandbox.grace_s,
             since=task.stopping_at if stop else 0.0,
         )
-
-    async def _resolve(self, task: Task, definition: TaskDefinition) -> dict[str, str]:
-        values: dict[str, str] = {}
-        for reference in compile.secret_references(definition):
-            try:
-                values[reference] = await self._secrets.value(task.account, task.region, reference)
-            except CallerFault as error:
-                values[reference] = compile.Unresolved(str(error))
-        return values
 
     async def report(
         self, view: View, statuses: Sequence[SandboxStatus], events: Sequence[NodeEvent]
@@ -231,19 +227,20 @@ class EcsSkin:
 
 def published(task: Task, instance: Instance) -> list[Vip]:
     """The virtual addresses by which a bridge task's bindings are reached."""
-    interface = task.interface
-    if interface is None or task.network_mode != "bridge":
+    if task.network_mode != "bridge":
         return []
     return [
         Vip(
-            vpc=interface.vpc,
+            vpc=container.address.vpc,
             address=instance.address,
-            port=item["hostPort"],
-            protocol=item["protocol"],
-            endpoints=(Endpoint(interface.address, item["containerPort"]),),
+            port=host,
+            protocol=binding["protocol"],
+            endpoints=(Endpoint(container.address.address, inside),),
         )
         for container in task.containers
-        for item in container.bindings
+        for binding in container.bindings
+        for host, inside in hostports.pairs(binding)
+        if container.address is not None
     ]
 
 

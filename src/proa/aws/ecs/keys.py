@@ -43,3 +43,8 @@ def token_key(account: str, region: str, scope: str, token: str) -> str:
 def setting_key(account: str, region: str, principal: str, name: str) -> str:
     who = hashlib.sha256(principal.encode()).hexdigest()[:16] if principal else "default"
     return f"{base_key(account, region)}setting/{who}/{name}"
+
+
+def port_key(account: str, region: str, instance: str, protocol: str, number: int) -> str:
+    """Where the claim of a host port lies."""
+    return f"{base_key(account, region)}port/{instance}/{protocol}/{number}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from proa.aws.ecs import fargate, query
+from proa.aws.ecs import fargate, hostports, query
 from proa.aws.ecs.keys import cluster_key
 from proa.aws.ecs.names import invalid
 from proa.aws.ecs.ports import LogGroups, Subnet, Vpc
@@ -19,7 +19,7 @@ from proa.aws.ecs.records import Task, TaskContainer, TaskDefinition, TaskInterf
 from proa.base.chance import Chance
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
 from proa.dispatch.skin import Parts
-from proa.model.resources import Port, Resources
+from proa.model.resources import Resources
 from proa.placement.asks import Ask, Strategy
 
 Document = dict[str, Any]
@@ -47,9 +47,14 @@ def overridden(definition: TaskDefinition, overrides: Document) -> list[Document
     ]
 
 
+_OVERRIDDEN = (
+    "command", "cpu", "memory", "memoryReservation", "environmentFiles", "resourceRequirements",
+)  # fmt: skip
+
+
 def _merge(container: Document, override: Document) -> Document:
     merged = dict(container)
-    for member in ("command", "cpu", "memory", "memoryReservation"):
+    for member in _OVERRIDDEN:
         if override.get(member) is not None:
             merged[member] = override[member]
     environment = {item["name"]: item.get("value", "") for item in container["environment"]}
@@ -175,18 +180,6 @@ def next_subnet(
     return min(usable, key=lambda subnet: running.get(subnet.zone, 0))
 
 
-def host_ports(definition: TaskDefinition) -> tuple[Port, ...]:
-    """Ports that a task takes on its Instance: bridge mode's fixed ones and host mode's."""
-    if definition.network_mode not in ("bridge", "host"):
-        return ()
-    return tuple(
-        Port(mapping["hostPort"], mapping["protocol"])
-        for container in definition.containers
-        for mapping in container["portMappings"]
-        if mapping.get("hostPort")
-    )
-
-
 def reserve_of(task: Task) -> Resources:
     """What the task books: CPU units and MiB in the hull's units, and itself."""
     return Resources(
@@ -207,7 +200,7 @@ def request_of(task: Task, definition: TaskDefinition, instance: str = "") -> As
         key=task.key,
         cluster=cluster,
         reserve=reserve_of(task),
-        ports=host_ports(definition),
+        ports=tuple(hostports.taken_ports(task)) or hostports.fixed(definition),
         namespace=cluster,
         strategies=tuple(_strategy(kind, field) for kind, field in strategies),
         constraints=tuple(

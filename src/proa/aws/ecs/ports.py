@@ -45,6 +45,14 @@ class Interface(msgspec.Struct, frozen=True):
     public_address: str = ""
 
 
+class Address(msgspec.Struct, frozen=True):
+    """An address of a container that has no interface of its own."""
+
+    address: str
+    mac: str
+    vpc: str
+
+
 class NoAddress(Exception):
     """The subnet has no free address left (InsufficientFreeAddressesInSubnet)."""
 
@@ -74,6 +82,17 @@ class Vpc(Protocol):
         """An interface with a free address for ``holder`` (a task's store key), and what creates
         it. No groups means the VPC's default one. Addresses in ``taken`` are not chosen and the
         chosen one is added, so that one transaction may hold several. Raises NoAddress."""
+        ...
+
+    def plan_address(
+        self, account: str, region: str, subnet: str, holder: str, taken: set[str]
+    ) -> tuple[Address, Parts]:
+        """A free address for a container of ``holder`` without an interface that EC2 would show,
+        and what books it. ``taken`` as for interfaces. Raises NoAddress."""
+        ...
+
+    def release_addresses(self, holder: str) -> Parts:
+        """What gives back the addresses that ``plan_address`` booked for a task."""
         ...
 
     def release_interface(self, account: str, region: str, id: str) -> Parts:
@@ -110,4 +129,12 @@ class Secrets(Protocol):
     async def value(self, account: str, region: str, value_from: str) -> str:
         """The value of a Secrets Manager or Parameter Store reference. Raises CallerFault with
         the service's own message when there is none."""
+        ...
+
+
+class Objects(Protocol):
+    """S3 objects: the environment files that containers name."""
+
+    async def object(self, account: str, region: str, bucket: str, key: str) -> bytes:
+        """An object's content. Raises CallerFault with S3's own message when it cannot be read."""
         ...

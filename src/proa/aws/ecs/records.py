@@ -109,10 +109,21 @@ class TaskContainer(msgspec.Struct, frozen=True, omit_defaults=True):
     image_digest: str = ""
     health: str = "UNKNOWN"
     bindings: tuple[Document, ...] = ()
+    address: ContainerAddress | None = None
+    started_at: float = 0.0
+
+
+class ContainerAddress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The address of a bridge task's container, behind its Instance; the API does not show it."""
+
+    vpc: str
+    address: str
+    mac: str
+    dns_server: str = ""
 
 
 class TaskInterface(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The network interface a task owns. ``hidden`` ones carry bridge mode and are not shown."""
+    """The network interface an awsvpc task owns."""
 
     id: str
     attachment: str
@@ -125,7 +136,6 @@ class TaskInterface(msgspec.Struct, frozen=True, omit_defaults=True):
     public_address: str = ""
     dns_server: str = ""
     status: str = "PRECREATED"
-    hidden: bool = False
 
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -188,6 +198,13 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def definition_arn(self) -> str:
         return arn(self.account, self.region, "task-definition", f"{self.family}:{self.revision}")
+
+    @property
+    def address(self) -> str:
+        """Where the task is reached, or its first container in bridge mode; empty for neither."""
+        if self.interface is not None:
+            return self.interface.address
+        return next((item.address.address for item in self.containers if item.address), "")
 
     @property
     def service_key(self) -> str:
@@ -285,6 +302,12 @@ class ServiceEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     created_at: float
     message: str
+
+
+class PortClaim(msgspec.Struct, frozen=True):
+    """A host port of an Instance that a task has; its key names the port."""
+
+    task: str
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True):

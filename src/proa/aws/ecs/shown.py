@@ -94,7 +94,7 @@ def _overrides(record: Task) -> Document:
 
 def _attachments(record: Task) -> list[Document]:
     interface = record.interface
-    if interface is None or interface.hidden:
+    if interface is None:
         return []
     details = {
         "subnetId": interface.subnet,
@@ -128,7 +128,7 @@ def _container(record: Task, item: TaskContainer) -> Document:
         "networkInterfaces": [],
         "managedAgents": [],
     }
-    if record.interface is not None and not record.interface.hidden:
+    if record.interface is not None:
         answer["networkInterfaces"] = [
             {
                 "attachmentId": record.interface.attachment,

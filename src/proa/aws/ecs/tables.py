@@ -14,6 +14,7 @@ from proa.aws.ecs.keys import cluster_key
 from proa.aws.ecs.records import (
     Cluster,
     Family,
+    PortClaim,
     Service,
     ServiceEvent,
     Setting,
@@ -102,6 +103,7 @@ SERVICES = Table(
     {"cluster": lambda _key, item: (cluster_key(item.account, item.region, item.cluster),)},
 )
 EVENTS = Table("ecs service events", "/aws/", _decoder(ServiceEvent), _is("event", 3))
+PORT_CLAIMS = Table("ecs host ports", "/aws/", _decoder(PortClaim), _is("port", 3))
 TOKENS = Table("ecs client tokens", "/aws/", _decoder(Token), _is("token", 2))
 SETTINGS = Table("ecs account settings", "/aws/", _decoder(Setting), _is("setting", 2))
 TABLES: tuple[Table[Any], ...] = (
@@ -111,6 +113,7 @@ TABLES: tuple[Table[Any], ...] = (
     TASKS,
     SERVICES,
     EVENTS,
+    PORT_CLAIMS,
     TOKENS,
     SETTINGS,
 )

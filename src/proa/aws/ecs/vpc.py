@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 
-from proa.aws.ecs.ports import Interface, NoAddress, SecurityGroup, Subnet
+from proa.aws.ecs.ports import Address, Interface, NoAddress, SecurityGroup, Subnet
 from proa.base.chance import Chance
 from proa.cloud import compute, network
 from proa.dispatch.skin import Parts
@@ -77,6 +77,27 @@ class PlannedVpc:
             made.id, made.subnet, made.vpc, made.zone, made.address, made.mac, name
         )
         return interface, Parts(plan.guards, plan.writes)
+
+    def plan_address(
+        self, account: str, region: str, subnet: str, holder: str, taken: set[str]
+    ) -> tuple[Address, Parts]:
+        try:
+            plan = self._planner.plan_address(subnet, holder, chance=self._chance, avoid=taken)
+        except network.NoFreeAddresses as error:
+            raise NoAddress(str(error)) from error
+        taken.add(plan.address)
+        return Address(plan.address, plan.mac, plan.vpc), Parts(plan.guards, plan.writes)
+
+    def release_addresses(self, holder: str) -> Parts:
+        plans = [
+            self._planner.release_address(held.vpc, held.address, holder)
+            for held in self._planner.addresses_of(holder)
+            if not held.interface
+        ]
+        return Parts(
+            tuple(guard for plan in plans for guard in plan.guards),
+            tuple(write for plan in plans for write in plan.writes),
+        )
 
     def release_interface(self, account: str, region: str, id: str) -> Parts:
         found = self._planner.interface(id)

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from proa.aws.ecs.hostports import taken_ports
+from proa.aws.ecs.keys import port_key
 from proa.aws.ecs.ports import Vpc
 from proa.aws.ecs.records import Service, ServiceEvent, Task, put
 from proa.base.chance import Chance
@@ -33,13 +35,21 @@ def replaced(entry: Entry[Any], record: msgspec.Struct) -> Parts:
 
 
 def task_changed(entry: Entry[Task], task: Task, vpc: Vpc) -> Parts:
-    """The write of a changed task; once STOPPED, its interface and its Fargate Instance go."""
+    """The write of a changed task; once STOPPED, its interface or addresses, its host ports and
+    its Fargate Instance go."""
     parts = replaced(entry, task)
     if task.last_status != "STOPPED" or entry.value.last_status == "STOPPED":
         return parts
     pieces = [parts]
     if task.interface is not None:
         pieces.append(vpc.release_interface(task.account, task.region, task.interface.id))
+    if any(item.address for item in task.containers):
+        pieces.append(vpc.release_addresses(task.key))
+    claims = tuple(
+        Delete(port_key(task.account, task.region, task.instance, port.protocol, port.number))
+        for port in taken_ports(task)
+    )
+    pieces.append(Parts((), claims))
     if task.launch_type == "FARGATE" and task.instance:
         pieces.append(Parts((), (Delete(compute.instance_key(task.instance)),)))
     return joined(pieces)

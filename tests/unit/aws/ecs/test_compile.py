@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from proa.aws.ecs import launch, taskdef
-from proa.aws.ecs.compile import Unresolved, compile_task, secret_references
+from proa.aws.ecs.compile import compile_task
+from proa.aws.ecs.environment import Unresolved, references
 from proa.aws.ecs.records import Task, TaskDefinition, TaskInterface
 from proa.base.chance import Chance
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
-from proa.model.resources import Port
-from proa.model.sandbox import Container, Sandbox
+from proa.model.sandbox import Container, Device, Sandbox, Ulimit
 
 INTERFACE = TaskInterface(
     "eni-1", "a", "subnet-1", "us-east-1a", "vpc-1", "172.31.0.5", "02:00:00:00:00:05",
@@ -70,13 +70,6 @@ def test_a_task_has_its_interface_and_the_resolver_of_its_vpc() -> None:
     assert compiled({"memory": 8}, "EC2", networkMode="none").network.mode == "none"
 
 
-def test_host_ports_are_taken_on_the_instance_only_where_they_are_fixed() -> None:
-    mapping = {"memory": 8, "portMappings": [{"containerPort": 80, "hostPort": 8080}]}
-    bridge = compiled(mapping, "EC2", networkMode="bridge")
-    assert bridge.ports == (Port(8080, "tcp"),)
-    assert compiled({"portMappings": [{"containerPort": 80}]}).ports == ()
-
-
 def test_overrides_replace_command_and_size_and_merge_the_environment() -> None:
     override = {
         "cpu": "512",
@@ -128,14 +121,13 @@ def test_a_secret_is_an_environment_variable_or_the_reason_why_not() -> None:
     assert "AccessDenied" in unknown.blocked and "PASSWORD" not in dict(unknown.environment)
 
 
-def test_secret_references_are_named_once() -> None:
-    secrets = [{"name": name, "valueFrom": "arn:x"} for name in ("A", "B")]
-    request = {
-        "family": "web",
-        "containerDefinitions": [{"name": "web", "image": "x", "memory": 8, "secrets": secrets}],
-    }
-    definition = TaskDefinition("1", "r", "web", 1, taskdef.document_of(request))
-    assert secret_references(definition) == ["arn:x"]
+def test_references_are_named_once_and_in_order() -> None:
+    containers = [
+        {"secrets": [{"valueFrom": "b"}, {"valueFrom": "a"}]},
+        {},
+        {"secrets": [{"valueFrom": "b"}]},
+    ]
+    assert references(containers, "secrets", "valueFrom") == ["b", "a"]
 
 
 def test_volumes_are_host_paths_empty_directories_and_tmpfs() -> None:
@@ -182,3 +174,113 @@ def test_dependencies_essentials_and_stop_timeouts_pass_through() -> None:
     web, init = sandbox.containers
     assert web.depends_on[0].condition == "SUCCESS" and not init.essential
     assert (web.stop_grace_s, sandbox.grace_s) == (90, 90)
+
+
+def test_limits_devices_and_memory_of_linux_pass_through() -> None:
+    linux = {
+        "initProcessEnabled": True,
+        "sharedMemorySize": 128,
+        "maxSwap": 0,
+        "swappiness": 10,
+        "devices": [{"hostPath": "/dev/fuse", "permissions": ["read", "mknod"]}],
+        "tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["noexec", "mode=1777"]}],
+    }
+    limits = [{"name": "nofile", "softLimit": 10, "hardLimit": 20}]
+    container = only(compiled({"memory": 8, "linuxParameters": linux, "ulimits": limits}, "EC2"))
+    assert container.devices == (Device("/dev/fuse", "/dev/fuse", "rm"),)
+    assert (container.shm_size, container.init_process) == (128 * MIB, True)
+    assert (container.swap_limit, container.swappiness) == (0, 10)
+    assert container.ulimits == (Ulimit("nofile", 10, 20),)
+    assert container.mounts[0].options == ("noexec", "mode=1777")
+
+
+def test_swap_is_left_alone_unless_it_is_limited() -> None:
+    container = only(compiled({"memory": 8, "linuxParameters": {"swappiness": 10}}, "EC2"))
+    assert (container.swap_limit, container.swappiness) == (None, None)
+
+
+def test_fargate_raises_the_limit_of_open_files() -> None:
+    assert only(compiled()).ulimits == (Ulimit("nofile", 65_535, 65_535),)
+
+
+def test_a_restart_policy_restarts_after_its_period_and_ignores_codes() -> None:
+    policy = {"enabled": True, "ignoredExitCodes": [0], "restartAttemptPeriod": 60}
+    container = only(compiled({"restartPolicy": policy}))
+    assert (container.restart, container.restart_ignored) == ("Always", (0,))
+    assert container.restart_after_s == 60
+    assert only(compiled({"restartPolicy": {"enabled": True}})).restart_after_s == 300
+    assert only(compiled({"restartPolicy": {"enabled": False}})).restart == "Never"
+
+
+def test_no_new_privileges_is_the_security_option_that_is_understood() -> None:
+    options = {"memory": 8, "dockerSecurityOptions": ["no-new-privileges"]}
+    assert not only(compiled(options, "EC2")).allow_privilege_escalation
+    assert only(compiled({"memory": 8}, "EC2")).allow_privilege_escalation
+
+
+def test_environment_files_come_before_the_definition_and_the_first_of_them_wins() -> None:
+    files = [{"type": "s3", "value": f"arn:aws:s3:::b/{name}.env"} for name in ("one", "two")]
+    container = {"environmentFiles": files, "environment": [{"name": "C", "value": "own"}]}
+    resolve = {
+        "arn:aws:s3:::b/one.env": "# comment\nA=1\nB = 'x y' \nC=file\nEMPTY=\nno equals\n",
+        "arn:aws:s3:::b/two.env": "A=2\r\nD=4\r\n",
+    }
+    found = only(compiled(container, resolve=resolve))
+    values = dict(found.environment)
+    assert (values["A"], values["B"], values["C"], values["D"]) == ("1", " 'x y' ", "own", "4")
+    assert "EMPTY" not in values and found.blocked == ""
+
+
+def test_an_environment_file_that_cannot_be_read_blocks_the_container() -> None:
+    container = {"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/x.env"}]}
+    found = only(compiled(container, resolve={"arn:aws:s3:::b/x.env": Unresolved("NoSuchKey")}))
+    assert found.blocked.startswith("ResourceInitializationError: failed to download env files")
+    assert found.blocked.endswith("NoSuchKey")
+
+
+def test_overridden_environment_files_replace_the_definition_s() -> None:
+    container = {"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/x.env"}]}
+    override = {
+        "name": "web",
+        "environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/y.env"}],
+    }
+    resolve = {"arn:aws:s3:::b/y.env": "A=y"}
+    found = only(compiled(container, overrides={"containerOverrides": [override]}, resolve=resolve))
+    assert dict(found.environment)["A"] == "y" and found.blocked == ""
+
+
+def test_docker_volumes_are_of_the_task_or_shared_on_the_instance() -> None:
+    def docker(name: str, **configuration: object) -> dict[str, object]:
+        return {"name": name, "dockerVolumeConfiguration": configuration}
+
+    volumes = [docker("own", scope="task"), docker("all", scope="shared", autoprovision=True),
+               docker("there", scope="shared")]  # fmt: skip
+    found = compiled({"memory": 8}, "EC2", volumes=volumes).volumes
+    assert [(item.kind, item.path, item.path_type) for item in found] == [
+        ("empty", "", ""),
+        ("shared", "all", ""),
+        ("shared", "there", "Directory"),
+    ]
+
+
+def test_volumes_from_another_container_are_mounted_where_it_has_them() -> None:
+    data = {"sourceVolume": "data", "containerPath": "/data"}
+    sandbox = compiled(
+        volumes=[{"name": "data"}, {"name": "own"}],
+        containerDefinitions=[
+            {"name": "base", "image": "x", "mountPoints": [data]},
+            {"name": "middle", "image": "x", "volumesFrom": [{"sourceContainer": "base"}]},
+            {
+                "name": "reader",
+                "image": "x",
+                "mountPoints": [{"sourceVolume": "own", "containerPath": "/own"}],
+                "volumesFrom": [{"sourceContainer": "middle", "readOnly": True}],
+            },
+        ],
+    )
+    reader = sandbox.containers[2]
+    assert [(m.volume, m.path, m.read_only) for m in reader.mounts] == [
+        ("own", "/own", False),
+        ("data", "/data", True),
+    ]
+    assert [(d.container, d.condition) for d in reader.depends_on] == [("middle", "START")]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from proa.aws.ecs import taskdef, taskdef_rules
+from proa.aws.ecs import runnable, taskdef, taskdef_rules
 from proa.aws.ecs.fargate import cpu_units, is_size, memory_mib
+from proa.aws.ecs.records import TaskDefinition
 from proa.aws.gateway.service import AwsError
 from tests.unit.aws.ecs.world import World, run_world
 
@@ -154,11 +155,26 @@ def test_fargate_sizes_are_the_published_table() -> None:
 
 
 def test_what_cannot_be_run_here_is_named() -> None:
-    document = taskdef.document_of(
-        on_ec2({"links": ["db"]}, volumes=[{"name": "e", "efsVolumeConfiguration": {"x": "y"}}])
+    def named(request: dict[str, Any]) -> list[str]:
+        return runnable.unsupported(
+            TaskDefinition("1", "r", "web", 1, taskdef.document_of(request))
+        )
+
+    log = {"logDriver": "fluentd"}
+    refused = on_ec2(
+        {"logConfiguration": log, "dockerSecurityOptions": ["label:x"]},
+        volumes=[{"name": "e", "efsVolumeConfiguration": {"x": "y"}}],
+        runtimePlatform={"cpuArchitecture": "ARM64"},
     )
-    assert taskdef.unsupported(document) == ["efsVolumeConfiguration", "links"]
-    assert taskdef.unsupported(taskdef.document_of(definition())) == []
+    assert named(refused) == [
+        "cpuArchitecture ARM64",
+        "dockerSecurityOptions label:x",
+        "efsVolumeConfiguration",
+        "logDriver fluentd",
+    ]
+    assert named(definition()) == []
+    many = {"portMappings": [{"containerPortRange": "8000-8100"}]}
+    assert named(on_ec2(many)) == ["more than 30 host ports in a task"]
 
 
 def test_a_definition_is_answered_with_defaults_and_compatibilities() -> None:

@@ -71,6 +71,18 @@ class FakeSecrets:
 
 
 @dataclass
+class FakeObjects:
+    """Objects by "bucket/key"."""
+
+    bodies: dict[str, bytes] = field(default_factory=dict)
+
+    async def object(self, account: str, region: str, bucket: str, key: str) -> bytes:
+        if f"{bucket}/{key}" not in self.bodies:
+            raise CallerFault("NoSuchKey: The specified key does not exist.")
+        return self.bodies[f"{bucket}/{key}"]
+
+
+@dataclass
 class Behaviour:
     """What containers of an image do. ``exits_after`` None: they run until stopped."""
 
@@ -198,7 +210,8 @@ class World:
         await self.view.synced.wait()
         self.vpc = PlannedVpc(self.view, self.chance.child("vpc"))
         self.logs, self.secrets = FakeLogGroups(self.view), FakeSecrets()
-        self.skin = hull.EcsSkin(self.store, self.clock, self.vpc, self.secrets)
+        self.objects = FakeObjects()
+        self.skin = hull.EcsSkin(self.store, self.clock, self.vpc, self.secrets, self.objects)
         self.runner = Runner(
             self.store,
             self.view,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proa.aws.ecs import binding, hull, launch, paging, query
+from proa.aws.ecs import hostports, hull, launch, paging, query
 from proa.aws.ecs.names import arn, container_instance_id, invalid, within_cluster
 from proa.aws.ecs.operations.base import Ecs
 from proa.aws.ecs.records import PENDING, Cluster, Task
@@ -117,10 +117,11 @@ def _shown(ecs: Ecs, cluster: Cluster, instance: Instance) -> Output:
 
 
 def _resources(amount: Resources, tasks: Sequence[Task]) -> list[Output]:
-    ports = sorted({port for task in tasks for port in binding.bound_ports(task)})
+    ports = [port for task in tasks for port in hostports.taken_ports(task)]
 
     def taken(protocol: str) -> list[str]:
-        return [port.rpartition(":")[2] for port in ports if f":{protocol}:" in port]
+        numbers = sorted({port.number for port in ports if port.protocol == protocol})
+        return [str(number) for number in numbers]
 
     return [
         {"name": "CPU", "type": "INTEGER", "integerValue": amount.cpu // CPU_PER_ECS_UNIT},

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from proa.aws.ecs import fargate, query, taskdef
+from proa.aws.ecs import fargate, query, runnable
 from proa.aws.ecs.capacity import checked_strategy
 from proa.aws.ecs.names import client_fault, invalid, task_definition_name
 from proa.aws.ecs.operations.base import Ecs
@@ -50,7 +50,7 @@ def active_definition(ecs: Ecs, context: Context, text: str) -> TaskDefinition:
         raise client_fault("TaskDefinition not found.")
     if entry.value.status != "ACTIVE":
         raise client_fault("TaskDefinition is inactive")
-    missing = taskdef.unsupported(entry.value.document)
+    missing = runnable.unsupported(entry.value)
     if missing:
         raise unsupported(", ".join(missing))
     return entry.value

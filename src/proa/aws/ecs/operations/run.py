@@ -1,7 +1,8 @@
 """RunTask and StartTask: tasks are validated, placed at once, and written with what they own.
 
-A task that finds no room is a failure in the answer and leaves nothing behind. The others are one
-transaction: records, interfaces, Fargate Instances and the client token.
+A task that finds no room is a failure in the answer and leaves nothing behind. Each of the others
+is written at once with what it owns, as many in a transaction as it holds; the client token goes
+with the first.
 """
 
 from __future__ import annotations
@@ -63,31 +64,62 @@ async def start_task(ecs: Ecs, context: Context, request: Input) -> Output:
 async def _attempts(
     ecs: Ecs, context: Context, request: Input, kind: str, places: Sequence[str]
 ) -> Output:
+    """Plan and write until every task is written or refused. What is written stays; a lost race
+    is decided again for the rest, under the ids that the client token names already."""
+    wanted = [(place, new_task_id(ecs.chance)) for place in places]
+    written: list[Task] = []
+    failures: list[Document] = []
     for _ in range(ATTEMPTS):
         await ecs.fresh()
         cluster = ecs.cluster(context, request).value
-        before = _earlier(ecs, cluster, request)
-        if before is not None:
+        if not written and (before := _earlier(ecs, cluster, request)) is not None:
             return before
         try:
-            batch = await _plan(ecs, context, cluster, request, kind, places)
+            batch = await _plan(ecs, context, cluster, request, kind, wanted)
         except Conflict:
             continue
-        try:
-            if batch.tasks:
-                token = _token(cluster, request, batch.tasks)
-                await ecs.commit(writes.transaction(*batch.parts, *token))
-        except Conflict:
-            for task in batch.tasks:
-                ecs.placer.cancel(task.key)
-            continue
-        answers = [shown.task(task, with_tags=True) for task in batch.tasks]
-        return {"tasks": answers, "failures": batch.failures}
+        token = () if written else _token(cluster, request, batch.tasks)
+        count = await _write(ecs, batch, token)
+        written += batch.tasks[:count]
+        if count == len(batch.tasks):
+            answers = [shown.task(task, with_tags=True) for task in written]
+            return {"tasks": answers, "failures": failures + batch.failures}
+        if count:
+            failures += batch.failures
+            left = {task.id for task in batch.tasks[count:]}
+            wanted = [item for item in wanted if item[1] in left]
     raise AwsError("ServerException", "Service Unavailable. Please try again later.", 500)
 
 
+async def _write(ecs: Ecs, batch: _Batch, token: tuple[Parts, ...]) -> int:
+    """Commit the planned tasks, the token with the first of them; how many were written before
+    a race was lost. The places of the others are given back."""
+    done = 0
+    while done < len(batch.tasks):
+        parts = [*token] if not done else []
+        count = 0
+        for piece in batch.parts[done:]:
+            if count and sum(writes.size(part) for part in (*parts, piece)) > writes.ROOM:
+                break
+            parts.append(piece)
+            count += 1
+        try:
+            await ecs.commit(writes.transaction(*parts))
+        except Conflict:
+            for task in batch.tasks[done:]:
+                ecs.placer.cancel(task.key)
+            break
+        done += count
+    return done
+
+
 async def _plan(
-    ecs: Ecs, context: Context, cluster: Cluster, request: Input, kind: str, places: Sequence[str]
+    ecs: Ecs,
+    context: Context,
+    cluster: Cluster,
+    request: Input,
+    kind: str,
+    places: Sequence[tuple[str, str]],
 ) -> _Batch:
     definition = launching.active_definition(ecs, context, request["taskDefinition"])
     how = launching.launch_of(ecs, cluster, definition, request)
@@ -97,12 +129,12 @@ async def _plan(
     batch = _Batch()
     wanted: list[tuple[Task, str]] = []
     running: Counter[str] = Counter()
-    for place in places:
+    for place, id in places:
         pinned = instances.find_instance(ecs, context, cluster, place) if kind else None
         if kind and pinned is None:
             batch.failures.append({"arn": _instance_arn(cluster, place), "reason": "MISSING"})
             continue
-        task = _draft(ecs, context, cluster, definition, how, request)
+        task = _draft(ecs, context, cluster, definition, how, request, id)
         if how.strategy:
             provider = capacity.next_provider(how.strategy, running)
             running[provider] += 1
@@ -128,6 +160,7 @@ def _draft(
     definition: TaskDefinition,
     how: launching.Launch,
     request: Input,
+    id: str,
 ) -> Task:
     group = request.get("group") or f"family:{definition.family}"
     if group.startswith("service:"):
@@ -136,7 +169,7 @@ def _draft(
         account=cluster.account,
         region=cluster.region,
         cluster=cluster.name,
-        id=new_task_id(ecs.chance),
+        id=id,
         family=definition.family,
         revision=definition.revision,
         launch_type=how.launch_type,
@@ -245,7 +278,7 @@ def _digest(request: Input) -> str:
 
 def _token(cluster: Cluster, request: Input, tasks: Sequence[Task]) -> tuple[Parts, ...]:
     token = request.get("clientToken")
-    if not token:
+    if not token or not tasks:
         return ()
     key = token_key(cluster.account, cluster.region, cluster.name, token)
     record = Token(_digest(request), tuple(task.arn for task in tasks), tasks[0].created_at)
