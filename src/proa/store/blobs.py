@@ -1,4 +1,4 @@
-"""The blob port: content by its sha256 digest, whole and verified or not there at all.
+"""The blob port: content by its digest (sha256 or sha512), whole and verified or not there at all.
 
 The image registry keeps layers and manifests in it. What is large comes as an upload: begun,
 appended to (after a restart too, from the offset it has), and finished under a digest, which
@@ -23,7 +23,7 @@ from proa.base.errors import CallerFault, Conflict
 CHUNK = 256 * 1024
 WRITE = 1024 * 1024  # bytes handed to a thread at a time
 MAX_UPLOADS = 256  # beyond it, the one that was left alone longest is dropped
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 T = TypeVar("T")
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 
@@ -49,7 +49,8 @@ class WrongOffset(Conflict):
 
 
 class Blobs(Protocol):
-    """The port. Digests are ``sha256:<64 hex digits>``; anything else is no blob's."""
+    """The port. Digests are ``sha256:<64 hex digits>`` or ``sha512:<128>``; anything else is no
+    blob's. The same content under two digests is two blobs."""
 
     async def size(self, digest: str) -> int | None:
         """Bytes; None where there is no such blob."""
@@ -59,7 +60,7 @@ class Blobs(Protocol):
         """Bytes ``start`` to before ``end`` (None: the end), in chunks. Raises BlobUnknown."""
         ...
 
-    async def put(self, content: bytes) -> str:
+    async def put(self, content: bytes, algorithm: str = "sha256") -> str:
         """Keep something small; returns its digest."""
         ...
 
@@ -98,9 +99,14 @@ async def read_whole(blobs: Blobs, digest: str) -> bytes:
     return b"".join([chunk async for chunk in blobs.read(digest)])
 
 
-def digest_of(content: bytes) -> str:
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     """The name under which content is kept."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def algorithm_of(digest: str) -> str:
+    """What a digest was made with; sha256 for what is no digest."""
+    return digest.partition(":")[0] if DIGEST.fullmatch(digest) else "sha256"
 
 
 @dataclass(slots=True)
@@ -145,8 +151,8 @@ class FileBlobs:
                 left -= len(chunk)
                 yield chunk
 
-    async def put(self, content: bytes) -> str:
-        digest = digest_of(content)
+    async def put(self, content: bytes, algorithm: str = "sha256") -> str:
+        digest = digest_of(content, algorithm)
         path = self._path(digest)
         assert path is not None, "a digest of ours is well formed"
         if not path.exists():
@@ -206,7 +212,9 @@ class FileBlobs:
         path = self._idle(upload)
         self._busy.add(upload)
         try:
-            found = await _in_thread(_sealed, path, self._progress.pop(upload, None))
+            algorithm = algorithm_of(digest)
+            progress = self._progress.pop(upload, None)
+            found = await _in_thread(_sealed, path, progress, algorithm)
             target = self._path(digest)
             if found != digest or target is None:
                 path.unlink()
@@ -269,13 +277,15 @@ def _add(file: Any, part: bytes, progress: _Progress | None) -> None:
         progress.size += len(part)
 
 
-def _sealed(path: Path, progress: _Progress | None) -> str:
-    """Sync an upload; returns its digest, which is counted anew for one that was resumed."""
+def _sealed(path: Path, progress: _Progress | None, algorithm: str) -> str:
+    """Sync an upload; returns its digest, which is counted anew for one that was resumed, or
+    that is not of the usual kind."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        if progress is not None and progress.size == os.fstat(file.fileno()).st_size:
-            return f"sha256:{progress.hash.hexdigest()}"
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        counted = progress is not None and progress.size == os.fstat(file.fileno()).st_size
+        if progress is not None and counted and algorithm == progress.hash.name:
+            return f"{algorithm}:{progress.hash.hexdigest()}"
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -320,8 +330,8 @@ class MemoryBlobs:
         for first in range(0, len(content), CHUNK):
             yield content[first : first + CHUNK]
 
-    async def put(self, content: bytes) -> str:
-        digest = digest_of(content)
+    async def put(self, content: bytes, algorithm: str = "sha256") -> str:
+        digest = digest_of(content, algorithm)
         self._blobs[digest] = content
         return digest
 
@@ -361,8 +371,9 @@ class MemoryBlobs:
     async def finish(self, upload: str, digest: str) -> None:
         content = bytes(self._idle(upload))
         del self._uploads[upload]
-        if digest_of(content) != digest:
-            raise DigestMismatch(f"the upload's digest is {digest_of(content)}, not {digest}")
+        found = digest_of(content, algorithm_of(digest))
+        if found != digest:
+            raise DigestMismatch(f"the upload's digest is {found}, not {digest}")
         self._blobs[digest] = content
 
     async def abandon(self, upload: str) -> None:

@@ -85,6 +85,26 @@ def test_upload_with_another_digest_is_dropped(check: Callable[[Story], None]) -
     check(story)
 
 
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_content_is_kept_under_the_digest_it_was_sent_with(
+    check: Callable[[Story], None], algorithm: str
+) -> None:
+    async def story(blobs: Blobs) -> None:
+        digest, other = (digest_of(text, algorithm) for text in (b"hello", b"other"))
+        upload = await blobs.begin()
+        await blobs.append(upload, chunks(b"hello"))
+        await blobs.finish(upload, digest)
+        assert await read_whole(blobs, digest) == b"hello"
+        assert await blobs.put(b"other", algorithm) == other
+        assert await blobs.digests() == sorted([digest, other])
+        upload = await blobs.begin()
+        await blobs.append(upload, chunks(b"hello"))
+        with pytest.raises(DigestMismatch, match=digest):
+            await blobs.finish(upload, other)
+
+    check(story)
+
+
 def test_append_resumes_only_where_the_upload_ends(check: Callable[[Story], None]) -> None:
     async def story(blobs: Blobs) -> None:
         upload = await blobs.begin()
