@@ -7,8 +7,11 @@ route streams; answers are sent whole, streamed, or upgraded to a WebSocket or t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -23,6 +26,7 @@ MAX_BODY = 16 * 1024 * 1024
 CHUNK = 64 * 1024
 HEADER_LIMIT = 64 * 1024
 MESSAGE_LIMIT = 4 * 1024 * 1024
+_IP_FREEBIND = 15  # linux/in.h; Python does not name it
 RAW_LIMIT = 256 * 1024  # bytes of an upgraded connection that wait for their reader
 
 
@@ -193,6 +197,23 @@ class Shell:
         assert isinstance(server, asyncio.Server) or server is not None
         self.port = port or server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
 
+    async def start_unbound(self, address: str, port: int, tls: ssl.SSLContext | None) -> None:
+        """Listen on TCP at an address that the machine may not have yet (ip(7), IP_FREEBIND);
+        raises OSError where the port is taken."""
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            listening.setblocking(False)
+            listening.bind((address, port))
+            runner = await self._setup()
+            site = web.SockSite(runner, listening, ssl_context=tls, backlog=BACKLOG)
+            await site.start()
+        except BaseException:
+            listening.close()
+            raise
+        self.port = port
+
     async def start_unix(self, path: Path, mode: int = 0o600) -> None:
         """Listen on a unix socket that only its owner may use."""
         path.unlink(missing_ok=True)
@@ -290,6 +311,25 @@ class Shell:
         finally:
             await socket.close()
         return response
+
+
+def tls_of_pem(certificate: bytes, key: bytes, client_authority: bytes) -> ssl.SSLContext:
+    """Like ``server_tls`` of keys that lie in no file."""
+    with _memory_file(certificate) as certificate_path, _memory_file(key) as key_path:
+        context = server_tls(certificate_path, key_path, None)
+    context.load_verify_locations(cadata=client_authority.decode())
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+@contextlib.contextmanager
+def _memory_file(content: bytes) -> Iterator[Path]:
+    """A file that only this process sees, gone afterwards (``ssl`` reads keys from files only)."""
+    descriptor = os.memfd_create("proa")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/self/fd/{descriptor}")
 
 
 def server_tls(certificate: Path, key: Path, client_authority: Path | None) -> ssl.SSLContext:
