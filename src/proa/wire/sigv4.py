@@ -56,6 +56,7 @@ class Claim:
     timestamp: str
     token: str = ""
     expires_s: int | None = None
+    version: int = 4
 
     @property
     def scope(self) -> str:

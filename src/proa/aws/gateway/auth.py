@@ -13,6 +13,8 @@ from typing import Protocol
 from proa.aws.gateway.service import AwsError, Context, Input
 from proa.base.http import Request
 from proa.cloud.identity import Credential
+from proa.wire import sigv2
+from proa.wire.aws.hosts import bucket_of_host
 from proa.wire.sigv4 import Claim, SignatureFault, SigningKeys, verify
 
 
@@ -139,7 +141,11 @@ def authenticate(
     ):
         raise auth_error("unknown", protocol, _INVALID_TOKEN)
     try:
-        verify(request, claim, credential.secret, now, keys)
+        if claim.version == sigv2.VERSION:
+            bucket = bucket_of_host(request.headers.get("host", ""))
+            sigv2.verify(request, claim, credential.secret, now, bucket)
+        else:
+            verify(request, claim, credential.secret, now, keys)
     except SignatureFault as fault:
         raise signature_error(fault, protocol, claim.presigned) from fault
     if credential.expires_at and credential.expires_at <= now:

@@ -33,6 +33,7 @@ from proa.base.errors import CallerFault, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
 from proa.cloud.identity import Credential
+from proa.wire import sigv2
 from proa.wire.aws.faults import Fault, Malformed, UnknownOperation
 from proa.wire.aws.protocol import Protocol, detect, form_of
 from proa.wire.aws.service import ServiceCodec, bare_fault
@@ -111,7 +112,7 @@ class AwsGateway:
     async def _answer(self, request: Request, request_id: str) -> Response:
         """Raises AwsError only while the service is not known."""
         try:
-            claim = read_claim(request)
+            claim = read_claim(request) or sigv2.read_claim(request)
         except SignatureFault as fault:
             raise signature_error(fault, _family(request), presigned=False) from fault
         name = self._service_of(request, claim)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proa.aws.gateway.service import AwsError, Context
-from proa.aws.longtail.port import Forward, LongTail, NotServed
+from proa.aws.longtail.port import Forward, LongTail, NotServed, caller_headers
 from proa.aws.longtail.s3 import in_path, whole
 from proa.aws.longtail.table import mutates, refusal
 from proa.base.http import Request, Response
@@ -66,10 +66,8 @@ class Door:
         headers |= {
             "host": host,
             "content-length": str(len(request.body)),
-            "x-moto-account-id": context.account,
-            "authorization": (
-                f"AWS4-HMAC-SHA256 Credential={context.access_key}/20000101/{context.region}/"
-                f"{codec.signing_name}/aws4_request, SignedHeaders=host, Signature=0"
+            **caller_headers(
+                context.account, context.access_key, context.region, codec.signing_name
             ),
         }
         target = f"{request.path}?{request.raw_query}" if request.raw_query else request.path

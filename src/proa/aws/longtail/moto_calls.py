@@ -22,6 +22,7 @@ from moto.backends import get_backend
 from moto.core.base_backend import AccountSpecificBackend
 from moto.core.exceptions import HTTPException
 from moto.core.request import normalize_request
+from moto.sqs.models import SQSBackend
 
 from proa.aws.longtail.frames import Answer, Call
 from proa.aws.longtail.pickling import dump, fill, service_of
@@ -37,11 +38,13 @@ Route = tuple[str, re.Pattern[str], Method]  # moto's name of the service first
 
 @dataclass(slots=True, frozen=True)
 class Done:
-    """An answer, and the places that its call touched."""
+    """An answer, and the places that its call touched. With ``wait_s`` the answer is empty and
+    the caller would rather wait that long for a message than have it."""
 
     answer: Answer
     body: bytes
     touched: frozenset[Place]
+    wait_s: float = 0.0
 
 
 class Moto:
@@ -52,9 +55,11 @@ class Moto:
         self._touched: set[Place] = set()
         self._routes: dict[str, list[Route]] = {}
         self._unreadable: dict[str, str] = {}
+        self._wait_s = 0.0
         Content.contents = vault.contents
         moto.s3.models.tempfile = SimpleNamespace(SpooledTemporaryFile=Content)
         self._watch_lookups()
+        self._watch_receiving()
 
     def _watch_lookups(self) -> None:
         plain, touched = AccountSpecificBackend.__getitem__, self._touched
@@ -65,6 +70,18 @@ class Moto:
             return found
 
         AccountSpecificBackend.__getitem__ = watched
+
+    def _watch_receiving(self) -> None:
+        """moto waits for messages by sleeping, with which it would hold up everybody."""
+        plain = SQSBackend.receive_message
+
+        def watched(backend: Any, queue: str, count: int, wait_s: int, *rest: Any) -> Any:
+            found = plain(backend, queue, count, 0, *rest)
+            if not found:
+                self._wait_s = float(wait_s)
+            return found
+
+        SQSBackend.receive_message = watched
 
     def restore(self) -> None:
         """Read every service's state back. One that cannot be read is not served: starting
@@ -87,6 +104,7 @@ class Moto:
     def call(self, call: Call, body: bytes) -> Done:
         """One request."""
         self._touched.clear()
+        self._wait_s = 0.0
         try:
             answer, given = self._answer(call, body)
         except NotImplementedError as error:
@@ -96,7 +114,7 @@ class Moto:
         except Exception as error:
             log.error("moto failed", service=call.service, call=call.id, exc_info=error)
             answer, given = Answer(call.id, failure="failed", text=repr(error)), b""
-        return Done(answer, given, frozenset(self._touched))
+        return Done(answer, given, frozenset(self._touched), self._wait_s)
 
     def _answer(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
         url = f"https://{call.host}{call.target}"
@@ -109,11 +127,12 @@ class Moto:
         service, _pattern, method = route
         if service in self._unreadable:
             return Answer(call.id, failure="unreadable", text=self._unreadable[service]), b""
-        if call.origin:
-            url = call.origin + call.target
         headers = HTTPHeaders()
         for name, value in call.headers.items():
             headers[name] = value
+        if call.origin:
+            url = call.origin + call.target
+            headers["host"] = call.origin.partition("//")[2]
         request = normalize_request(AWSPreparedRequest(call.method, url, headers, body, False))
         try:
             status, answered, given = method(request, request.raw_url, request.headers)
@@ -139,14 +158,20 @@ class Moto:
             self._routes[call.host] = found
         return found
 
-    def keep(self, places: frozenset[Place]) -> int:
-        """Make the state of places durable; returns how many had changed."""
-        snapshots = {}
-        for service, account, region in sorted(places):
-            if service not in NOT_KEPT and service not in self._unreadable:
-                backend = get_backend(service)[account][region]
-                snapshots[(service, account, region)] = dump(backend)
-        return self._vault.commit(snapshots)
+    def keep(self, places: frozenset[Place]) -> dict[Place, str]:
+        """Make the state of places durable; returns those that could not be kept, and why."""
+        snapshots, lost = {}, {}
+        for place in sorted(places):
+            service, account, region = place
+            if service in NOT_KEPT or service in self._unreadable:
+                continue
+            try:
+                snapshots[place] = dump(get_backend(service)[account][region])
+            except Exception as error:
+                log.error("state cannot be kept", place=place, exc_info=error)
+                lost[place] = repr(error)
+        self._vault.commit(snapshots)
+        return lost
 
 
 def _bytes(given: Any) -> bytes:

@@ -6,7 +6,6 @@ whole, and checksums are verified. Called by the gateway's door to the long tail
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from urllib.parse import unquote_plus
 
@@ -20,20 +19,14 @@ from proa.wire.aws.chunked import (
     unchunk,
 )
 from proa.wire.aws.faults import Malformed
+from proa.wire.aws.hosts import bucket_of_host
 from proa.wire.sigv4 import Claim
 
-# bucket.s3.…, bucket.s3-eu-west-1.…, bucket.localhost
-_BUCKET_HOST = re.compile(r"(?P<bucket>.+?)\.(?:s3[.-].+|localhost)", re.IGNORECASE)
 _SIGNING = frozenset(
     {"x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires", "x-amz-signedheaders",
-     "x-amz-signature", "x-amz-security-token", "x-amz-content-sha256"}
+     "x-amz-signature", "x-amz-security-token", "x-amz-content-sha256", "awsaccesskeyid",
+     "signature", "expires"}
 )  # fmt: skip
-
-
-def bucket_of_host(host: str) -> str:
-    """The bucket that a host name carries (virtual-hosted style), or ""."""
-    found = _BUCKET_HOST.fullmatch(host.partition(":")[0])
-    return found["bucket"] if found else ""
 
 
 def in_path(request: Request) -> Request:

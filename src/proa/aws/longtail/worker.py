@@ -12,7 +12,11 @@ import resource
 import select
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import requests
 
 # Read by moto when it is imported, so before it is.
 os.environ.update(
@@ -28,11 +32,13 @@ from proa.aws.longtail.moto_calls import Done, Moto
 from proa.aws.longtail.vault import Place, Vault
 from proa.base import telemetry
 from proa.base.chance import Chance
+from proa.base.clock import Clock, SystemClock
 from proa.cloud.secrets import Sealer
 
 MAX_MEMORY = 3 * 1024**3  # bytes of private data; a call that needs more ends the worker
 MAX_BATCH = 64
-HTTP_TIMEOUT_S = 3.0  # for subscriptions that moto calls
+LOOK_S = 0.5  # how often messages that become visible again are looked for
+HTTP_TIMEOUT_S = 3.0  # for subscribers that moto calls: they hold up everybody
 
 
 class Line:
@@ -50,9 +56,9 @@ class Line:
         head, body = self._exactly(head_size), self._exactly(body_size)
         return None if head is None or body is None else (read_call(head), body)
 
-    def waiting(self) -> bool:
-        """Whether another call can be read now."""
-        return bool(select.select([self._connection], [], [], 0)[0])
+    def waiting(self, timeout_s: float | None) -> bool:
+        """Whether a call can be read within a time (None: whenever one comes)."""
+        return bool(select.select([self._connection], [], [], timeout_s)[0])
 
     def write(self, answer: Answer, body: bytes) -> None:
         self._connection.sendall(frame(answer, body))
@@ -68,27 +74,84 @@ class Line:
         return b"".join(parts)
 
 
-def _keeps(call: Call, done: Done) -> frozenset[Place]:
-    answered = done.answer.status and done.answer.status < 400
-    return done.touched if call.mutates and answered else frozenset()
+@dataclass(slots=True, frozen=True)
+class Parked:
+    """A call that waits for a message, until ``deadline`` (monotonic seconds)."""
+
+    call: Call
+    body: bytes
+    deadline: float
 
 
-def serve(line: Line, moto: Moto) -> None:
-    """Answer calls until the control plane has gone."""
-    while True:
-        batch: list[Done] = []
-        places: frozenset[Place] = frozenset()
-        while not batch or (len(batch) < MAX_BATCH and line.waiting()):
-            read = line.read()
-            if read is None:
+class Server:
+    """Calls in, answers out."""
+
+    def __init__(self, line: Line, moto: Moto, clock: Clock) -> None:
+        self._line, self._moto, self._clock = line, moto, clock
+        self._parked: list[Parked] = []
+        self._answered: list[tuple[Done, bool]] = []  # and whether it changed something
+        self._places: set[Place] = set()
+
+    def run(self) -> None:
+        """Answer calls until the control plane has gone."""
+        while True:
+            calls = self._read()
+            if calls is None:
                 return
-            done = moto.call(*read)
-            batch.append(done)
-            places |= _keeps(read[0], done)
-        if places:
-            moto.keep(places)
-        for done in batch:
-            line.write(done.answer, done.body)
+            for call, body in calls:
+                self._carry_out(Parked(call, body, 0.0))
+            if not calls or any(place[0] == "sqs" for place in self._places):
+                waiting, self._parked = self._parked, []
+                for parked in waiting:
+                    self._carry_out(parked)
+            self._finish()
+
+    def _read(self) -> list[tuple[Call, bytes]] | None:
+        """The calls that are there, none after a while if some are parked; None at the end."""
+        calls: list[tuple[Call, bytes]] = []
+        timeout_s = LOOK_S if self._parked else None
+        while len(calls) < MAX_BATCH and self._line.waiting(0 if calls else timeout_s):
+            read = self._line.read()
+            if read is None:
+                return None
+            calls.append(read)
+        return calls
+
+    def _carry_out(self, asked: Parked) -> None:
+        done = self._moto.call(asked.call, asked.body)
+        now = self._clock.monotonic()
+        deadline = asked.deadline or now + done.wait_s
+        if now < deadline and done.wait_s:
+            self._parked.append(Parked(asked.call, asked.body, deadline))
+            return
+        changed = asked.call.mutates and 0 < done.answer.status < 400
+        self._answered.append((done, changed))
+        if changed:
+            self._places |= done.touched
+
+    def _finish(self) -> None:
+        """Make the changes durable, then say that they are."""
+        lost = self._moto.keep(frozenset(self._places)) if self._places else {}
+        for done, changed in self._answered:
+            broken = sorted(place for place in done.touched if place in lost)
+            if changed and broken:
+                text = f"the state of {broken[0][0]} cannot be kept: {lost[broken[0]]}"
+                self._line.write(Answer(done.answer.id, failure="failed", text=text), b"")
+            else:
+                self._line.write(done.answer, done.body)
+        self._places.clear()
+        self._answered.clear()
+
+
+def _bound_http() -> None:
+    """Give every HTTP request of moto's a timeout: it sets none."""
+    plain = requests.Session.send
+
+    def send(session: requests.Session, request: Any, **options: Any) -> requests.Response:
+        options["timeout"] = options.get("timeout") or HTTP_TIMEOUT_S
+        return plain(session, request, **options)
+
+    requests.Session.send = send  # type: ignore[assignment, method-assign]
 
 
 def main(descriptor: int, data_dir: Path) -> None:
@@ -101,11 +164,12 @@ def main(descriptor: int, data_dir: Path) -> None:
 
     stamp = f"moto {__version__}, Python {sys.version.split()[0]}"
     vault = Vault(data_dir / "longtail", sealer, stamp)
+    _bound_http()
     moto = Moto(vault)
     moto.restore()
     line = Line(socket.socket(fileno=descriptor))
     line.write(Answer(0), b"")
-    serve(line, moto)
+    Server(line, moto, SystemClock()).run()
     vault.close()
 
 

@@ -72,7 +72,10 @@ class ServiceCodec:
         self.api_version = str(model.metadata["apiVersion"])
         self.target_prefix = str(model.metadata.get("targetPrefix", ""))
         self._protocols: dict[str, Protocol] = {}
-        for protocol in model.protocols:
+        spoken = list(model.protocols)
+        if "awsQueryCompatible" in model.metadata and "query" not in spoken:
+            spoken.append("query")  # what its older clients speak, and it still answers
+        for protocol in spoken:
             builder = _BUILDERS.get(protocol)
             if builder is not None:
                 self._protocols[protocol] = builder(model, protocol, wanted)
