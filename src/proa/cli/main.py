@@ -127,6 +127,32 @@ def doctor(data_dir: Path, as_json: bool) -> None:
 
 @main.command()
 @data_dir_option
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--images/--no-images", default=True, help="The registry's images as well.")
+@click.option("--logs/--no-logs", default=True, help="The events of CloudWatch Logs as well.")
+def backup(data_dir: Path, file: Path, images: bool, logs: bool) -> None:
+    """Write everything this Proa knows into FILE; it may run meanwhile. Keep FILE safe: it holds
+    keys and secrets."""
+    from proa.cli.backup import backup as run
+
+    sys.exit(run(data_dir, file, images=images, logs=logs))
+
+
+@main.command()
+@data_dir_option
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--store", default=DEFAULT.store, show_default=True, help="sqlite or etcd://HOST:PORT"
+)
+def restore(data_dir: Path, file: Path, store: str) -> None:
+    """Bring a backup back into an empty data directory; proa up then starts from it."""
+    from proa.cli.backup import restore as run
+
+    sys.exit(run(Config(data_dir=data_dir, store=store), file))
+
+
+@main.command()
+@data_dir_option
 @click.argument("component", required=False, default="")
 @click.option("--follow", "-f", is_flag=True)
 @click.option("--tail", default=50, show_default=True, help="Lines from the end.")

@@ -48,6 +48,21 @@ def _machine_id() -> str:
     return known or hashlib.sha256(socket.gethostname().encode()).hexdigest()[:32]
 
 
+def _host_id(config: Config, machine_id: str) -> str:
+    """The Host's id: of the machine it was first made on, so that a Proa that is restored on
+    another machine is still the Host its tasks and pods were bound to."""
+    file = config.data_dir / "host-id"
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        made = f"h-{machine_id[:17]}"
+    if config.data_dir.is_dir():
+        partial = file.with_name("host-id.partial")
+        partial.write_text(made + "\n")
+        partial.rename(file)
+    return made
+
+
 def host_facts(config: Config, runtime_version: str = "", now: float = 0.0) -> Host:
     """This Host. CPU in 1/128,000 vCPU, memory and disk in bytes; the Pool is what is physical
     times the configuration's overcommit (DESIGN section 2)."""
@@ -63,7 +78,7 @@ def host_facts(config: Config, runtime_version: str = "", now: float = 0.0) -> H
     machine_id = _machine_id()
     machine = platform.machine()
     return Host(
-        id=f"h-{machine_id[:17]}",
+        id=_host_id(config, machine_id),
         hostname=socket.gethostname(),
         physical=physical,
         pool=Resources(

@@ -39,6 +39,7 @@ from proa.server.status import StatusReport
 from proa.server.why import Why
 from proa.store.api import Store
 from proa.store.compactor import Compactor
+from proa.store.dump import export
 
 log = get_logger(__name__)
 TABLES: tuple[Table[Any], ...] = (
@@ -92,6 +93,7 @@ class ControlPlane:
             status=self.status.report,
             why=Why(self.view, self.scheduler, self.hosts.ready).reports,
             overview=Overview(core, self.status).report,
+            dump=lambda: export(store),
         )
         self._tasks = Tasks()
 

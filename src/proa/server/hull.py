@@ -2,7 +2,8 @@
 
 Agents: ``POST /v1/hello``, ``GET /v1/feed?host=``, ``POST /v1/report``, ``POST /v1/logs``.
 CLI: ``GET /v1/status``, ``GET /v1/ready``, ``GET /v1/why?subject=&namespace=``,
-``GET /v1/overview?after=VERSION&timeout=S``. Handlers only; the shell is ``server.http``.
+``GET /v1/overview?after=VERSION&timeout=S``, ``GET /v1/dump`` (the store, for a backup).
+Handlers only; the shell is ``server.http``.
 """
 
 from __future__ import annotations
@@ -53,11 +54,12 @@ class HullApi:
         status: Callable[[], dict[str, Any]],
         why: Callable[[str, str], Sequence[msgspec.Struct]],
         overview: Callable[[], dict[str, Any]],
+        dump: Callable[[], AsyncIterator[bytes]],
     ) -> None:
         self._view, self._clock, self._config = view, clock, config
         self._skins = {skin.name: skin for skin in skins}
         self._join, self._heartbeat, self._ship, self._status = join, heartbeat, ship, status
-        self._why, self._overview = why, overview
+        self._why, self._overview, self._dump = why, overview, dump
 
     async def handle(self, request: Request) -> Response:
         """Route by path; faults answer 4xx, passing ones 503."""
@@ -130,6 +132,9 @@ class HullApi:
                     await self._view.reached(after + 1)
         return Response(200, _encode(self._overview()), {"content-type": "application/json"})
 
+    async def _dump_route(self, _request: Request) -> Response:
+        return Response(200, stream=self._dump())
+
     async def _ready_route(self, _request: Request) -> Response:
         return Response(200 if self._view.synced.is_set() else 503)
 
@@ -141,5 +146,6 @@ class HullApi:
         ("GET", "/v1/status"): _status_route,
         ("GET", "/v1/why"): _why_route,
         ("GET", "/v1/overview"): _overview_route,
+        ("GET", "/v1/dump"): _dump_route,
         ("GET", "/v1/ready"): _ready_route,
     }
