@@ -50,6 +50,7 @@ ACTED_ON = frozenset(
         ("", "events"),
         ("apps", "deployments"),
         ("apps", "replicasets"),
+        ("batch", "jobs"),
         ("coordination.k8s.io", "leases"),
         ("discovery.k8s.io", "endpointslices"),
         ("node.k8s.io", "runtimeclasses"),

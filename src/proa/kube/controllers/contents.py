@@ -20,6 +20,8 @@ from proa.kube.controllers.endpoint_slices import EndpointSliceController
 from proa.kube.controllers.endpoints import EndpointsController
 from proa.kube.controllers.evictions import PodGarbageController, TaintEvictionController
 from proa.kube.controllers.garbage import GarbageController
+from proa.kube.controllers.job.controller import JobController
+from proa.kube.controllers.job.endings import JobPodReleaseController, JobTtlController
 from proa.kube.controllers.namespaces import (
     NamespaceController,
     RootCaController,
@@ -41,6 +43,9 @@ def controllers(
     return [
         DeploymentController(),
         ReplicaSetController(chance.child("replica-set")),
+        JobController(chance.child("job")),
+        JobTtlController(),
+        JobPodReleaseController(),
         EndpointSliceController(chance.child("endpoint-slice")),
         EndpointsController(),
         NamespaceController(),

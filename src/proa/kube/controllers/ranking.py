@@ -7,6 +7,7 @@ shorter time, more restarts, younger.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from proa.kube.controllers.common import instant
@@ -22,7 +23,14 @@ def deletion_order(
     view: View, replica_set: Entry[ReplicaSet], active: list[Entry[Pod]]
 ) -> list[Entry[Pod]]:
     """The active pods, the first to be deleted first; equals by name."""
-    crowd = _crowds(view, replica_set)
+    return removal_order(active, _crowds(view, replica_set))
+
+
+def removal_order(active: list[Entry[Pod]], crowd: Mapping[str, int] | None = None) -> list[
+    Entry[Pod]
+]:  # fmt: skip
+    """The same where only the pods count; ``crowd`` are siblings by node."""
+    crowd = crowd or {}
 
     def rank(entry: Entry[Pod]) -> tuple[Any, ...]:
         pod = entry.value
