@@ -156,6 +156,7 @@ class Container(msgspec.Struct, frozen=True, omit_defaults=True):
     log: LogSink | None = None
     tty: bool = False
     stdin: bool = False
+    stdin_once: bool = False  # its standard input ends with the first who attached to it
     privileged: bool = False
     read_only_root: bool = False
     add_capabilities: tuple[str, ...] = ()

@@ -59,6 +59,7 @@ def container(pod: Json, item: Json, init: bool, sources: Sources, problem: str)
         stop_signal=(hooks.get("stopSignal") or ""),
         tty=bool(item.get("tty")),
         stdin=bool(item.get("stdin")),
+        stdin_once=bool(item.get("stdinOnce")),
         privileged=bool(security.get("privileged")),
         read_only_root=bool(security.get("readOnlyRootFilesystem")),
         add_capabilities=tuple(capabilities.get("add") or ()),

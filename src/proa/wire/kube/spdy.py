@@ -92,7 +92,7 @@ Event = Opened | Data | Reset | GoneAway
 
 @dataclass(slots=True)
 class SpdySession:
-    """One connection's state on the serving side.
+    """One connection's state, on the serving side unless ``open`` is used.
 
     ``feed`` takes what arrived and gives events; the methods named after frames give the bytes to
     send. ``pending`` holds what must be sent without being asked for (answers to pings); the
@@ -101,14 +101,13 @@ class SpdySession:
     pending: bytearray = field(default_factory=bytearray)
     _buffer: bytearray = field(default_factory=bytearray)
     _last: int = 0
+    _opened_here: int = 0
     _remote: set[int] = field(default_factory=set)
     """Streams on which the peer may still send."""
     _local: set[int] = field(default_factory=set)
     """Streams on which we may still send."""
     _inflate: zlib._Decompress = field(default_factory=lambda: zlib.decompressobj(zdict=DICTIONARY))
-    _deflate: zlib._Compress = field(
-        default_factory=lambda: zlib.compressobj(9, zdict=DICTIONARY)
-    )
+    _deflate: zlib._Compress = field(default_factory=lambda: zlib.compressobj(9, zdict=DICTIONARY))
 
     def feed(self, data: bytes) -> list[Event]:
         """The events in what arrived so far. Raises SpdyError."""
@@ -209,6 +208,15 @@ class SpdySession:
         if at != len(plain):
             raise SpdyError("a header block is cut off")
         return {name.lower(): value for name, value in found.items()}
+
+    def open(self, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """SYN_STREAM of the client's side: the stream's number and the bytes to send."""
+        stream = 2 * self._opened_here + 1
+        self._opened_here += 1
+        self._local.add(stream)
+        self._remote.add(stream)
+        head = struct.pack(">IIH", stream, 0, 0)
+        return stream, _control(SYN_STREAM, 0, head + self._block(headers))
 
     def reply(self, stream: int, headers: Mapping[str, str] | None = None) -> bytes:
         """SYN_REPLY: the stream is taken."""
