@@ -12,8 +12,9 @@ import orjson
 
 from proa.base.http import Request
 from proa.kube.api.call import ApiError
+from proa.kube.api.duplicates import duplicate_fields
 from proa.kube.api.failures import bad_request, too_large
-from proa.kube.api.yaml_body import read_yaml
+from proa.kube.api.yaml_body import read_yaml_strictly
 from proa.wire.kube.protobuf import decode as decode_protobuf
 
 MAX_BODY = 3 * 1024 * 1024
@@ -22,11 +23,14 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 def stored(obj: dict[str, Any]) -> bytes:
-    """The bytes that are kept of an object."""
+    """The bytes that are kept of an object. Raises 400 for one that is nested too deep."""
     metadata = {key: value for key, value in obj["metadata"].items() if key != "resourceVersion"}
     head = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": metadata}
     rest = {key: value for key, value in obj.items() if key not in head}
-    return orjson.dumps({**head, **rest})
+    try:
+        return orjson.dumps({**head, **rest})
+    except orjson.JSONEncodeError as error:
+        raise bad_request(f"the object cannot be encoded: exceeded max depth ({error})") from error
 
 
 def served(body: bytes, version: int) -> bytes:
@@ -50,48 +54,94 @@ def check_size(request: Request) -> None:
 
 def read_body(request: Request) -> dict[str, Any]:
     """The object in a request: JSON, YAML or protobuf. Raises ApiError."""
+    return read_object(request, "")[0]
+
+
+def read_object(request: Request, kind: str) -> tuple[dict[str, Any], list[str]]:
+    """The object in a request, and what a strict decoder says of fields that stand twice in it;
+    ``kind`` is what it should be. Raises ApiError 400 and 415."""
     content_type = request.headers.get("content-type", "").split(";")[0].strip()
+    said: list[str] = []
     try:
         if content_type == PROTOBUF:
-            return decode_protobuf(request.body)
+            return decode_protobuf(request.body), said
         if content_type in ("application/yaml", "application/x-yaml"):
-            found = read_yaml(request.body)
+            found, said = read_yaml_strictly(request.body)
         elif content_type in ("", "application/json", "*/*"):
-            found = orjson.loads(request.body)
+            found = read_json(request.body)
+            said = [f'duplicate field "{path}"' for path in duplicate_fields(request.body, found)]
         else:
-            raise ApiError(
-                415,
-                "UnsupportedMediaType",
-                "the body of the request was in an unknown format - accepted media types include: "
-                f"application/json, application/yaml, {PROTOBUF}",
-            )
+            raise unsupported_type(f"application/json, application/yaml, {PROTOBUF}")
     except ValueError as error:
-        raise bad_request(
-            f"error decoding the body: couldn't get version/kind; json parse error: {error}"
-        ) from error
+        raise _unrecognized(kind, f"couldn't get version/kind; json parse error: {error}",
+                            request.body) from error  # fmt: skip
     if not isinstance(found, dict):
-        raise bad_request("couldn't get version/kind; json parse error: the body is no object")
-    return found
+        what = "array" if isinstance(found, list) else "value"
+        why = (
+            f"couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go "
+            "value of type struct { APIVersion string; Kind string }"
+        )
+        raise _unrecognized(kind, why, request.body)
+    return found, said
 
 
-def read_patch(request: Request) -> Any:
-    """The JSON of a patch that is no apply. Raises 400."""
+def read_json(body: bytes) -> Any:
+    """A JSON text. Raises ValueError with the usual cases in Go's words."""
     try:
-        return orjson.loads(request.body)
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if error.pos >= len(body.rstrip()):
+            raise ValueError("unexpected end of JSON input") from error
+        raise ValueError(str(error)) from error
+
+
+def unsupported_type(accepted: str) -> ApiError:
+    """415."""
+    return ApiError(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: "
+        f"{accepted}",
+    )
+
+
+def _unrecognized(kind: str, why: str, body: bytes) -> ApiError:
+    """400 with the beginning of the body, as text where it looks like JSON."""
+    shown = "<empty>"
+    if body:
+        start = body[:30]
+        shown = start.decode(errors="replace") if body.startswith(b"{") else start.hex()
+        shown += " ..." if len(body) > len(start) else ""
+    must = f" (must be of type {kind})" if kind else ""
+    return bad_request(f"the object provided is unrecognized{must}: {why} ({shown})")
+
+
+def read_patch(request: Request) -> tuple[Any, list[str]]:
+    """The JSON of a patch that is no apply, and what is said of fields that stand twice in it.
+    Raises 400."""
+    try:
+        found = read_json(request.body)
+        twice = duplicate_fields(request.body, found)
     except ValueError as error:
         raise bad_request(f"error decoding patch: {error}") from error
+    return found, [f'duplicate field "{path}"' for path in twice]
 
 
-def read_apply(request: Request) -> dict[str, Any]:
+def read_apply(request: Request, *, strict: bool) -> dict[str, Any]:
     """The configuration of a server-side apply: YAML, and most often the JSON within YAML, which
-    is read a hundred times faster as what it is. Raises 400."""
+    is read a hundred times faster as what it is. Raises 400, if ``strict`` also for keys that
+    stand twice."""
     try:
         found = orjson.loads(request.body)
+        twice = [f'key "{path}" already set in map'
+                 for path in duplicate_fields(request.body, found)]  # fmt: skip
     except ValueError:
         try:
-            found = read_yaml(request.body)
+            found, twice = read_yaml_strictly(request.body)
         except ValueError as error:
             raise bad_request(f"error decoding YAML: {error}") from error
+    if twice and strict:
+        raise bad_request(f"error strict decoding YAML: {', '.join(twice)}")
     if not isinstance(found, dict):
         raise bad_request("error decoding YAML: the body is no object")
     return found

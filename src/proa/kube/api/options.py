@@ -2,45 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from proa.base.http import Request
 from proa.kube.api.call import ApiError
+from proa.kube.api.context import Json
 from proa.kube.api.failures import bad_request
-from proa.kube.schema.errors import NOT_SUPPORTED, FieldError
+from proa.kube.schema.errors import (
+    FORBIDDEN,
+    NOT_SUPPORTED,
+    REQUIRED,
+    FieldError,
+    invalid,
+    too_long,
+)
 
-_FIELD_VALIDATION = ("Ignore", "Warn", "Strict")
+_FIELD_VALIDATION = ("", "Ignore", "Strict", "Warn")
+MANAGER_MAX = 128
 _PROPAGATION = ("Foreground", "Background", "Orphan")
+
+
+def _anything(_obj: Json) -> None:
+    """Approves of every object."""
 
 
 @dataclass(slots=True, frozen=True)
 class WriteOptions:
     """``manager`` is who writes, for managedFields; ``applied`` says that the object already
-    carries those of a server-side apply."""
+    carries those of a server-side apply. ``said`` is what a strict decoder says of the body,
+    ``patch`` the text of a patch, which its errors repeat. ``approve`` sees the object as it will
+    be, well formed, and raises ApiError where its writer may not write that."""
 
     dry_run: bool = False
     field_validation: str = "Warn"
     manager: str = "unknown"
     force: bool = False
     applied: bool = False
+    said: tuple[str, ...] = ()
+    patch: str = ""
+    approve: Callable[[Json], None] = _anything
 
 
-def write_options(request: Request) -> WriteOptions:
-    """Raises 400 for values that kube-apiserver refuses."""
-    dry_run = [value for key, value in request.query if key == "dryRun"]
-    if any(value != "All" for value in dry_run):
-        raise bad_request(f'dryRun: Unsupported value: "{dry_run[0]}": supported values: "All"')
-    validation = request.param("fieldValidation") or "Warn"
+def write_options(request: Request, form: str, *, applying: bool = False) -> WriteOptions:
+    """The options of a query; ``form`` names them in errors (CreateOptions, …). Raises 422 for
+    values that apimachinery's validation refuses."""
+    stages = [value for key, value in request.query if key == "dryRun"]
+    validation = request.param("fieldValidation")
+    manager, force = request.param("fieldManager"), request.param("force")
+    errors = []
+    if applying and not manager:
+        errors.append(FieldError(REQUIRED, "fieldManager", "is required for apply patch"))
+    if force and form == "PatchOptions" and not applying:
+        errors.append(FieldError(FORBIDDEN, "force", "may not be specified for non-apply patch"))
+    if len(manager) > MANAGER_MAX:
+        errors.append(too_long("fieldManager", MANAGER_MAX))
+    if not manager.isprintable():
+        errors.append(invalid("fieldManager", manager, "should only contain printable characters"))
+    if any(stage != "All" for stage in stages):
+        errors.append(_unsupported("dryRun", stages, ("All",)))
     if validation not in _FIELD_VALIDATION:
-        raise bad_request(f"unsupported fieldValidation {validation!r}")
+        errors.append(_unsupported("fieldValidation", validation, _FIELD_VALIDATION))
+    if errors:
+        raise _invalid_options(form, errors)
     agent = request.headers.get("user-agent", "unknown").split("/")[0] or "unknown"
     return WriteOptions(
-        dry_run=bool(dry_run),
-        field_validation=validation,
-        manager=request.param("fieldManager") or agent,
-        force=request.param("force") == "true",
+        dry_run=bool(stages),
+        field_validation=validation or "Warn",
+        manager=manager or agent,
+        force=flag(request, "force"),
     )
 
 
@@ -67,7 +98,7 @@ def delete_options(request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
     if request.param("propagationPolicy"):
         options.setdefault("propagationPolicy", request.param("propagationPolicy"))
     if request.param("orphanDependents"):
-        options.setdefault("orphanDependents", request.param("orphanDependents") == "true")
+        options.setdefault("orphanDependents", flag(request, "orphanDependents"))
     stages = [value for key, value in request.query if key == "dryRun"]
     if stages:
         options.setdefault("dryRun", stages)
@@ -85,10 +116,17 @@ def check_delete_options(options: Mapping[str, Any]) -> None:
     if any(stage != "All" for stage in stages):
         errors.append(_unsupported("dryRun", stages, ("All",)))
     if errors:
-        texts = [error.message() for error in errors]
-        shown = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-        message = f'DeleteOptions.meta.k8s.io "" is invalid: {shown}'
-        raise ApiError(422, "Invalid", message, {"kind": "DeleteOptions", "group": "meta.k8s.io"})
+        raise _invalid_options("DeleteOptions", errors)
+
+
+def _invalid_options(form: str, errors: Sequence[FieldError]) -> ApiError:
+    texts = [error.message() for error in errors]
+    shown = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    causes = [
+        {"reason": error.type, "message": error.body(), "field": error.field} for error in errors
+    ]
+    details = {"kind": form, "group": "meta.k8s.io", "causes": causes}
+    return ApiError(422, "Invalid", f'{form}.meta.k8s.io "" is invalid: {shown}', details)
 
 
 def _unsupported(field: str, value: object, supported: tuple[str, ...]) -> FieldError:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from proa.kube.api.bodies import unsupported_type
 from proa.kube.api.call import ApiError
 from proa.kube.api.failures import bad_request, invalid
 from proa.kube.api.options import WriteOptions
 from proa.kube.schema import defaults, merge, rules, validate
+from proa.kube.schema.errors import INVALID, FieldError
 from proa.kube.schema.kinds import Resource
 
 PATCH_TYPES = (
@@ -19,28 +21,57 @@ PATCH_TYPES = (
 )
 
 
+# Whose objects a PUT creates where there is none (their strategies' AllowCreateOnUpdate).
+CREATED_BY_UPDATE = frozenset(
+    {
+        ("", "endpoints"),
+        ("", "services"),
+        ("", "events"),
+        ("", "limitranges"),
+        ("events.k8s.io", "events"),
+        ("coordination.k8s.io", "leases"),
+        ("rbac.authorization.k8s.io", "roles"),
+        ("rbac.authorization.k8s.io", "rolebindings"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    }
+)
+
+
+def created_by_update(resource: Resource) -> bool:
+    """Whether a PUT makes what is not there."""
+    return (resource.group, resource.name) in CREATED_BY_UPDATE
+
+
 def admitted_form(
-    resource: Resource, obj: dict[str, Any], field_validation: str
+    resource: Resource, obj: dict[str, Any], options: WriteOptions
 ) -> tuple[dict[str, Any], list[str]]:
     """The object without unknown fields and with defaults, and warnings about what was dropped.
 
-    Raises 400 for wrong types, and for unknown fields under Strict."""
+    Raises 400 for wrong types; under Strict 400 (422 in a patch) for unknown and repeated
+    fields."""
+    kind = resource.kind
     wrong = validate.decode_error(resource, obj)
     if wrong:
-        kind = resource.kind
         raise bad_request(
             f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {wrong}'
         )
-    unknown = validate.unknown_fields(resource, obj) if field_validation != "Ignore" else []
-    if unknown and field_validation == "Strict":
-        kind = resource.kind
+    said: list[str] = []
+    if options.field_validation != "Ignore":
+        said = [*options.said, *validate.unknown_fields(resource, obj)]
+    if said and options.field_validation == "Strict":
+        why = f"strict decoding error: {', '.join(said)}"
+        if options.patch:
+            error = FieldError(INVALID, "patch", why, options.patch)
+            raise ApiError(422, "Invalid", f' "" is invalid: {error.message()}', {
+                "causes": [{"reason": INVALID, "message": error.body(), "field": "patch"}]
+            })  # fmt: skip
         raise bad_request(
-            f'{kind} in version "{resource.version}" cannot be handled as a {kind}: '
-            f"strict decoding error: {', '.join(unknown)}"
+            f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {why}'
         )
     pruned = validate.prune_unknown(resource, obj)
     defaults.apply_defaults(resource, pruned)
-    return pruned, unknown
+    return pruned, said
 
 
 DELETE_OPTIONS = ("v1", "DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
@@ -69,10 +100,18 @@ def check(resource: Resource, old: dict[str, Any] | None, new: dict[str, Any]) -
         raise invalid(resource, metadata.get("name") or metadata.get("generateName", ""), errors)
 
 
+def check_patch_type(resource: Resource, patch_type: str) -> None:
+    """Raises 415 for content types that are no patches, or none of this kind."""
+    served = PATCH_TYPES if resource.schemas is not None else (*PATCH_TYPES[:2], PATCH_TYPES[3])
+    if patch_type not in served:
+        raise unsupported_type(", ".join(served))
+
+
 def patched(
     resource: Resource, current: dict[str, Any], patch: Any, patch_type: str
 ) -> dict[str, Any]:
-    """The object after a patch that is no apply. Raises ApiError."""
+    """The object after a patch that is no apply. It carries a resourceVersion only where the
+    patch says one: other patches may be tried again on a newer object. Raises ApiError."""
     if patch_type in PATCH_TYPES[1:3] and not isinstance(patch, dict):
         raise bad_request("error decoding patch: the patch is no object")
     try:
@@ -83,18 +122,23 @@ def patched(
         elif patch_type == "application/strategic-merge-patch+json":
             result = merge.strategic_merge(resource, current, patch)
         else:
-            raise ApiError(
-                415,
-                "UnsupportedMediaType",
-                "the body of the request was in an unknown format - accepted media types include: "
-                + ", ".join(PATCH_TYPES[:3]),
-            )
+            raise unsupported_type(", ".join(PATCH_TYPES[:3]))
     except merge.PatchError as error:
         reason = "Invalid" if error.status == 422 else "BadRequest"
         raise ApiError(error.status, reason, str(error)) from error
     if not isinstance(result, dict) or not isinstance(result.get("metadata", {}), dict | None):
         raise bad_request("the patch does not leave an object")
+    if result.get("metadata") and not _names_version(patch):
+        result["metadata"].pop("resourceVersion", None)
     return result
+
+
+def _names_version(patch: Any) -> bool:
+    """Whether a patch of any type writes metadata.resourceVersion."""
+    if isinstance(patch, list):
+        return any(item.get("path") == "/metadata/resourceVersion" and item.get("op") != "test"
+                   for item in patch)  # fmt: skip
+    return bool((patch.get("metadata") or {}).get("resourceVersion"))
 
 
 def applied(
@@ -111,7 +155,7 @@ def applied(
     if wrong:
         raise bad_request(f"failed to create typed patch object: {wrong}")
     try:
-        return merge.apply_patch(
+        result = merge.apply_patch(
             resource,
             live,
             configuration,
@@ -120,6 +164,9 @@ def applied(
             now=now,
             subresource=subresource,
         )
+        if not _names_version(configuration):
+            result["metadata"].pop("resourceVersion", None)
+        return result
     except merge.ApplyConflict as conflict:
         shown = ", ".join(f'conflict with "{owner}": {path}' for owner, _, path in conflict.causes)
         causes = [

@@ -1,7 +1,7 @@
 """The API server: from a request to its answer, and the entrance for calls in process.
 
 In order: who asks (``authn``); what for (``paths``); may they (``rbac``); then discovery and
-documents, or the registry (``reads``, ``watching``, ``writes``, ``subresources``). Every refusal
+documents, or the registry (``reads``, ``watching``, ``mutations``, ``streams``). Every refusal
 is a Status. ``call`` is the same path from admission on, for the hull and the controllers of
 this process, which are trusted.
 """
@@ -9,7 +9,6 @@ this process, which are trusted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,7 +16,7 @@ import orjson
 from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
-from proa.kube.api import bodies, documents, negotiation, schemas
+from proa.kube.api import bodies, documents, schemas
 from proa.kube.api.authn import ForeignTokens, authenticate, nobodys_tokens
 from proa.kube.api.call import ApiError, Call
 from proa.kube.api.context import LOOPBACK, Api, Json, User
@@ -31,33 +30,24 @@ from proa.kube.api.failures import (
     too_large,
 )
 from proa.kube.api.impersonation import impersonated
+from proa.kube.api.mutations import Mutations, Wanted
 from proa.kube.api.node_link import NodeLink
-from proa.kube.api.options import WriteOptions, delete_options, write_options
+from proa.kube.api.options import WriteOptions, write_options
 from proa.kube.api.paths import Target, target_of
 from proa.kube.api.proxying import Proxy
 from proa.kube.api.rbac import Attributes, Rbac
 from proa.kube.api.reads import Reader
 from proa.kube.api.reviews import review, token_request
 from proa.kube.api.streams import PodStreams
-from proa.kube.api.subresources import (
-    bind,
-    created_success,
-    evict,
-    scale_of,
-    set_scale,
-    status_success,
-)
+from proa.kube.api.subresources import bind, created_success, evict
 from proa.kube.api.tokens import TokenIssuer
 from proa.kube.api.watching import Watcher
 from proa.kube.api.writes import Writer, Written
-from proa.kube.schema import merge
 from proa.kube.schema.kinds import Resource
 from proa.kube.schema.openapi import OpenAPI
 from proa.store.api import MAX_BYTES, TooLarge
 
 log = get_logger(__name__)
-Edit = Callable[[Json], Json]
-RBAC_GROUP = "rbac.authorization.k8s.io"
 
 
 class KubeApi:
@@ -77,6 +67,7 @@ class KubeApi:
         self._rbac = Rbac(api)
         self._reader, self._watcher, self._writer = Reader(api), Watcher(api), Writer(api)
         self._streams, self._proxy = PodStreams(api, link), Proxy(api, link)
+        self._mutations = Mutations(api, self._rbac, self._reader, self._writer)
         self._documents = documents.Documents(api, issuer, openapi)
 
     async def handle(self, request: Request) -> Response:
@@ -143,117 +134,7 @@ class KubeApi:
             return await self._reader.collection(request, resource, target)
         if target.verb == "watch":
             return await self._watcher.watch(request, resource, target)
-        return await self._write(request, resource, target, user)
-
-    async def _write(
-        self, request: Request, resource: Resource, target: Target, user: User
-    ) -> Response:
-        options = write_options(request)
-        namespace = target.namespace if resource.namespaced else ""
-        if target.verb == "create":
-            body = bodies.read_body(request)
-            self._check_grant(user, resource, namespace, body)
-            written = await self._writer.create(resource, namespace, body, user, options)
-            return self._written(request, resource, written)
-        if target.verb == "update":
-            edit = self._granted(user, resource, namespace, _replacement(bodies.read_body(request)))
-            written = await self._writer.change(resource, namespace, target.name, options, edit)
-            return self._written(request, resource, written)
-        if target.verb == "patch":
-            return await self._patch(request, resource, target, user, options)
-        return await self._delete(request, resource, target)
-
-    async def _patch(
-        self,
-        request: Request,
-        resource: Resource,
-        target: Target,
-        user: User,
-        options: WriteOptions,
-        subresource: str = "",
-    ) -> Response:
-        patch_type = request.headers.get("content-type", "").split(";")[0]
-        if patch_type == "application/apply-patch+yaml":
-            written = await self._apply(request, resource, target, user, options, subresource)
-            return self._written(request, resource, written)
-        patch = bodies.read_patch(request)
-
-        def edit(obj: Json) -> Json:
-            return schemas.patched(resource, obj, patch, patch_type)
-
-        namespace = target.namespace if resource.namespaced else ""
-        granted = self._granted(user, resource, namespace, edit)
-        written = await self._writer.change(
-            resource, namespace, target.name, options, granted, subresource
-        )
-        return self._written(request, resource, written)
-
-    def _check_grant(self, user: User, resource: Resource, namespace: str, obj: Json) -> None:
-        """Nobody grants by roles and bindings what they may not do themselves."""
-        if resource.group == RBAC_GROUP:
-            self._rbac.check_grant(user, resource.name, namespace, obj)
-
-    def _granted(self, user: User, resource: Resource, namespace: str, edit: Edit) -> Edit:
-        """An edit whose result is no escalation."""
-
-        def checked(obj: Json) -> Json:
-            wanted = edit(obj)
-            self._check_grant(user, resource, namespace, wanted)
-            return wanted
-
-        return checked
-
-    async def _apply(
-        self,
-        request: Request,
-        resource: Resource,
-        target: Target,
-        user: User,
-        options: WriteOptions,
-        subresource: str,
-    ) -> Written:
-        """Server-side apply, creating what is not there."""
-        if not request.param("fieldManager"):
-            raise bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value")
-        applied = bodies.read_apply(request)
-        now, options = self.api.clock.now(), replace(options, applied=True)
-        namespace = target.namespace if resource.namespaced else ""
-        await self.api.fresh()
-        if self.api.entry(resource, namespace, target.name) is None and not subresource:
-            made = schemas.applied(resource, None, applied, options, now, "")
-            made.setdefault("metadata", {})["name"] = target.name
-            self._check_grant(user, resource, namespace, made)
-            return await self._writer.create(resource, namespace, made, user, options)
-
-        def edit(obj: Json) -> Json:
-            return schemas.applied(resource, obj, applied, options, now, subresource)
-
-        granted = self._granted(user, resource, namespace, edit)
-        return await self._writer.change(
-            resource, namespace, target.name, options, granted, subresource
-        )
-
-    async def _delete(self, request: Request, resource: Resource, target: Target) -> Response:
-        body = bodies.read_body(request) if request.body else {}
-        schemas.check_types(self._builtin, schemas.DELETE_OPTIONS, body)
-        options = delete_options(request, body)
-        dry_run = bool(options.get("dryRun"))
-        namespace = target.namespace if resource.namespaced else ""
-        if target.verb == "deletecollection":
-            await self.api.fresh()
-            for path in self._reader.selected(request, resource, namespace):
-                where, _, name = path.rpartition("/")
-                try:
-                    await self._writer.delete(resource, where, name, options, dry_run)
-                except ApiError as error:
-                    if error.code != 404:
-                        raise
-            status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-            return Response(200, orjson.dumps(status), dict(JSON))
-        written = await self._writer.delete(resource, namespace, target.name, options, dry_run)
-        if written.removed:
-            return status_success(resource, written.obj)
-        return Response(200, orjson.dumps(written.obj), dict(JSON))
+        return await self._mutations.answer(Wanted(request, resource, target, user))
 
     async def _subresource(
         self, request: Request, resource: Resource, target: Target, user: User
@@ -270,7 +151,7 @@ class KubeApi:
         if target.subresource in streams:
             return await streams[target.subresource](request, resource, target)
         if target.subresource == "scale":
-            return await self._scale(request, resource, target)
+            return await self._mutations.scale(Wanted(request, resource, target, user))
         if target.subresource in ("binding", "eviction"):
             return await self._bind_or_evict(request, resource, target)
         if target.subresource == "token":
@@ -278,12 +159,15 @@ class KubeApi:
             now = self.api.clock.now()
             args = (self.api, self._issuer, target.namespace, target.name, body, now)
             return Response(201, orjson.dumps(token_request(*args)), dict(JSON))
-        return await self._part(request, resource, target, user)
+        if target.subresource not in ("status", "finalize"):
+            message = f"{target.subresource} of {resource.group_resource} is not served yet"
+            raise ApiError(501, "NotImplemented", message)
+        return await self._mutations.part(Wanted(request, resource, target, user))
 
     async def _bind_or_evict(
         self, request: Request, resource: Resource, target: Target
     ) -> Response:
-        body, options = bodies.read_body(request), write_options(request)
+        body, options = bodies.read_body(request), write_options(request, "CreateOptions")
         if target.subresource == "binding":
             schemas.check_types(self._builtin, schemas.BINDING, body)
             await bind(self._writer, resource, target, body, options)
@@ -296,61 +180,6 @@ class KubeApi:
     def _builtin(self) -> Resource:
         """Whose definitions describe the bodies that are no stored objects."""
         return self.api.builtin("", "pods")
-
-    async def _part(
-        self, request: Request, resource: Resource, target: Target, user: User
-    ) -> Response:
-        """status, finalize and other parts that are read and written like the object."""
-        if target.subresource not in ("status", "finalize"):
-            message = f"{target.subresource} of {resource.group_resource} is not served yet"
-            raise ApiError(501, "NotImplemented", message)
-        if target.verb == "get":
-            return await self._reader.get(request, resource, target)
-        options = write_options(request)
-        if target.verb == "patch":
-            return await self._patch(request, resource, target, user, options, target.subresource)
-        if target.verb != "update":
-            raise method_not_allowed()
-        edit = _replacement(bodies.read_body(request))
-        namespace = target.namespace if resource.namespaced else ""
-        written = await self._writer.change(
-            resource, namespace, target.name, options, edit, target.subresource
-        )
-        return self._written(request, resource, written)
-
-    async def _scale(self, request: Request, resource: Resource, target: Target) -> Response:
-        await self.api.fresh()
-        entry = self.api.entry(resource, target.namespace, target.name)
-        if entry is None:
-            raise not_found(resource, target.name)
-        obj = bodies.loaded(entry.body, entry.version)
-        if target.verb == "get":
-            return Response(200, orjson.dumps(scale_of(resource, obj)), dict(JSON))
-        if target.verb == "update":
-            scale = bodies.read_body(request)
-        elif target.verb == "patch":
-            scale = merge.merge_patch(scale_of(resource, obj), bodies.read_patch(request))
-        else:
-            raise method_not_allowed()
-        if not isinstance(scale, dict):
-            raise bad_request("the patch does not leave an object")
-        schemas.check_types(self._builtin, schemas.SCALE, scale)
-        options = write_options(request)
-        written = await set_scale(self._writer, resource, target, scale, options)
-        return Response(200, orjson.dumps(scale_of(resource, written.obj)), dict(JSON))
-
-    def _written(self, request: Request, resource: Resource, written: Written) -> Response:
-        response = negotiation.shown(
-            request,
-            resource,
-            written.obj,
-            self.api.clock.now(),
-            201 if written.created else 200,
-        )
-        if written.warnings:
-            texts = [text.replace("\\", "\\\\").replace('"', '\\"') for text in written.warnings]
-            response.headers["warning"] = ", ".join(f'299 - "{text}"' for text in texts)
-        return response
 
     # In process
 
@@ -443,12 +272,3 @@ def _delete_options(call: Call) -> Json:
     if call.propagation:
         options["propagationPolicy"] = call.propagation
     return options
-
-
-def _replacement(body: Json) -> Edit:
-    """An edit that replaces the object; each attempt gets a copy."""
-
-    def edit(_obj: Json) -> Json:
-        return {**body, "metadata": dict(body.get("metadata") or {})}
-
-    return edit

@@ -27,11 +27,12 @@ from proa.kube.api.options import WriteOptions
 from proa.kube.objects import Object
 from proa.kube.schema import merge
 from proa.kube.schema.errors import FieldError
-from proa.kube.schema.kinds import Resource
+from proa.kube.schema.kinds import Kinds, Resource
 from proa.reconcile.view import Entry
 from proa.store.api import Delete, Exists, Guard, Put, Transaction
 
 ATTEMPTS = 8
+VERSION_DIGITS = 20  # of an unsigned number of 64 bits
 _SERVER_OWNED = (
     "uid",
     "creationTimestamp",
@@ -87,12 +88,13 @@ class Writer:
     def _incoming(
         self, resource: Resource, namespace: str, body: Json, options: WriteOptions
     ) -> tuple[Json, list[str]]:
-        _check_kind(resource, body)
-        obj, warnings = schemas.admitted_form(resource, body, options.field_validation)
+        body = _of_kind(self._api.kinds, resource, body)
+        obj, warnings = schemas.admitted_form(resource, body, options)
         metadata = obj.setdefault("metadata", {})
         _check_namespace(resource, namespace, metadata)
-        if metadata.get("resourceVersion"):
+        if metadata.get("resourceVersion") not in (None, "", "0"):
             raise bad_request("resourceVersion should not be set on objects to be created")
+        options.approve(obj)
         for name in _SERVER_OWNED:
             metadata.pop(name, None)
         if not options.applied:
@@ -131,6 +133,22 @@ class Writer:
         obj["metadata"]["resourceVersion"] = str(version)
         return Written(obj, warnings, version, created=True)
 
+    async def put(
+        self,
+        namespace: str,
+        name: str,
+        resource: Resource,
+        body: Json,
+        user: User,
+        options: WriteOptions,
+    ) -> Written:
+        """Create by an update, whatever version it names. Raises ApiError."""
+        metadata = body.get("metadata")
+        if isinstance(metadata, dict):
+            _check_name(metadata, name)
+            body = {**body, "metadata": {**metadata, "resourceVersion": ""}}
+        return await self.create(resource, namespace, body, user, options)
+
     async def change(
         self,
         resource: Resource,
@@ -151,8 +169,8 @@ class Writer:
                 raise not_found(resource, name)
             old = bodies.loaded(entry.body, entry.version)
             wanted = edit(bodies.loaded(entry.body, entry.version))
-            version = str(wanted.get("metadata", {}).get("resourceVersion") or "")
-            if version and version not in ("0", str(entry.version)):
+            version = _version_of(wanted)
+            if version and version != entry.version:
                 raise modified(resource, name)
             try:
                 return await self._change(
@@ -166,7 +184,7 @@ class Writer:
                     prune,
                 )
             except Conflict:
-                if attempt == ATTEMPTS - 1 or (version and version == str(entry.version)):
+                if version or attempt == ATTEMPTS - 1:
                     raise modified(resource, name) from None
         raise AssertionError("the loop returns or raises")
 
@@ -181,19 +199,16 @@ class Writer:
         subresource: str,
         prune: bool,
     ) -> Written:
-        _check_kind(resource, wanted)
+        wanted = _of_kind(self._api.kinds, resource, wanted)
+        warnings: list[str] = []
+        if prune:
+            wanted, warnings = schemas.admitted_form(resource, wanted, options)
         metadata = wanted.setdefault("metadata", {})
-        if metadata.get("name") != old["metadata"]["name"]:
-            raise bad_request(
-                f"the name of the object ({metadata.get('name', '')}) does not match the name on "
-                f"the URL ({old['metadata']['name']})"
-            )
+        _check_name(metadata, old["metadata"]["name"])
         if metadata.get("uid") and metadata["uid"] != old["metadata"]["uid"]:
             raise other_uid(resource, metadata["name"], metadata["uid"], old["metadata"]["uid"])
         _check_namespace(resource, namespace, metadata)
-        warnings: list[str] = []
-        if prune:
-            wanted, warnings = schemas.admitted_form(resource, wanted, options.field_validation)
+        options.approve(wanted)
         new = _kept(resource, old, wanted, subresource, options.applied)
         admitted = admission.on_update(self._api, resource, namespace, old, new, subresource)
         if not subresource:
@@ -267,17 +282,56 @@ def _name_required(resource: Resource) -> ApiError:
     return invalid(resource, "", [FieldError("FieldValueRequired", "metadata.name", detail)])
 
 
-def _check_kind(resource: Resource, body: Json) -> None:
+def _of_kind(kinds: Kinds, resource: Resource, body: Json) -> Json:
+    """The body with its type, which a typed client may leave out. Raises 400 for another type."""
     kind, version = body.get("kind"), body.get("apiVersion")
-    if not kind:
+    if resource.schemas is None and not (kind and version):
+        missing = "Kind" if not kind else "apiVersion"
+        raise bad_request(f"Object '{missing}' is missing in the body")
+    kind, version = kind or resource.kind, version or resource.api_version
+    if not isinstance(kind, str) or not isinstance(version, str):
+        raise bad_request("couldn't get version/kind; json parse error: they must be strings")
+    if (kind, version) == (resource.kind, resource.api_version):
+        return {**body, "kind": kind, "apiVersion": version}
+    group, _, short = version.rpartition("/")
+    other = kinds.by_kind(group, short, kind)
+    if other is None:
+        why = f'no kind "{kind}" is registered for version "{version}" in scheme'
+    elif kind == resource.kind:
         raise bad_request(
-            "Object 'Kind' is missing in the body" if version else "couldn't get version/kind"
+            f"the API version in the data ({version}) does not match the expected API version "
+            f"({resource.api_version})"
         )
-    if (kind, version) != (resource.kind, resource.api_version):
-        wanted = f"{resource.api_version}, Kind={resource.kind}"
+    else:
+        wanted = f"{resource.version}.{resource.kind}"
+        why = f"converting ({short}.{kind}) to ({wanted}): unknown conversion"
+    raise bad_request(f'{kind} in version "{short}" cannot be handled as a {resource.kind}: {why}')
+
+
+def _version_of(obj: Json) -> int:
+    """The version that a write is conditional on; 0 for none. Raises 400."""
+    metadata = obj.get("metadata")
+    text = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    if text in (None, "", "0"):
+        return 0
+    if not isinstance(text, str) or not text.isdecimal() or len(text) > VERSION_DIGITS:
         raise bad_request(
-            f"the API version in the data ({version}, Kind={kind}) does not match the expected "
-            f"API version ({wanted})"
+            f'metadata.resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing '
+            f'"{text}": invalid syntax'
+        )
+    return int(text)
+
+
+def _check_name(metadata: Json, name: str) -> None:
+    """Raises 400 for another name than the path's."""
+    if not metadata.get("name"):
+        raise bad_request(
+            "the name of the object (based on URL) was undeterminable: name must be provided"
+        )
+    if metadata["name"] != name:
+        raise bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL "
+            f"({name})"
         )
 
 
@@ -407,6 +461,10 @@ def _track(
 ) -> None:
     """Who owns which field (managedFields), unless an apply has said so already."""
     if not options.applied:
-        new["metadata"]["managedFields"] = merge.track_update(
+        entries = merge.track_update(
             resource, old, new, manager=options.manager, now=now, subresource=subresource
         )
+        if entries:
+            new["metadata"]["managedFields"] = entries
+        else:
+            new["metadata"].pop("managedFields", None)

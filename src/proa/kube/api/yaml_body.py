@@ -28,15 +28,54 @@ _Loader.yaml_implicit_resolvers = {
 
 def read_yaml(body: bytes) -> Any:
     """The JSON value that a YAML document says. Raises ValueError."""
+    return read_yaml_strictly(body)[0]
+
+
+def read_yaml_strictly(body: bytes) -> tuple[Any, list[str]]:
+    """The same, and what is said of keys that stand twice in one map. Raises ValueError."""
     try:
-        _check_size(body)
-        return _plain(yaml.load(body, _Loader))
-    except yaml.YAMLError as error:
+        twice = _check_size(body)
+        return _plain(yaml.load(body, _Loader)), twice
+    except (yaml.YAMLError, UnicodeError) as error:
         raise ValueError(str(error)) from error
 
 
-def _check_size(body: bytes) -> None:
-    """Count the nodes of a document as they would be without aliases."""
+class _Keys:
+    """The keys of the maps that are open while a document is read."""
+
+    def __init__(self) -> None:
+        self.twice: list[str] = []
+        self._open: list[tuple[bool, set[str], list[bool]]] = []  # is a map, keys, key is next
+
+    def opens(self, *, is_map: bool) -> None:
+        self._value()
+        self._open.append((is_map, set(), [True]))
+
+    def closes(self) -> None:
+        self._open.pop()
+
+    def scalar(self, event: yaml.ScalarEvent) -> None:
+        if self._open and self._open[-1][0] and self._open[-1][2][0]:
+            seen = self._open[-1][1]
+            if event.value in seen and event.value != "<<":
+                assert event.start_mark is not None
+                line = event.start_mark.line + 1
+                self.twice.append(f'line {line}: key "{event.value}" already set in map')
+            seen.add(event.value)
+        self._value()
+
+    def alias(self) -> None:
+        self._value()
+
+    def _value(self) -> None:
+        """A node of the innermost map: keys and values take turns."""
+        if self._open and self._open[-1][0]:
+            self._open[-1][2][0] = not self._open[-1][2][0]
+
+
+def _check_size(body: bytes) -> list[str]:
+    """Count the nodes of a document as they would be without aliases; keys that stand twice."""
+    keys = _Keys()
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]
 
@@ -50,15 +89,20 @@ def _check_size(body: bytes) -> None:
 
     for event in yaml.parse(body, _Loader):
         if isinstance(event, yaml.CollectionStartEvent):
+            keys.opens(is_map=isinstance(event, yaml.MappingStartEvent))
             open_nodes.append((event.anchor, 1))
             if len(open_nodes) > MAX_DEPTH:
                 raise ValueError(f"yaml: exceeded max depth of {MAX_DEPTH}")
         elif isinstance(event, yaml.CollectionEndEvent):
+            keys.closes()
             add(*open_nodes.pop())
         elif isinstance(event, yaml.ScalarEvent):
+            keys.scalar(event)
             add(event.anchor, 1)
         elif isinstance(event, yaml.AliasEvent):
+            keys.alias()
             add(None, sizes.get(event.anchor or "", 1))
+    return keys.twice
 
 
 def _plain(value: Any) -> Any:
