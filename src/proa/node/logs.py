@@ -170,8 +170,8 @@ async def read_log(
     ended: Callable[[], bool],
 ) -> AsyncIterator[bytes]:
     """Lines as they stand, then, when following, new ones until the container has ended.
-    ``changed`` yields whenever there may be more."""
-    left = options.limit_bytes
+    ``changed`` yields whenever there may be more, and once more some time after the end."""
+    left, last = options.limit_bytes, False
     parser, offset = _start(files, options)
     news = changed() if options.follow else None
     while True:
@@ -189,9 +189,10 @@ async def read_log(
             if left is not None and left <= 0:
                 return
             continue
-        if news is None or over:
+        if news is None or last:
             return
         await anext(news, None)
+        last = over
 
 
 def _render(entries: Iterator[Entry], options: LogOptions) -> Iterator[bytes]:

@@ -21,6 +21,10 @@ class NotFound(CallerFault):
     """The container, sandbox or image does not exist (any more)."""
 
 
+class NotRunning(CallerFault):
+    """The container exists and does not run, so there is nothing to talk to."""
+
+
 class ImageError(CallerFault):
     """An image reference that can never be pulled (InvalidImageName)."""
 
@@ -288,6 +292,14 @@ class ExecRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True, frozen=True)
+class AttachRequest:
+    """``tty`` must be the container's own."""
+
+    tty: bool = False
+    stdin: bool = False
+
+
 class Runtime(Protocol):
     """Containers and images of one Host."""
 
@@ -353,6 +365,11 @@ class Runtime(Protocol):
         ...
 
     async def exec(self, id: str, request: ExecRequest) -> ExecSession: ...
+
+    async def attach(self, id: str, request: AttachRequest) -> ExecSession:
+        """The streams of the container's own process, from now on. The session's ``wait``
+        gives 0 once it has ended, ``close`` leaves it running."""
+        ...
 
     async def reopen_log(self, id: str) -> None:
         """Write further output to a new file at the same path (after a rename)."""

@@ -19,6 +19,7 @@ from proa.base.errors import CallerFault, TryAgain
 from proa.model.feed import Instances
 from proa.model.sandbox import Container
 from proa.node.ports import (
+    AttachRequest,
     ContainerSpec,
     ExecRequest,
     ExecResult,
@@ -289,6 +290,11 @@ class SimRuntime:
         self._check()
         return SimExec(self._running(id).behaviour)
 
+    async def attach(self, id: str, request: AttachRequest) -> ExecSession:
+        self._check()
+        box = self._running(id)
+        return SimAttachment(box.behaviour, box.ended)
+
     async def reopen_log(self, id: str) -> None:
         self._check()
 
@@ -337,3 +343,20 @@ class SimExec:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+class SimAttachment(SimExec):
+    """Streams of a simulated container, which says what its commands say, and that at its end."""
+
+    def __init__(self, behaviour: Behaviour, ended: asyncio.Event) -> None:
+        super().__init__(behaviour)
+        self._ended = ended
+
+    async def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        await self._ended.wait()
+        async for item in super().output():
+            yield item
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return 0

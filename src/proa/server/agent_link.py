@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import aiohttp
 import msgspec
@@ -134,18 +135,17 @@ class AgentClient:
             raise TryAgain(f"the agent does not answer: {error}") from error
 
     async def connect(self, path: str, params: list[tuple[str, str]]) -> Socket:
-        """Open a WebSocket. Raises CallerFault where the agent refuses it, TryAgain when it is
-        away."""
+        """Open a WebSocket. Raises CallerFault with the agent's words where it refuses, TryAgain
+        when it is away."""
         session = self._session()
         try:
             socket = await session.ws_connect(path, params=params, max_msg_size=MESSAGE_LIMIT)
         except aiohttp.WSServerHandshakeError as error:
             await session.close()
-            if error.status == 404:
-                raise CallerFault("not found") from error
+            text = unquote((error.headers or {}).get("x-refusal", "")) or f"status {error.status}"
             if error.status < 500:
-                raise CallerFault("connection refused") from error
-            raise TryAgain(f"the agent cannot now: {error.status}") from error
+                raise CallerFault(text) from error
+            raise TryAgain(f"the agent cannot now: {text}") from error
         except (aiohttp.ClientError, OSError) as error:
             await session.close()
             raise TryAgain(f"the agent does not answer: {error}") from error

@@ -24,6 +24,7 @@ from proa.base.errors import TryAgain
 from proa.model.feed import Instances
 from proa.node.cni.server import CniServer
 from proa.node.containerd import cgroups
+from proa.node.containerd.attach import Attachment
 from proa.node.containerd.config import Layout
 from proa.node.containerd.native import CALL_S, Native, call, translate
 from proa.node.containerd.spec import (
@@ -36,6 +37,7 @@ from proa.node.containerd.spec import (
     sandbox_config,
 )
 from proa.node.ports import (
+    AttachRequest,
     ContainerSpec,
     ExecRequest,
     ExecResult,
@@ -360,6 +362,17 @@ class ContainerdRuntime:
 
     async def exec(self, id: str, request: ExecRequest) -> ExecSession:
         return await self._native.exec(id, request, f"exec-{self._chance.hex(16)}")
+
+    async def attach(self, id: str, request: AttachRequest) -> ExecSession:
+        asked = cri.AttachRequest(
+            container_id=id,
+            stdin=request.stdin,
+            tty=request.tty,
+            stdout=True,
+            stderr=not request.tty,
+        )
+        answer = await call(self._runtime.Attach(asked, timeout=CALL_S))
+        return await Attachment.dial(answer.url, request)
 
     async def reopen_log(self, id: str) -> None:
         request = cri.ReopenContainerLogRequest(container_id=id)
