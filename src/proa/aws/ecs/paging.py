@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from proa.aws.ecs.names import invalid
 
+_MARK = b"proa1:"  # what every token of ours begins with
+
 
 def page(
     items: Sequence[str], token: str | None, limit: int | None, most: int = 100
@@ -19,7 +21,7 @@ def page(
     if limit is not None and not 1 <= limit <= most:
         raise invalid(f"maxResults must be between 1 and {most}")
     start = 0
-    if token:
+    if token is not None:
         last = _decode(token)
         falling = len(items) > 1 and items[0] > items[-1]
         start = next(
@@ -36,11 +38,14 @@ def page(
 
 
 def _encode(text: str) -> str:
-    return base64.urlsafe_b64encode(text.encode()).decode()
+    return base64.urlsafe_b64encode(_MARK + text.encode()).decode()
 
 
 def _decode(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        body = base64.b64decode(token.encode(), b"-_", validate=True)
+        if not body.startswith(_MARK):
+            raise ValueError("no token of ours")
+        return body.removeprefix(_MARK).decode()
     except ValueError as error:
-        raise invalid("Invalid token") from error
+        raise invalid("Invalid token.") from error

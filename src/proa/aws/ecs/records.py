@@ -66,6 +66,7 @@ class TaskDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     registered_at: float = 0.0
     registered_by: str = ""
     deregistered_at: float = 0.0
+    delete_requested_at: float = 0.0
     tags: Tags = ()
 
     @property

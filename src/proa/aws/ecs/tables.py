@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from proa.aws.ecs.keys import cluster_key
+from proa.aws.ecs.keys import cluster_key, task_definition_key
 from proa.aws.ecs.records import (
     Cluster,
     Family,
@@ -89,6 +89,9 @@ TASKS = Table(
         "uid": lambda _key, task: (task.id,),
         "cluster": lambda _key, task: (cluster_key(task.account, task.region, task.cluster),),
         "service": lambda _key, task: (task.service_key,) if task.service else (),
+        "definition": lambda _key, task: (
+            task_definition_key(task.account, task.region, task.family, task.revision),
+        ),
         "instance": _on_instance,
         "dispatched": _dispatched,
         "published": _published,

@@ -7,10 +7,9 @@ it needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from proa.aws.ecs import fargate, taskdef_rules
+from proa.aws.ecs import capabilities, fargate, taskdef_rules
 from proa.aws.ecs.records import TaskDefinition
 from proa.aws.gateway.service import AwsError
 
@@ -18,10 +17,8 @@ Document = dict[str, Any]
 _KEPT = (
     "taskRoleArn", "executionRoleArn", "networkMode", "requiresCompatibilities", "pidMode",
     "ipcMode", "proxyConfiguration", "inferenceAccelerators", "ephemeralStorage",
-    "runtimePlatform", "enableFaultInjection",
+    "runtimePlatform", "enableFaultInjection", "trustedExecutionConfiguration",
 )  # fmt: skip
-_API = "com.amazonaws.ecs.capability.docker-remote-api."
-_LOGGING = "com.amazonaws.ecs.capability.logging-driver."
 
 
 def document_of(request: Document) -> Document:
@@ -41,7 +38,7 @@ def document_of(request: Document) -> Document:
     if request.get("memory"):
         document["memory"] = str(fargate.memory_mib(request["memory"]))
     document["compatibilities"] = _compatibilities(request)
-    document["requiresAttributes"] = [{"name": name} for name in sorted(set(_needs(document)))]
+    document["requiresAttributes"] = capabilities.attributes(document)
     return document
 
 
@@ -80,59 +77,19 @@ def _volume(volume: Document) -> Document:
 
 
 def _compatibilities(request: Document) -> list[str]:
+    """The launch types whose rules the definition keeps; EC2's it has kept to get here."""
     found = ["EC2"]
-    wanted = request.get("requiresCompatibilities") or []
+    if request.get("networkMode") not in ("awsvpc",):
+        found.insert(0, "EXTERNAL")
     try:
         taskdef_rules.check({**request, "requiresCompatibilities": ["FARGATE"]})
     except AwsError:
         pass
     else:
         found.append("FARGATE")
-    if "EXTERNAL" in wanted:
-        found.append("EXTERNAL")
-    if "MANAGED_INSTANCES" in wanted:
+    if "MANAGED_INSTANCES" in (request.get("requiresCompatibilities") or []):
         found.append("MANAGED_INSTANCES")
     return found
-
-
-def _needs(document: Document) -> Iterator[str]:
-    """Names of the agent capabilities a container instance must have."""
-    if document.get("networkMode") == "awsvpc":
-        yield "ecs.capability.task-eni"
-    if document.get("taskRoleArn"):
-        yield "com.amazonaws.ecs.capability.task-iam-role"
-        if document.get("networkMode") == "host":
-            yield "com.amazonaws.ecs.capability.task-iam-role-network-host"
-    if document.get("pidMode") or document.get("ipcMode"):
-        yield "ecs.capability.pid-ipc-namespace-sharing"
-    for container in document["containerDefinitions"]:
-        yield from _container_needs(container, bool(document.get("executionRoleArn")))
-
-
-def _container_needs(container: Document, execution_role: bool) -> Iterator[str]:
-    yield f"{_API}1.18" if container["portMappings"] else f"{_API}1.17"
-    log = container.get("logConfiguration")
-    if log:
-        yield f"{_LOGGING}{log['logDriver']}"
-        yield f"{_API}1.19"
-        if log["logDriver"] == "awslogs" and execution_role:
-            yield "ecs.capability.execution-role-awslogs"
-    if ".dkr.ecr." in container["image"]:
-        yield "com.amazonaws.ecs.capability.ecr-auth"
-        if execution_role:
-            yield "ecs.capability.execution-role-ecr-pull"
-    if container.get("healthCheck"):
-        yield "ecs.capability.container-health-check"
-        yield f"{_API}1.24"
-    if container.get("dependsOn"):
-        yield "ecs.capability.container-ordering"
-    if container.get("privileged"):
-        yield "com.amazonaws.ecs.capability.privileged-container"
-    if container.get("memoryReservation"):
-        yield f"{_API}1.21"
-    for secret in container.get("secrets") or []:
-        manager = ":secretsmanager:" in secret["valueFrom"]
-        yield f"ecs.capability.secrets.{'asm' if manager else 'ssm'}.environment-variables"
 
 
 def shown(definition: TaskDefinition) -> Document:
@@ -147,4 +104,6 @@ def shown(definition: TaskDefinition) -> Document:
     }
     if definition.deregistered_at:
         answer["deregisteredAt"] = definition.deregistered_at
+    if definition.delete_requested_at:
+        answer["deleteRequestedAt"] = definition.delete_requested_at
     return answer

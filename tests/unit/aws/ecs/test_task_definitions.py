@@ -115,7 +115,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "requires options: awslogs-group",
     ),
     (definition({"logConfiguration": {"logDriver": "json-file"}}), "not supported on Fargate"),
-    (definition({"secrets": [{"name": "A", "valueFrom": "arn"}]}), "execution role"),
+    (definition({"secrets": [{"name": "A", "valueFrom": "arn"}]}), "'executionRoleArn'"),
 ]
 
 
@@ -248,5 +248,57 @@ def test_lists_of_definitions_and_families_filter_and_page() -> None:
                     break
                 token = {"nextToken": page["nextToken"]}
             assert [arn.rpartition(":")[2] for arn in seen] == wanted
+
+    run_world(story)
+
+
+def test_a_deleted_definition_stays_until_nothing_refers_to_it() -> None:
+    async def story(world: World) -> None:
+        arn = await world.define()
+        unknown = "web:7"
+        answer = await world.call("DeleteTaskDefinitions", taskDefinitions=[arn, unknown])
+        reasons = {item["arn"]: item["reason"] for item in answer["failures"]}
+        assert "still in ACTIVE status" in reasons[arn] and "does not exist" in reasons[unknown]
+        request = {"taskDefinition": "web", "networkConfiguration": world.network}
+        task = (await world.call("RunTask", launchType="FARGATE", **request))["tasks"][0]
+        await world.until_status(task["taskArn"], "RUNNING")
+        await world.call("DeregisterTaskDefinition", taskDefinition=arn)
+        answer = await world.call("DeleteTaskDefinitions", taskDefinitions=[arn, arn])
+        assert [item["status"] for item in answer["taskDefinitions"]] == ["DELETE_IN_PROGRESS"] * 2
+        assert answer["taskDefinitions"][0]["deleteRequestedAt"]
+        await world.clock.sleep(300)
+        listed = await world.call("ListTaskDefinitions", status="DELETE_IN_PROGRESS")
+        assert listed["taskDefinitionArns"] == [arn]
+        assert (await world.task(task["taskArn"]))["lastStatus"] == "RUNNING"
+        await world.call("StopTask", task=task["taskArn"])
+        await world.clock.sleep(3600 + 300)
+        with pytest.raises(AwsError) as caught:
+            await world.call("DescribeTaskDefinition", taskDefinition=arn)
+        assert caught.value.message == "Unable to describe task definition."
+        again = await world.define()
+        assert again.endswith("web:2")
+
+    run_world(story)
+
+
+def test_definitions_are_listed_in_order_by_family_status_and_page() -> None:
+    async def story(world: World) -> None:
+        arns = [await world.define() for _ in range(11)]
+        other = await world.define(family="other")
+        listed = await world.call("ListTaskDefinitions", familyPrefix="web", sort="DESC")
+        assert listed["taskDefinitionArns"] == arns[::-1]
+        await world.call("DeregisterTaskDefinition", taskDefinition=other)
+        page = await world.call("ListTaskDefinitions", maxResults=4)
+        assert page["taskDefinitionArns"] == arns[:4]
+        following = await world.call(
+            "ListTaskDefinitions", maxResults=4, nextToken=page["nextToken"]
+        )
+        assert following["taskDefinitionArns"] == arns[4:8]
+        families = await world.call("ListTaskDefinitionFamilies", status="INACTIVE")
+        assert families["families"] == ["other"]
+        for token in ("nonsense", "AAAA", "%%%"):
+            with pytest.raises(AwsError) as caught:
+                await world.call("ListTaskDefinitions", nextToken=token)
+            assert caught.value.code == "InvalidParameterException"
 
     run_world(story)

@@ -1,7 +1,8 @@
 """Sweep: what has been over for long enough is forgotten.
 
 Stopped tasks stay for an hour (DescribeTasks' own promise), and until their service has taken
-note of how they ended; INACTIVE services with their events likewise; client tokens for a day.
+note of how they ended; INACTIVE services with their events likewise; client tokens for a day;
+task definitions that are to be deleted until no task and no service refers to them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proa.aws.ecs.tables import EVENTS, SERVICES, TASKS, TOKENS
+from proa.aws.ecs.keys import base_key, task_definition_key
+from proa.aws.ecs.records import Deployment, Service, TaskDefinition
+from proa.aws.ecs.tables import EVENTS, SERVICES, TASK_DEFINITIONS, TASKS, TOKENS
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Commit, Plan
 from proa.reconcile.runner import row_key
@@ -20,16 +23,17 @@ KEEP_STOPPED_S = 3600.0
 KEEP_INACTIVE_S = 3600.0
 KEEP_TOKEN_S = 24 * 3600.0
 EVENTS_AT_ONCE = 50
+IN_USE_AGAIN_S = 60.0  # how often a definition that is to be deleted is looked at
 
 
 class Sweep:
-    """Keys are those of tasks, services and tokens."""
+    """Keys are those of tasks, services, tokens and task definitions."""
 
     name = "ecs-sweep"
 
     def __init__(self) -> None:
         self.triggers: Sequence[Trigger] = tuple(
-            Trigger(table, row_key) for table in (TASKS, SERVICES, TOKENS)
+            Trigger(table, row_key) for table in (TASKS, SERVICES, TOKENS, TASK_DEFINITIONS)
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
@@ -43,11 +47,37 @@ class Sweep:
             if owner is not None and owner.value.status == "ACTIVE" and not task.value.counted:
                 return NOTHING
             return _due(task, task.value.stopped_at + KEEP_STOPPED_S, now)
+        if (definition := view.rows(TASK_DEFINITIONS).get(key)) is not None:
+            return _unreferenced(view, definition, now)
         service = view.rows(SERVICES).get(key)
         if service is None or service.value.status != "INACTIVE":
             return NOTHING
         events = list(view.rows(EVENTS).scan(service.value.event_prefix))
         return _due(service, service.value.inactive_at + KEEP_INACTIVE_S, now, events)
+
+
+def _unreferenced(view: View, entry: Entry[TaskDefinition], now: float) -> Plan:
+    """Delete a definition that is to go once nothing refers to it."""
+    definition = entry.value
+    if definition.status != "DELETE_IN_PROGRESS":
+        return NOTHING
+    services = view.rows(SERVICES).scan(
+        f"{base_key(definition.account, definition.region)}service/"
+    )
+    in_use = bool(view.rows(TASKS).by("definition", entry.key)) or any(
+        task_definition_key(definition.account, definition.region, item.family, item.revision)
+        == entry.key
+        for service in services
+        for item in _deployments(service.value)
+    )
+    return _due(entry, now + IN_USE_AGAIN_S if in_use else now, now)
+
+
+def _deployments(service: Service) -> list[Deployment]:
+    if service.status == "INACTIVE":
+        return []
+    last = service.last_completed
+    return [*service.deployments, *([last] if last else [])]
 
 
 def _due(entry: Entry[Any], at: float, now: float, below: Sequence[Entry[Any]] = ()) -> Plan:

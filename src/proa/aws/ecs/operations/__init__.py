@@ -31,6 +31,7 @@ OPERATIONS: Mapping[str, Handler] = {
     "ListClusters": clusters.list_clusters,
     "RegisterTaskDefinition": task_definitions.register,
     "DeregisterTaskDefinition": task_definitions.deregister,
+    "DeleteTaskDefinitions": task_definitions.delete,
     "DescribeTaskDefinition": task_definitions.describe,
     "ListTaskDefinitions": task_definitions.list_definitions,
     "ListTaskDefinitionFamilies": task_definitions.list_families,

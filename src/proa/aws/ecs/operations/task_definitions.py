@@ -1,4 +1,4 @@
-"""Task definitions: register, deregister, describe, list."""
+"""Task definitions: register, deregister, delete, describe, list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from proa.aws.ecs.operations.base import Ecs
 from proa.aws.ecs.records import Family, TaskDefinition
 from proa.aws.ecs.tables import FAMILIES, TASK_DEFINITIONS
 from proa.aws.gateway.service import Context, Input, Output
+from proa.dispatch.skin import Parts
+from proa.reconcile.view import Entry
 from proa.store.api import Transaction
+
+MAX_DELETED = 10
 
 
 async def register(ecs: Ecs, context: Context, request: Input) -> Output:
@@ -59,6 +63,50 @@ async def deregister(ecs: Ecs, context: Context, request: Input) -> Output:
         return writes.transaction(writes.replaced(entry, gone)), answer
 
     return await ecs.decide(decision)
+
+
+async def delete(ecs: Ecs, context: Context, request: Input) -> Output:
+    """Let INACTIVE revisions go: DELETE_IN_PROGRESS until no task and no service refers to them.
+    What cannot be deleted is a failure, and keeps nothing else from being."""
+    wanted = request["taskDefinitions"]
+    if not 1 <= len(wanted) <= MAX_DELETED:
+        raise client_fault(f"taskDefinitions must have 1 to {MAX_DELETED} elements.")
+
+    def decision() -> tuple[Transaction | None, Output]:
+        pieces: dict[str, Parts] = {}
+        shown, failures = [], []
+        for text in wanted:
+            family, revision = task_definition_name(context, text)
+            entry = ecs.definition(context, family, revision) if revision else None
+            reason = _undeletable(entry, revision)
+            if entry is None or reason:
+                failures.append({"arn": text, "reason": reason})
+                continue
+            going = msgspec.structs.replace(
+                entry.value,
+                status="DELETE_IN_PROGRESS",
+                delete_requested_at=entry.value.delete_requested_at or context.now,
+            )
+            if going != entry.value:
+                pieces[entry.key] = writes.replaced(entry, going)
+            shown.append(taskdef.shown(going))
+        answer = {"taskDefinitions": shown, "failures": failures}
+        return (writes.transaction(*pieces.values()) if pieces else None), answer
+
+    return await ecs.decide(decision)
+
+
+def _undeletable(entry: Entry[TaskDefinition] | None, revision: int) -> str:
+    if not revision:
+        return "The specified task definition identifier must have a revision number."
+    if entry is None:
+        return "The specified task definition does not exist."
+    if entry.value.status == "ACTIVE":
+        return (
+            "The specified task definition is still in ACTIVE status. Please deregister the "
+            "target and try again."
+        )
+    return ""
 
 
 async def describe(ecs: Ecs, context: Context, request: Input) -> Output:
