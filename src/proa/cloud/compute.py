@@ -115,3 +115,8 @@ def instance_of(view: View, id: str) -> Instance | None:
 def instances_on(view: View, host: str) -> list[Instance]:
     """The Instances cut from a Host."""
     return [entry.value for entry in view.rows(INSTANCES).by("host", host)]
+
+
+def instances_of(view: View, cluster: str) -> list[Instance]:
+    """The Instances of the cluster with this key prefix."""
+    return [entry.value for entry in view.rows(INSTANCES).by("cluster", cluster)]

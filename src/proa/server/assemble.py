@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proa.aws.longtail.port import Absent, LongTail
+from proa.aws.sts.presigned import Presigned
 from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import Clock
 from proa.base.config import Config
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
+from proa.cloud.identity import Identities
 from proa.cloud.logs import EventLog
 from proa.cloud.network import NETWORK_TABLES
 from proa.cloud.secrets import Sealer
@@ -31,9 +33,15 @@ from proa.reconcile.view import Table, View
 from proa.server import aws_bow
 from proa.server.aws_bow import Aws
 from proa.server.core import Core
+from proa.server.doors import Doors, NoDoors
+from proa.server.eks_lifecycle import EksController
+from proa.server.eks_steps import Steps
+from proa.server.eks_tokens import EksTokens
 from proa.server.hosts import ClusterOffer, Hosts
 from proa.server.hull import HullApi
-from proa.server.kube_bow import Kube, KubeSecrets
+from proa.server.kube_bow import Kube, KubeParts
+from proa.server.kube_cluster import KubeSecrets
+from proa.server.kube_keys import KeyRing
 from proa.server.overview import Overview
 from proa.server.status import StatusReport
 from proa.server.why import Why
@@ -61,6 +69,7 @@ class Outside:
     schemas: SchemaCache
     node_link: NodeLink
     long_tail: LongTail = field(default_factory=Absent)
+    doors: Doors = field(default_factory=NoDoors)
 
 
 class ControlPlane:
@@ -73,13 +82,16 @@ class ControlPlane:
         self.view = View(store, TABLES)
         self._core = core = Core(config, store, self.view, clock, chance)
         self.aws = Aws(core, outside.sealer, outside.events, outside.long_tail)
-        self.kube = Kube(core, outside.kube_secrets, outside.schemas, outside.node_link)
+        tokens = EksTokens(core, Presigned(self.view, Identities(self.view, outside.sealer)))
+        parts = KubeParts(outside.kube_secrets, outside.schemas, outside.node_link, tokens)
+        self.kube = Kube(core, parts)
         skins: list[Skin] = [self.aws.skin, self.kube.skin]
         self.scheduler = Scheduler(store, self.view, clock, skins, self._perform)
-        offers = (ClusterOffer(self.aws.local_cluster), ClusterOffer(self.kube.local_cluster))
         self.hosts = Hosts(
-            store, self.view, clock, chance.child("hosts"), config, offers, self.kube.alive
+            store, self.view, clock, chance.child("hosts"), config, self._offers, self.kube.alive
         )
+        ring = KeyRing(core, outside.sealer)
+        self.eks = Steps(core, self.kube, ring, outside.doors, self.hosts.offer)
         self.runner: Runner | None = None
         self.status = StatusReport(core, self)
         self.hull = HullApi(
@@ -97,6 +109,9 @@ class ControlPlane:
         )
         self._tasks = Tasks()
 
+    def _offers(self) -> tuple[ClusterOffer, ...]:
+        return (ClusterOffer(self.aws.local_cluster), *self.kube.offers())
+
     async def _perform(self, plan: Plan) -> None:
         assert self.runner is not None, "the scheduler runs after the runner was made"
         await self.runner.perform(plan)
@@ -109,12 +124,13 @@ class ControlPlane:
         await self.view.synced.wait()
         keys = await self.aws.prepare()
         await self.kube.prepare()
+        await self.eks.restore()
         self.runner = Runner(
             core.store,
             self.view,
             core.clock,
-            [*self.aws.controllers(), *self.kube.controllers()],
-            self.kube.performers(),
+            [*self.aws.controllers(), *self.kube.controllers(), EksController()],
+            {**self.kube.performers(), **self.eks.performers()},
         )
         self.aws.open_gateway(self.scheduler)
         self.scheduler.start()
@@ -128,4 +144,5 @@ class ControlPlane:
         """Stop every task; the store is closed by who opened it."""
         if self.runner is not None:
             await self.runner.close()
+        await self.eks.close()
         await self._tasks.close()

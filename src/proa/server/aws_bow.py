@@ -17,6 +17,9 @@ from proa.aws.ecs.names import DEFAULT_CLUSTER
 from proa.aws.ecs.operations.base import Ecs
 from proa.aws.ecs.tables import TABLES as ECS_TABLES
 from proa.aws.ecs.vpc import PlannedVpc
+from proa.aws.eks import service as eks_service
+from proa.aws.eks.desk import Eks
+from proa.aws.eks.records import TABLES as EKS_TABLES
 from proa.aws.gateway.desk import Desk
 from proa.aws.gateway.gateway import AwsGateway
 from proa.aws.iam import service as iam_service
@@ -35,12 +38,12 @@ from proa.cloud.secrets import Sealer
 from proa.dispatch.scheduler import Scheduler
 from proa.reconcile.controller import Controller
 from proa.reconcile.view import Table
-from proa.server.core import Core
+from proa.server.core import Core, local_name
 from proa.server.regions import Regions
 from proa.wire.sigv4 import SignatureFault, read_claim
 
 SWEEP_S = 3600.0
-TABLES: tuple[Table[Any], ...] = (*ECS_TABLES, *identity.TABLES, *logs.TABLES)
+TABLES: tuple[Table[Any], ...] = (*ECS_TABLES, *EKS_TABLES, *identity.TABLES, *logs.TABLES)
 
 
 class NoSecrets:
@@ -96,6 +99,11 @@ class Aws:
             await self._core.clock.sleep(SWEEP_S)
             await logs_service.sweep(self._logs_desk, self._core.clock.now())
 
+    def _eks(self) -> Eks:
+        core = self._core
+        host, services = local_name(core.config.listen), core.config.service_cidr
+        return Eks(core.store, core.view, core.chance.child("eks"), host, services)
+
     def open_gateway(self, scheduler: Scheduler) -> None:
         """Make the gateway; requests may come from now on."""
         core = self._core
@@ -113,6 +121,7 @@ class Aws:
             ec2_service.build(core.store, core.view, core.chance.child("ec2")),
             iam_service.build(desk, self._sealer),
             sts_service.build(desk, self._sealer),
+            eks_service.build(self._eks()),
             logs_service.build(self._logs_desk),
         ]
         credentials = identity.Identities(core.view, self._sealer)

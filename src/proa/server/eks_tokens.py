@@ -107,7 +107,7 @@ class EksTokens:
 
 def _as_user(found: Mapped, principal: Principal) -> User:
     """With the extra fields that the authenticator gives."""
-    extra = {
+    extra: dict[str, tuple[str, ...]] = {
         "accessKeyId": (principal.access_key,),
         "arn": (principal.arn,),
         "canonicalArn": (principal.canonical,),

@@ -19,6 +19,7 @@ from proa.base.config import Config
 from proa.base.errors import Conflict, TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
+from proa.cloud.network import Subnet
 from proa.cloud.network.planner import NetworkPlanner
 from proa.model.feed import Hello
 from proa.model.host import Host, Instance
@@ -32,9 +33,12 @@ ATTEMPTS = 10
 
 @dataclass(slots=True, frozen=True)
 class ClusterOffer:
-    """A cluster that gets a shared Instance on every Host that joins."""
+    """A cluster that gets a shared Instance on every Host: in the first of its subnets, or in the
+    home region's default ones where it names none."""
 
     prefix: str
+    subnets: tuple[str, ...] = ()
+    region: str = ""
 
 
 class Hosts:
@@ -47,7 +51,7 @@ class Hosts:
         clock: Clock,
         chance: Chance,
         config: Config,
-        clusters: tuple[ClusterOffer, ...],
+        clusters: Callable[[], tuple[ClusterOffer, ...]],
         alive: Callable[[Instance, Host], Awaitable[None]],
     ) -> None:
         self._store, self._view, self._clock = store, view, clock
@@ -68,9 +72,18 @@ class Hosts:
         if stored is None or stored.value != host:
             done = await self._store.commit(Transaction(writes=(compute.put_host(host),)))
             await self._view.reached(done.version)
-        for cluster in self._clusters:
-            await self._retry(partial(self._offer, host, cluster.prefix))
+        for cluster in self._clusters():
+            await self._retry(partial(self._offer, host, cluster))
         await self.heartbeat(host.id)
+
+    async def offer(self, cluster: ClusterOffer) -> None:
+        """A cluster has come: every Host that is there makes an Instance for it."""
+        for entry in list(self._view.rows(compute.HOSTS).scan()):
+            host = entry.value
+            await self._retry(partial(self._offer, host, cluster))
+            made = compute.instance_of(self._view, compute.instance_id(host.id, cluster.prefix))
+            if made is not None and self.ready(host.id):
+                await self._alive(made, host)
 
     async def heartbeat(self, host: str) -> None:
         """The Host's agent is alive."""
@@ -95,8 +108,8 @@ class Hosts:
                 await self._view.reached(await self._store.version())
         raise TryAgain("somebody else keeps writing the same records")
 
-    async def _offer(self, host: Host, cluster: str) -> None:
-        id = compute.instance_id(host.id, cluster)
+    async def _offer(self, host: Host, cluster: ClusterOffer) -> None:
+        id = compute.instance_id(host.id, cluster.prefix)
         existing = compute.instance_of(self._view, id)
         if existing is not None:
             capacity = msgspec.structs.replace(host.pool, sandboxes=existing.capacity.sandboxes)
@@ -105,19 +118,26 @@ class Hosts:
                 write = Transaction(writes=(compute.put_instance(changed),))
                 await self._view.reached((await self._store.commit(write)).version)
             return
-        subnet = self._planner.default_subnets(self._config.account, self._config.region)[0]
+        subnet = self._subnet(cluster)
         plan = self._planner.plan_address(
             subnet.id, compute.instance_key(id), chance=self._chance.child(id)
         )
         made = compute.local_instance(
             host,
-            cluster,
+            cluster.prefix,
             zone=subnet.zone,
             subnet=subnet.id,
             address=plan.address,
-            region=self._config.region,
+            region=cluster.region or self._config.region,
             now=self._clock.now(),
         )
         guards = (Guard(compute.instance_key(id), 0), *plan.guards)
         write = Transaction(guards, (compute.put_instance(made), *plan.writes))
         await self._view.reached((await self._store.commit(write)).version)
+
+    def _subnet(self, cluster: ClusterOffer) -> Subnet:
+        named = (self._planner.subnet(id) for id in cluster.subnets)
+        found = next((subnet for subnet in named if subnet is not None), None)
+        if found is not None:
+            return found
+        return self._planner.default_subnets(self._config.account, self._config.region)[0]

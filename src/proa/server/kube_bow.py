@@ -1,40 +1,44 @@
-"""The Kubernetes bow put together: one cluster's API, its controllers, its place in the hull."""
+"""The Kubernetes bow put together: every cluster's API, the controllers of all, their place in
+the hull.
+
+The first cluster, ``default``, is there from the start; the others are records of EKS, which
+``eks_lifecycle`` raises and lowers here. Calls in process are routed by the cluster they name.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from typing import Any
 
+from proa.aws.eks.bootstrap import Home, bootstrap
+from proa.aws.eks.records import CLUSTERS, DEFAULT, Cluster, cluster_of_uid
+from proa.aws.eks.versions import patch_of
 from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
-from proa.kube.api import bootstrap
 from proa.kube.api.call import Call
-from proa.kube.api.context import Api, ClusterInfo
+from proa.kube.api.context import ClusterInfo
 from proa.kube.api.node_link import NodeLink
-from proa.kube.api.server import KubeApi
-from proa.kube.api.tokens import TokenIssuer
 from proa.kube.compile.sources import TokenRequest
 from proa.kube.controllers.cluster import ApiPlace
 from proa.kube.controllers.contents import controllers
 from proa.kube.controllers.steps import performers
 from proa.kube.hull import KubeSkin, Links
-from proa.kube.keys import object_key
 from proa.kube.nodes import heartbeat
+from proa.kube.pki import ClusterKeys
 from proa.kube.schema.cache import SchemaCache
-from proa.kube.schema.kinds import load_kinds
-from proa.kube.schema.openapi import OpenAPI
-from proa.kube.tables import OBJECTS, SERVICE_ACCOUNTS
+from proa.kube.tables import OBJECTS, PREFIX, cluster_of
 from proa.model.host import Host, Instance
 from proa.reconcile.controller import Controller
-from proa.server.core import Core
+from proa.server.core import Core, local_name
+from proa.server.eks_tokens import EksTokens
+from proa.server.hosts import ClusterOffer
+from proa.server.kube_cluster import DNS_OFFSET, KubeCluster, KubeSecrets, Shared, nth
 
 log = get_logger(__name__)
-CLUSTER_UID = "default"
-API_SERVICE_OFFSET, DNS_OFFSET = 1, 10
 ATTEMPTS = 5
 # What something acts on; writes of other kinds are answered with a warning.
 ACTED_ON = frozenset(
@@ -65,107 +69,182 @@ ACTED_ON = frozenset(
 
 
 @dataclass(slots=True, frozen=True)
-class KubeSecrets:
-    """What of a cluster's public key infrastructure the API itself needs."""
+class KubeParts:
+    """What the bow is made of besides the core: the first cluster's keys, the definitions, the
+    link to nodes, and who knows IAM's callers."""
 
-    ca_pem: str
-    token_key_pem: bytes
+    secrets: KubeSecrets
+    schemas: SchemaCache
+    link: NodeLink
+    tokens: EksTokens
 
 
 class Kube:
     """Everything of this bow."""
 
-    def __init__(
-        self, core: Core, secrets: KubeSecrets, schemas: SchemaCache, link: NodeLink
-    ) -> None:
+    def __init__(self, core: Core, parts: KubeParts) -> None:
+        self._core, self._tokens = core, parts.tokens
+        self._shared = Shared(parts.schemas, parts.link, ACTED_ON)
         config = core.config
-        self._core, self._ca = core, secrets.ca_pem
         address = f"{config.listen}:{config.kube_port}"
-        issuer_url = f"https://{address}"
-        self.cluster = ClusterInfo(
-            CLUSTER_UID,
-            "default",
+        info = ClusterInfo(
+            DEFAULT,
+            DEFAULT,
             config.kube_version,
             config.service_cidr,
             address,
-            issuer_url,
+            f"https://{address}",
         )
-        self._issuer = TokenIssuer(secrets.token_key_pem, issuer_url)
-        kinds = load_kinds(schemas)
-        api = Api(
-            core.store,
-            core.view,
-            self.cluster,
-            kinds,
-            core.clock,
-            core.chance.child("kube-api"),
-            ACTED_ON,
-        )
-        self.api = KubeApi(api, self._issuer, lambda: OpenAPI(kinds, schemas), link)
+        self._going: dict[str, None] = {}  # clusters that are being deleted
+        self.clusters = {DEFAULT: self._made(info, parts.secrets)}
         self.skin = KubeSkin(
-            Links(
-                core.clock,
-                core.chance.child("pods"),
-                self.api.perform,
-                self._mint,
-                lambda _cluster: _nth(config.service_cidr, DNS_OFFSET),
-            )
+            Links(core.clock, core.chance.child("pods"), self.perform, self._mint, self._dns)
         )
 
+    def _made(self, info: ClusterInfo, secrets: KubeSecrets) -> KubeCluster:
+        tokens = self._tokens.of(info.uid)
+        return KubeCluster(self._core, info, secrets, self._shared, tokens)
+
     @property
-    def local_cluster(self) -> str:
-        """The cluster that every Host offers an Instance to."""
-        return f"/kube/{CLUSTER_UID}/"
+    def first(self) -> KubeCluster:
+        """The cluster that every Proa starts with."""
+        return self.clusters[DEFAULT]
+
+    # Clusters
+
+    def add(self, record: Cluster, keys: ClusterKeys, port: int) -> KubeCluster:
+        """A cluster beside the first, in the state of its record; the one that is there if it
+        is."""
+        there = self.clusters.get(record.uid)
+        if there is not None:
+            return there
+        config = self._core.config
+        info = ClusterInfo(
+            record.uid,
+            record.name,
+            patch_of(record.version),
+            record.service_cidr,
+            f"{config.listen}:{port}",
+            record.issuer
+            or f"https://{local_name(config.listen)}:{port}/id/{issuer_id(record.uid)}",
+        )
+        secrets = KubeSecrets(keys.ca_pem.decode(), keys.token_key_pem)
+        made = self.clusters[record.uid] = self._made(info, secrets)
+        return made
+
+    def retell(self, uid: str, version: str) -> None:
+        """The cluster is of this version from now on ("1.36.2")."""
+        self.clusters[uid] = self.clusters[uid].of_version(version)
+
+    def end(self, uid: str) -> None:
+        """The cluster is on its way out: nodes give no more signs of life."""
+        self._going[uid] = None
+
+    def remove(self, uid: str) -> None:
+        """Nothing is left of the cluster."""
+        self.clusters.pop(uid, None)
+        self._going.pop(uid, None)
+
+    def handler_of(self, uid: str) -> Callable[[Request], Awaitable[Response]]:
+        """What answers a cluster's requests, whatever becomes of it."""
+
+        async def handle(request: Request) -> Response:
+            cluster = self.clusters.get(uid)
+            if cluster is None:
+                return Response(503, b"the cluster is not up\n")
+            return await cluster.handle(request)
+
+        return handle
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request to the first cluster."""
+        return await self.first.handle(request)
+
+    async def prepare(self) -> None:
+        """The first cluster's record and the objects it starts with."""
+        core, first = self._core, self.first
+        config = core.config
+        home = Home(
+            config.account,
+            config.region,
+            config.kube_version.rpartition(".")[0],
+            config.service_cidr,
+            config.kube_port,
+            first.info.issuer,
+            first.ca_pem,
+        )
+        write = bootstrap(core.view, home, core.clock.now())
+        if write is not None:
+            await core.view.reached((await core.store.commit(write)).version)
+        await first.prepare()
+
+    def offers(self) -> tuple[ClusterOffer, ...]:
+        """The clusters that every Host offers an Instance to."""
+        return tuple(
+            offer_to(entry.value)
+            for entry in self._core.view.rows(CLUSTERS).scan()
+            if entry.value.uid in self.clusters and entry.value.uid not in self._going
+        )
+
+    # What controllers and the skin ask
 
     def controllers(self) -> list[Controller]:
         """Every controller of this bow."""
-        config = self._core.config
-        service_ip = _nth(config.service_cidr, API_SERVICE_OFFSET)
-        return controllers(
-            self._core.chance.child("controllers"),
-            lambda _cluster: self._ca,
-            lambda _cluster: ApiPlace(service_ip, self._api_address(), config.kube_port),
-        )
-
-    def _api_address(self) -> str:
-        """Where pods find the API: the shared Instance's address on this machine."""
-        for entry in self._core.view.rows(compute.INSTANCES).by("cluster", self.local_cluster):
-            return entry.value.address
-        return self._core.config.listen
+        return controllers(self._core.chance.child("controllers"), self._ca, self._place)
 
     def performers(self) -> dict[type, Callable[[Any], Awaitable[int]]]:
         """Who carries out this bow's steps."""
-        return performers(self.api.perform)
+        return performers(self.perform)
 
-    async def prepare(self) -> None:
-        """The objects that every cluster starts with."""
-        for body in bootstrap.objects(self.cluster, self._core.clock.now()):
-            group, _, version = body["apiVersion"].rpartition("/")
-            resource = self.api.api.kinds.by_kind(group, version, body["kind"])
-            assert resource is not None, f"{body['kind']} is built in"
-            metadata = body["metadata"]
-            call = Call(
-                CLUSTER_UID,
-                "create",
-                group,
-                resource.name,
-                metadata.get("namespace", ""),
-                metadata["name"],
-                body=body,
-                existing_ok=True,
-            )
-            await self.api.perform(call)
+    async def perform(self, call: Call) -> int:
+        """Carry out a call in process; the version that the view must reach."""
+        return await self._cluster(call.cluster).api.perform(call)
+
+    def _cluster(self, uid: str) -> KubeCluster:
+        found = self.clusters.get(uid)
+        if found is None:
+            raise TryAgain(f"cluster {uid} is not up")
+        return found
+
+    def _ca(self, uid: str) -> str:
+        return self._cluster(uid).ca_pem
+
+    def _place(self, uid: str) -> ApiPlace | None:
+        """Pods find the API at the shared Instance's address on this machine."""
+        cluster = self.clusters.get(uid)
+        if cluster is None or uid in self._going:
+            return None
+        addresses = self.addresses(uid)
+        address = addresses[0] if addresses else self._core.config.listen
+        return ApiPlace(cluster.service_ip, address, cluster.port)
+
+    def addresses(self, uid: str) -> list[str]:
+        """Where this machine is reached by the pods of a cluster."""
+        instances = compute.instances_of(self._core.view, f"{PREFIX}{uid}/")
+        return [one.address for one in instances if one.shared and one.address]
+
+    def _dns(self, uid: str) -> str:
+        cluster = cluster_of_uid(self._core.view, uid)
+        cidr = cluster.service_cidr if cluster else self._core.config.service_cidr
+        return nth(cidr, DNS_OFFSET)
+
+    def _mint(self, request: TokenRequest) -> str:
+        return self._cluster(request.cluster).mint(request)
 
     async def alive(self, instance: Instance, host: Host) -> None:
         """An Instance of a cluster of ours gives a sign of life."""
-        if not instance.cluster.startswith("/kube/"):
+        if not instance.cluster.startswith(PREFIX):
             return
+        uid = cluster_of(instance.cluster)
         for _ in range(ATTEMPTS):  # the first sign makes the Node, the next its status
-            now, version = self._core.clock.now(), self.cluster.version
-            calls = heartbeat(self._core.view, instance, host, now, version)
+            cluster = self.clusters.get(uid)
+            if cluster is None or uid in self._going:
+                return
+            now = self._core.clock.now()
+            calls = heartbeat(self._core.view, instance, host, now, cluster.info.version)
             try:
                 for call in calls:
-                    await self.api.perform(call)
+                    await self.perform(call)
             except Conflict:
                 continue  # somebody else changed the Node: look again
             except CallerFault as error:
@@ -174,14 +253,10 @@ class Kube:
             if calls and calls[0].verb != "create":
                 return
 
-    async def handle(self, request: Request) -> Response:
-        """Answer one request."""
-        return await self.api.handle(request)
-
     def inert(self) -> dict[str, int]:
         """How many objects of each kind are stored without anything acting on them."""
         counts: dict[str, int] = {}
-        for entry in self._core.view.rows(OBJECTS).scan(f"/kube/{CLUSTER_UID}/"):
+        for entry in self._core.view.rows(OBJECTS).scan(PREFIX):
             parts = entry.key.split("/", 6)
             group = "" if parts[3] == "core" else parts[3]
             if (group, parts[4]) not in ACTED_ON:
@@ -189,27 +264,12 @@ class Kube:
                 counts[kind] = counts.get(kind, 0) + 1
         return dict(sorted(counts.items()))
 
-    def _mint(self, request: TokenRequest) -> str:
-        """A service account token bound to a pod."""
-        key = object_key(
-            request.cluster, "", "serviceaccounts", request.namespace, request.service_account
-        )
-        account = self._core.view.rows(SERVICE_ACCOUNTS).get(key)
-        if account is None:
-            raise TryAgain(f"no service account {request.namespace}/{request.service_account}")
-        token, _ = self._issuer.mint(
-            request.namespace,
-            request.service_account,
-            account.value.metadata.uid,
-            audiences=[request.audience] if request.audience else [self.cluster.issuer],
-            expires_s=request.expiration_s,
-            now=self._core.clock.now(),
-            pod=(request.pod, request.pod_uid),
-            node=request.node,
-            id=self._core.chance.uid(),
-        )
-        return token
+
+def offer_to(cluster: Cluster) -> ClusterOffer:
+    """What each Host offers to a cluster."""
+    return ClusterOffer(f"{PREFIX}{cluster.uid}/", cluster.subnets, cluster.region)
 
 
-def _nth(cidr: str, offset: int) -> str:
-    return str(IPv4Network(cidr).network_address + offset)
+def issuer_id(uid: str) -> str:
+    """The last part of a cluster's issuer, as EKS has it: 32 hexadecimal digits."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:32].upper()

@@ -156,9 +156,9 @@ class KubeCluster:
         return token
 
 
-def server_addresses(info: ClusterInfo, listen: str) -> Sequence[str]:
+def server_addresses(service_cidr: str, listen: str) -> Sequence[str]:
     """The addresses that the certificate of a cluster's API is for."""
-    names = {"127.0.0.1", listen, nth(info.service_cidr, API_OFFSET)}
+    names = {"127.0.0.1", listen, nth(service_cidr, API_OFFSET)}
     return sorted(names - {"0.0.0.0"})
 
 

@@ -28,7 +28,7 @@ from proa.model.sandbox import Container
 from proa.node.sim import Behaviour
 from proa.reconcile.view import View
 from proa.server.assemble import TABLES, ControlPlane, Outside
-from proa.server.kube_bow import KubeSecrets
+from proa.server.kube_cluster import KubeSecrets
 from proa.sim.front import Front
 from proa.sim.host import SimHost
 from proa.sim.laws import violations

@@ -21,10 +21,10 @@ from proa.aws.eks.records import CLUSTERS, DEFAULT, Cluster, cluster_key, encode
 from proa.aws.eks.versions import DEFAULT_VERSION, VERSIONS
 from proa.aws.gateway.desk import Change, touched
 from proa.aws.gateway.service import AwsError, Context, Input, Output
-from proa.cloud.identity import ROLES, entity_key
+from proa.cloud.identity import ROLES, entity_key, entity_of
 from proa.cloud.network import VPCS
 from proa.cloud.network.records import network_key
-from proa.cloud.policy import Access, decide, parse_policy, role_of_session
+from proa.cloud.policy import Access, decide, parse_policy
 from proa.store.api import Exists, Guard, Put
 
 MAX_CLUSTERS = 100  # of an account and region (EKS service quotas)
@@ -77,7 +77,7 @@ def _made(eks: Eks, context: Context, given: Input, uid: str) -> Change[Cluster]
         public_access=network.public_access,
         private_access=network.private_access,
         public_cidrs=network.public_cidrs,
-        creator=role_of_session(context.principal_arn) or context.principal_arn,
+        creator=_creator(eks, context),
         creator_is_admin=access.get("bootstrapClusterCreatorAdminPermissions", True),
         authentication=authentication_of(access),
         logging=checked_logging(given.get("logging"), ()),
@@ -100,6 +100,12 @@ def _made(eks: Eks, context: Context, given: Input, uid: str) -> Change[Cluster]
         (Guard(cluster.key, 0), guard, Guard(group.key, 0), Exists(_vpc_key(cluster))),
         (Put(cluster.key, encode(cluster)), same, group.put(), *entries),
     )
+
+
+def _creator(eks: Eks, context: Context) -> str:
+    """The principal behind the caller, a role with its path."""
+    entity = entity_of(eks.view, context.principal_arn)
+    return entity.arn if entity is not None else context.principal_arn
 
 
 def _vpc_key(cluster: Cluster) -> str:

@@ -72,7 +72,9 @@ def mapped(
             return _of_entry(found, principal, node_name)
     if cluster.authentication == "API":
         return None
-    if cluster.authentication == "CONFIG_MAP" and _same(principal.canonical, cluster.creator):
+    if cluster.authentication == "CONFIG_MAP" and _same(
+        principal.canonical, pathless(cluster.creator)
+    ):
         return Mapped(ADMIN_NAME, (MASTERS,))
     return _of_config(aws_auth, principal, node_name)
 
