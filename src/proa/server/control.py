@@ -11,9 +11,9 @@ import asyncio
 import json
 import os
 import sys
-from ipaddress import IPv4Network
 from pathlib import Path
 
+from proa.aws.eks.records import DEFAULT
 from proa.aws.longtail.process import MotoProcess
 from proa.base.aio import Tasks
 from proa.base.chance import Chance
@@ -31,9 +31,12 @@ from proa.serve.registry import Registry
 from proa.serve.registry_import import import_layout
 from proa.server.agent_link import AgentClient
 from proa.server.assemble import ControlPlane, Outside
+from proa.server.core import local_name
+from proa.server.doors import Door
 from proa.server.event_files import EventFiles
-from proa.server.http import Shell, server_tls
-from proa.server.kube_bow import KubeSecrets
+from proa.server.http import Shell
+from proa.server.http_doors import HttpDoors
+from proa.server.kube_cluster import API_NAMES, KubeSecrets, server_addresses
 from proa.server.node_link import LocalNodeLink
 from proa.server.process import run_process
 from proa.store.api import Store
@@ -45,13 +48,6 @@ from proa.store.upgrade import Upgraders, UpgradingStore
 
 log = get_logger(__name__)
 AWS_BODY = 64 * 1024 * 1024  # an S3 object in one request; larger ones come in parts
-API_NAMES = (
-    "localhost",
-    "kubernetes",
-    "kubernetes.default",
-    "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
-)
 
 
 async def open_store(config: Config, clock: Clock) -> Store:
@@ -77,10 +73,9 @@ def write_private(path: Path, text: str) -> None:
 
 def public_keys(config: Config, clock: Clock) -> pki.Files:
     """The cluster's keys and certificates, made on first start."""
-    services = IPv4Network(config.service_cidr)
-    addresses = {"127.0.0.1", config.listen, str(services.network_address + 1)} - {"0.0.0.0"}
+    addresses = server_addresses(config.service_cidr, config.listen)
     return pki.ensure(
-        config.data_dir / "pki", names=API_NAMES, addresses=sorted(addresses), now=clock.now()
+        config.data_dir / "pki", names=API_NAMES, addresses=addresses, now=clock.now()
     )
 
 
@@ -100,6 +95,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     store = SealingStore(await open_store(config, clock), sealer)
     keys = public_keys(config, clock)
     files = AppendFiles(config.data_dir / "events")
+    doors = HttpDoors(config.listen)
     outside = Outside(
         sealer=sealer,
         events=EventFiles(files),
@@ -107,6 +103,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         schemas=SchemaCache.open(config.data_dir / "schemas.cache"),
         node_link=LocalNodeLink(AgentClient(config.agent_socket)),
         long_tail=MotoProcess(config.data_dir, clock),
+        doors=doors,
     )
     tasks = Tasks()
     if config.store != "sqlite":  # several control planes may share an etcd; one leads
@@ -121,13 +118,13 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     write_private(config.data_dir / "kubeconfig", _kubeconfig(config, keys))
     shells = [
         aws := Shell(plane.aws.handle, max_body=AWS_BODY, oversized=plane.aws.oversized),
-        kube := Shell(plane.kube.handle),
         images := Shell(registry.handle, streams=_is_upload),
         hull := Shell(plane.hull.handle, max_body=64 * 1024 * 1024),
     ]
     await aws.start(config.listen, config.aws_port)
-    tls = server_tls(keys.server_certificate, keys.server_key, keys.ca_certificate)
-    await kube.start(config.listen, config.kube_port, tls)
+    await doors.open(_first_door(config, keys, plane))
+    await doors.reach(DEFAULT, plane.kube.addresses(DEFAULT))
+    await plane.eks.open_doors()
     await images.start("127.0.0.1", config.registry_port)
     await hull.start_unix(config.hull_socket)
     log.info("control plane ready")
@@ -136,6 +133,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     finally:
         for shell in shells:
             await shell.close()
+        await doors.close_all()
         await plane.close()
         await outside.long_tail.close()
         await tasks.close()
@@ -150,13 +148,19 @@ async def _lead(election: Election, stopping: asyncio.Event) -> None:
     stopping.set()
 
 
+def _first_door(config: Config, keys: pki.Files, plane: ControlPlane) -> Door:
+    """The first cluster's, whose keys lie in files."""
+    certificate, key = keys.server_certificate.read_bytes(), keys.server_key.read_bytes()
+    handler = plane.kube.handle
+    return Door(DEFAULT, config.kube_port, handler, certificate, key, keys.ca_pem)
+
+
 def _is_upload(method: str, path: str) -> bool:
     return method in ("PATCH", "PUT", "POST") and "/blobs/uploads/" in path
 
 
 def _kubeconfig(config: Config, keys: pki.Files) -> str:
-    host = "127.0.0.1" if config.listen in ("0.0.0.0", "::") else config.listen
-    url = f"https://{host}:{config.kube_port}"
+    url = f"https://{local_name(config.listen)}:{config.kube_port}"
     return pki.kubeconfig(url, keys.ca_pem, keys.admin_pem, keys.admin_key_pem)
 
 
