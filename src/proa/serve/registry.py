@@ -1,4 +1,4 @@
-"""The image registry: OCI distribution 1.1, as request → response functions.
+"""The image registry: OCI distribution-spec 1.1, as request → response functions.
 
 containerd asks it first for every image (``?ns=docker.io`` names the registry it stands in
 for, and such a view is read-only); skopeo, buildah and podman push to it. Blobs lie once, in
@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from proa.base.clock import Clock
 from proa.base.http import Request, Response
-from proa.serve.registry_files import Manifest, Repositories, is_name, is_tag, repositories_of
+from proa.serve.references import is_name, is_tag, repositories_of
+from proa.serve.registry_files import Manifest, Repositories
+from proa.serve.registry_garbage import Garbage
 from proa.serve.registry_manifests import BadManifest, Named, named_by
 from proa.store.blobs import (
     DIGEST,
@@ -27,6 +30,7 @@ from proa.store.blobs import (
     DigestMismatch,
     UploadUnknown,
     WrongOffset,
+    algorithm_of,
     digest_of,
     read_whole,
 )
@@ -73,11 +77,12 @@ def route_of(path: str) -> Route | None:
 class Registry:
     """All repositories below one folder."""
 
-    def __init__(self, blobs: Blobs, root: Path) -> None:
+    def __init__(self, blobs: Blobs, root: Path, clock: Clock) -> None:
         self.blobs = blobs
         self.repositories = Repositories(root / "repositories")
         # Held while what is stored and what is named must not change apart from each other.
         self.changing = asyncio.Lock()
+        self.garbage = Garbage(blobs, self.repositories, clock, self.changing)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -91,10 +96,16 @@ class Registry:
             response.body = b""
         return response
 
+    def oversized(self, _request: Request) -> Response:
+        """The refusal of a body that the shell would not read."""
+        return Refusal(413, "SIZE_INVALID", "the body is too large").response()
+
     async def _answer(self, request: Request) -> Response:
         if request.path in ("/v2", "/v2/"):
+            _allow(request, "GET", "HEAD")
             return _json(200, {})
         if request.path == "/v2/_catalog":
+            _allow(request, "GET", "HEAD")
             names = await asyncio.to_thread(self.repositories.names)
             return _page(request, {}, "repositories", names)
         route = route_of(request.path)
@@ -118,7 +129,7 @@ class Registry:
     async def _blob(self, request: Request, route: Route) -> Response:
         digest = route.rest
         if not DIGEST.fullmatch(digest):
-            raise Refusal(400, "DIGEST_INVALID", "only sha256 digests are supported")
+            raise Refusal(400, "DIGEST_INVALID", "this is no sha256 or sha512 digest")
         _allow(request, "GET", "HEAD", "DELETE")
         holder = next(
             (n for n in _candidates(request, route) if self.repositories.has_blob(n, digest)), None
@@ -129,25 +140,21 @@ class Registry:
         if request.method == "DELETE":
             async with self.changing:
                 await asyncio.to_thread(self.repositories.remove_blob, holder, digest)
-                await self._forget_unnamed(digest)
+                await self.garbage.forget(digest)
             return Response(202)
         headers = {
             "content-type": "application/octet-stream",
             "docker-content-digest": digest,
             "accept-ranges": "bytes",
         }
-        if request.method == "HEAD":
+        if request.method == "HEAD":  # a push asks so, and leaves out what is there
+            await asyncio.to_thread(self.repositories.announce, holder, digest)
             return Response(200, b"", {**headers, "content-length": str(size)})
         start, end, status = _span(request.headers.get("range", ""), size)
         headers["content-length"] = str(end - start)
         if status == 206:
             headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
         return Response(status, headers=headers, stream=self.blobs.read(digest, start, end))
-
-    async def _forget_unnamed(self, digest: str) -> None:
-        """Remove content that no repository names any more."""
-        if not await asyncio.to_thread(self.repositories.is_named, digest):
-            await self.blobs.remove(digest)
 
     # Uploads
 
@@ -198,10 +205,7 @@ class Registry:
 
     async def _take(self, request: Request, upload: str) -> None:
         """Add the request's body to an upload."""
-        span = re.fullmatch(
-            r"(?:bytes )?(\d+)-\d+(?:/.*)?", request.headers.get("content-range", "")
-        )
-        await self.blobs.append(upload, _body(request), int(span[1]) if span else None)
+        await self.blobs.append(upload, _body(request), _chunk_start(request))
 
     async def _progress(self, route: Route, upload: str, status: int) -> Response:
         size = await self.blobs.offset(upload)
@@ -209,7 +213,7 @@ class Registry:
 
     async def _finish(self, route: Route, upload: str, digest: str) -> Response:
         if not DIGEST.fullmatch(digest):
-            raise Refusal(400, "DIGEST_INVALID", "only sha256 digests are supported")
+            raise Refusal(400, "DIGEST_INVALID", "this is no sha256 or sha512 digest")
         async with self.changing:
             await self.blobs.finish(upload, digest)
             await asyncio.to_thread(self.repositories.add_blob, route.repository, digest)
@@ -240,7 +244,7 @@ class Registry:
     async def _put_manifest(self, request: Request, route: Route, content: bytes) -> Response:
         if len(content) > MANIFEST_LIMIT:
             raise Refusal(413, "MANIFEST_INVALID", "the manifest is larger than 4 MiB")
-        digest = digest_of(content)
+        digest = digest_of(content, algorithm_of(route.rest))
         if DIGEST.fullmatch(route.rest) and route.rest != digest:
             raise Refusal(400, "DIGEST_INVALID", "provided digest did not match the manifest")
         try:
@@ -250,7 +254,7 @@ class Registry:
         tag = "" if route.rest == digest else route.rest
         async with self.changing:
             await self._check_named(route.repository, named)
-            await self.keep_manifest(route.repository, content, named, tag)
+            await self.keep_manifest(route.repository, content, named, tag, algorithm_of(digest))
         answer = _created(route.repository, "manifests", digest)
         if named.subject:
             answer.headers["oci-subject"] = named.subject
@@ -269,11 +273,14 @@ class Registry:
         if missing:
             raise Refusal(404, "MANIFEST_BLOB_UNKNOWN", f"{missing[0]} is unknown to registry")
 
-    async def keep_manifest(self, repository: str, content: bytes, named: Named, tag: str) -> None:
+    async def keep_manifest(
+        self, repository: str, content: bytes, named: Named, tag: str, algorithm: str = "sha256"
+    ) -> None:
         """Store a manifest whose blobs are here; the caller holds ``changing``."""
-        digest = await self.blobs.put(content)
+        digest = await self.blobs.put(content, algorithm)
         manifest = Manifest(digest, named.media_type, named.subject, named.descriptor(content))
         await asyncio.to_thread(self.repositories.add_manifest, repository, manifest, tag)
+        await asyncio.to_thread(self.repositories.settle, repository, named.blobs)
 
     async def _delete_manifest(self, repository: str, reference: str, digest: str) -> Response:
         async with self.changing:
@@ -281,7 +288,8 @@ class Registry:
                 await asyncio.to_thread(self.repositories.remove_tag, repository, reference)
             else:
                 await asyncio.to_thread(self.repositories.remove_manifest, repository, digest)
-                await self._forget_unnamed(digest)
+                await self.garbage.forget(digest)
+                await self.garbage.collect(repository)
         return Response(202)
 
     async def _tags(self, request: Request, route: Route) -> Response:
@@ -296,13 +304,16 @@ class Registry:
 
     async def _referrers(self, request: Request, route: Route) -> Response:
         if not DIGEST.fullmatch(route.rest):
-            raise Refusal(400, "DIGEST_INVALID", "only sha256 digests are supported")
+            raise Refusal(400, "DIGEST_INVALID", "this is no sha256 or sha512 digest")
         _allow(request, "GET", "HEAD")
-        found = [
-            descriptor
-            for name in _candidates(request, route)
-            for descriptor in self.repositories.referrers(name, route.rest)
-        ]
+        listed: dict[str, dict[str, Any]] = {}
+        for name in _candidates(request, route):
+            for entry in (
+                *self.repositories.referrers(name, route.rest),
+                *await self._by_fallback_tag(name, route.rest),
+            ):
+                listed.setdefault(entry["digest"], entry)
+        found = list(listed.values())
         wanted = request.param("artifactType")
         if wanted:
             found = [entry for entry in found if entry.get("artifactType") == wanted]
@@ -310,6 +321,21 @@ class Registry:
         if wanted:
             answer.headers["oci-filters-applied"] = "artifactType"
         return answer
+
+    async def _by_fallback_tag(self, repository: str, subject: str) -> list[dict[str, Any]]:
+        """What clients of registries without referrers have listed in an index at the tag that
+        is the subject's digest (distribution-spec, referrers tag schema)."""
+        algorithm, _, encoded = subject.partition(":")
+        digest = self.repositories.digest_of(repository, f"{algorithm[:32]}-{encoded[:64]}")
+        if digest is None or await self.blobs.size(digest) is None:
+            return []
+        index = json.loads(await read_whole(self.blobs, digest))
+        listed: list[dict[str, Any]] = index.get("manifests", [])
+        return [
+            entry
+            for entry in listed
+            if self.repositories.media_type(repository, entry["digest"]) is not None
+        ]
 
 
 def _candidates(request: Request, route: Route) -> list[str]:
@@ -330,6 +356,20 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
     if request.stream is not None:
         async for chunk in request.stream:
             yield chunk
+
+
+def _chunk_start(request: Request) -> int | None:
+    """The byte at which an upload's chunk says that it starts; None where it does not say."""
+    said = request.headers.get("content-range", "")
+    if not said:
+        return None
+    span = re.fullmatch(r"(?:bytes )?(\d{1,18})-(\d{1,18})(?:/.*)?", said)
+    if span is None:
+        raise Refusal(400, "BLOB_UPLOAD_INVALID", f"{said!r} is no range of bytes")
+    start, length = int(span[1]), request.headers.get("content-length", "")
+    if length.isdigit() and int(length) != int(span[2]) - start + 1:
+        raise Refusal(400, "SIZE_INVALID", f"{length} bytes were sent as {said}")
+    return start
 
 
 def _created(repository: str, kind: str, digest: str) -> Response:

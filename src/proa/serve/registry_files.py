@@ -9,49 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proa.serve.references import is_tag
 from proa.store.blobs import DIGEST, sync_folder
-
-NAME_LIMIT = 255
-_NAME = re.compile(
-    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
-)
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_HOST = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::\d+)?")
-_ECR = re.compile(r"\d+\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
-
-
-def is_name(text: str) -> bool:
-    """Whether it may name a repository (distribution-spec, pulling manifests)."""
-    return len(text) <= NAME_LIMIT and _NAME.fullmatch(text) is not None
-
-
-def is_tag(text: str) -> bool:
-    """Whether it may be a tag."""
-    return _TAG.fullmatch(text) is not None
-
-
-def repositories_of(name: str, namespace: str) -> Iterator[str]:
-    """Where an image may lie, best first. A registry that Proa stands in for is a folder of its
-    own; what was pushed without naming one is found under its plain name, and for ECR under
-    ``ecr/`` whatever the account and region."""
-    if not namespace:
-        yield name
-        yield f"docker.io/{name}"
-        return
-    if not _HOST.fullmatch(namespace):
-        return
-    yield f"{namespace}/{name}"
-    if _ECR.fullmatch(namespace):
-        yield f"ecr/{name}"
-    if namespace == "docker.io" and name.startswith("library/"):
-        yield name.removeprefix("library/")
-    yield name
 
 
 @dataclass(slots=True, frozen=True)
@@ -76,6 +41,23 @@ class Repositories:
         """Every repository with a manifest, sorted."""
         found = (path.parent for path in self._root.rglob("_manifests") if any(path.iterdir()))
         return sorted(str(path.relative_to(self._root)) for path in found)
+
+    def all(self) -> list[str]:
+        """Every repository, those of an unfinished push included, sorted."""
+        kinds = ("_manifests", "_blobs")
+        found = {path.parent for kind in kinds for path in self._root.rglob(kind)}
+        return sorted(str(path.relative_to(self._root)) for path in found)
+
+    def digests(self) -> set[str]:
+        """Every blob and manifest that any repository has."""
+        kinds = ("_manifests", "_blobs")
+        links = (link for kind in kinds for link in self._root.rglob(f"{kind}/sha*-*"))
+        return {_digest(link) for link in links if not link.name.endswith("~")}
+
+    def manifests(self, name: str) -> list[str]:
+        """The digests of a repository's manifests, sorted."""
+        links = (self._root / name / "_manifests").glob("sha*-*")
+        return sorted(_digest(link) for link in links if not link.name.endswith("~"))
 
     def exists(self, name: str) -> bool:
         folder = self._root / name
@@ -108,12 +90,41 @@ class Repositories:
     def referrers(self, name: str, subject: str) -> list[dict[str, Any]]:
         """Descriptors of the manifests that name ``subject``, by digest."""
         folder = self._link(name, "_referrers", subject)
-        paths = sorted(folder.glob("sha256-*")) if folder.is_dir() else []
+        paths = sorted(folder.glob("sha*-*")) if folder.is_dir() else []
         return [json.loads(path.read_text()) for path in paths if not path.name.endswith("~")]
 
     def add_blob(self, name: str, digest: str) -> None:
-        if not self.has_blob(name, digest):
+        if not self.announce(name, digest):
             write_synced(self._link(name, "_blobs", digest), b"")
+
+    def announce(self, name: str, digest: str) -> bool:
+        """Whether the blob is there; if so, it is noted that a client now counts on it. The
+        link's time is that of the last such note, or 0 once a manifest has named the blob."""
+        try:
+            os.utime(self._link(name, "_blobs", digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def settle(self, name: str, digests: Iterable[str]) -> None:
+        """Note that a manifest names these blobs."""
+        for digest in digests:
+            with suppress(FileNotFoundError):
+                os.utime(self._link(name, "_blobs", digest), (0, 0))
+
+    def let_go(self, name: str, named: Container[str], before: float) -> list[str]:
+        """Remove the links of blobs that are not ``named`` and that no client was told of since
+        ``before`` (seconds); returns their digests."""
+        links = [
+            link
+            for link in (self._root / name / "_blobs").glob("sha*-*")
+            if _digest(link) not in named and link.stat().st_mtime < before
+        ]
+        for link in links:
+            link.unlink()
+        if links:
+            sync_folder(links[0].parent)
+        return sorted(map(_digest, links))
 
     def add_manifest(self, name: str, manifest: Manifest, tag: str = "") -> None:
         """The tag, if any, moves to it at once."""
@@ -154,6 +165,10 @@ class Repositories:
     def _link(self, name: str, kind: str, digest: str) -> Path:
         assert DIGEST.fullmatch(digest), "only digests become links"
         return self._root / name / kind / digest.replace(":", "-")
+
+
+def _digest(link: Path) -> str:
+    return link.name.replace("-", ":", 1)
 
 
 def _text(path: Path) -> str | None:

@@ -79,10 +79,10 @@ def public_keys(config: Config, clock: Clock) -> pki.Files:
     )
 
 
-async def open_registry(config: Config, chance: Chance) -> Registry:
+async def open_registry(config: Config, clock: Clock, chance: Chance) -> Registry:
     """The image registry, with the demo images under every name they are asked for by."""
     folder = config.data_dir / "registry"
-    registry = Registry(FileBlobs(folder, chance), folder)
+    registry = Registry(FileBlobs(folder, chance), folder, clock)
     for references, layout in build(config.data_dir / "images"):
         await import_layout(registry, layout, references)
     return registry
@@ -112,15 +112,16 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         tasks.spawn(_lead(election, stopping), "leader")
     plane = ControlPlane(config, store, clock, chance, outside)
     access_key, secret_key = await plane.start()
-    registry = await open_registry(config, chance)
+    registry = await open_registry(config, clock, chance)
     credentials = json.dumps({"access_key": access_key, "secret_key": secret_key})
     write_private(config.data_dir / "credentials.json", credentials)
     write_private(config.data_dir / "kubeconfig", _kubeconfig(config, keys))
     shells = [
         aws := Shell(plane.aws.handle, max_body=AWS_BODY, oversized=plane.aws.oversized),
-        images := Shell(registry.handle, streams=_is_upload),
+        images := Shell(registry.handle, streams=_is_upload, oversized=registry.oversized),
         hull := Shell(plane.hull.handle, max_body=64 * 1024 * 1024),
     ]
+    tasks.spawn(registry.garbage.run(), "registry garbage")
     await aws.start(config.listen, config.aws_port)
     await doors.open(_first_door(config, keys, plane))
     await doors.reach(DEFAULT, plane.kube.addresses(DEFAULT))

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from proa.base.chance import Chance
+from proa.base.clock import SystemClock
 from proa.base.http import Request
 from proa.serve.images import build
 from proa.serve.registry import Registry
@@ -186,7 +187,7 @@ def test_echo_drains_when_told(echo: Echo) -> None:
 
 
 def registry_at(folder: Path) -> Registry:
-    return Registry(FileBlobs(folder, Chance("images")), folder)
+    return Registry(FileBlobs(folder, Chance("images")), folder, SystemClock())
 
 
 async def digest_at(registry: Registry, host: str, path: str, tag: str) -> str:
