@@ -49,6 +49,7 @@ class ApiError(CallerFault):
     ) -> None:
         super().__init__(message)
         self.code, self.reason, self.message, self.details = code, reason, message, details
+        self.metadata: dict[str, Any] = {}  # of the Status: a continue token
 
 
 class ApiConflict(ApiError, Conflict):

@@ -65,7 +65,7 @@ def write_options(request: Request, form: str, *, applying: bool = False) -> Wri
     if validation not in _FIELD_VALIDATION:
         errors.append(_unsupported("fieldValidation", validation, _FIELD_VALIDATION))
     if errors:
-        raise _invalid_options(form, errors)
+        raise refused_options(form, errors)
     agent = request.headers.get("user-agent", "unknown").split("/")[0] or "unknown"
     return WriteOptions(
         dry_run=bool(stages),
@@ -116,10 +116,11 @@ def check_delete_options(options: Mapping[str, Any]) -> None:
     if any(stage != "All" for stage in stages):
         errors.append(_unsupported("dryRun", stages, ("All",)))
     if errors:
-        raise _invalid_options("DeleteOptions", errors)
+        raise refused_options("DeleteOptions", errors)
 
 
-def _invalid_options(form: str, errors: Sequence[FieldError]) -> ApiError:
+def refused_options(form: str, errors: Sequence[FieldError]) -> ApiError:
+    """422 of options that a request may not have; ``form`` is their kind."""
     texts = [error.message() for error in errors]
     shown = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     causes = [

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from proa.base.http import Request, Response
 from proa.kube.api import bodies, negotiation
-from proa.kube.api.call import ApiError
 from proa.kube.api.context import Api
 from proa.kube.api.failures import JSON, bad_request, expired, not_found
-from proa.kube.api.options import whole_number
+from proa.kube.api.listing import ListOptions, Place, list_options, token_of, too_large, too_old
 from proa.kube.api.paths import Target
-from proa.kube.objects import Object
+from proa.kube.keys import prefix_of
+from proa.kube.objects import Object, decoder
 from proa.kube.schema import selectors, tables
 from proa.kube.schema.kinds import Resource
+from proa.kube.tables import OBJECTS
 from proa.reconcile.view import Entry
+from proa.store.api import Compacted, Record
 
 Match = Callable[[Entry[Object]], bool]
-PAGE_MAX = 10_000
+SLICE = 500  # records of an older picture that are read at once
+_project = decoder(Object)
 
 
 class Reader:
@@ -43,27 +45,55 @@ class Reader:
         return negotiation.shown(request, resource, obj, self._api.clock.now())
 
     async def collection(self, request: Request, resource: Resource, target: Target) -> Response:
-        """A collection as of the newest version; later pages are of the newest version too, and
-        say so by their resourceVersion (kube-apiserver's "inconsistent continue")."""
-        await self._api.fresh()
+        """A collection as of the newest version, or of the one that the request names; the pages
+        of one list all show the picture of the first. Raises ApiError."""
         form = negotiation.form_of(request)
+        prefix = prefix_of(self._api.cluster.uid, resource.group, resource.name, target.namespace)
+        options = list_options(request, prefix)
         matches = matcher(resource, request)
-        version = self._api.view.version
-        self._check_version(request, version)
-        found = self._matching(resource, target, matches, _after(self._api, request))
-        limit = whole_number(request, "limit")
-        page: list[Entry[Object]] = []
-        more = 0
-        for entry in found:
-            if limit and len(page) == limit:
-                more += 1
-            else:
-                page.append(entry)
-        token = _continue(page[-1].key) if more else ""
+        await self._api.fresh()
+        newest = self._api.view.version
+        if options.version > newest:
+            raise too_large(options.version, newest)
+        version = options.start.version or (options.version if options.exact else newest)
+        selective = bool(request.param("labelSelector") or request.param("fieldSelector"))
+        if version == newest:
+            entries = self._api.view.rows(OBJECTS).scan(prefix, options.start.key)
+            page, more = _page(filter(matches, entries), options.limit, count=not selective)
+        else:
+            page, more = await self._past(prefix, options, version, matches)
         meta: dict[str, Any] = {"resourceVersion": str(version)}
-        if token:
-            meta |= {"continue": token, "remainingItemCount": more}
+        if more:
+            meta["continue"] = token_of(Place(version, page[-1].key))
+            if more > 0 and not selective:
+                meta["remainingItemCount"] = more
         return self._answer(request, resource, form, page, meta)
+
+    async def _past(
+        self, prefix: str, options: ListOptions, version: int, matches: Match
+    ) -> tuple[list[Entry[Object]], int]:
+        """A page of an older picture, and -1 where there is more. Raises 410."""
+        page: list[Entry[Object]] = []
+        after = options.start.key
+        while True:
+            try:
+                found = await self._api.store.range(prefix, after=after, limit=SLICE, at=version)
+            except Compacted as error:
+                if options.start.version:
+                    raise too_old(options.start) from error
+                raise expired(
+                    f"The resourceVersion for the provided list is too old: {version}"
+                ) from error
+            for record in found.records:
+                entry = entry_of(record)
+                if not matches(entry):
+                    continue
+                if options.limit and len(page) == options.limit:
+                    return page, -1
+                page.append(entry)
+            if not found.more:
+                return page, 0
+            after = found.records[-1].key
 
     def _answer(
         self,
@@ -97,13 +127,6 @@ class Reader:
             }
         return Response(200, orjson.dumps(made), dict(JSON))
 
-    def _matching(
-        self, resource: Resource, target: Target, matches: Match, after: str
-    ) -> Iterator[Entry[Object]]:
-        for entry in self._api.entries(resource, target.namespace, after):
-            if matches(entry):
-                yield entry
-
     def selected(self, request: Request, resource: Resource, namespace: str) -> list[str]:
         """(namespace/name) of what a deletecollection is about."""
         matches = matcher(resource, request)
@@ -113,25 +136,23 @@ class Reader:
             if matches(entry)
         ]
 
-    def _check_version(self, request: Request, version: int) -> None:
-        wanted, match = request.param("resourceVersion"), request.param("resourceVersionMatch")
-        if match and not wanted:
-            raise bad_request(
-                "resourceVersionMatch is forbidden unless resourceVersion is provided"
-            )
-        if not wanted or wanted == "0":
-            return
-        if not wanted.isdigit():
-            raise bad_request(f"Invalid value: {wanted!r}: strconv.ParseUint: invalid syntax")
-        if match == "Exact" and int(wanted) != version:
-            raise expired(f"The provided resource version {wanted} is not available any more")
-        if int(wanted) > version:
-            raise ApiError(
-                504,
-                "Timeout",
-                f"Too large resource version: {wanted}, current: {version}",
-                {"retryAfterSeconds": 1},
-            )
+
+def entry_of(record: Record) -> Entry[Object]:
+    """A stored record as the view would show it."""
+    value = _project(record.body)
+    return Entry(record.key, record.body, record.version, record.created, value)
+
+
+def _page(
+    entries: Iterator[Entry[Object]], limit: int, *, count: bool
+) -> tuple[list[Entry[Object]], int]:
+    """The first ``limit`` entries (0: all), and how many follow; -1 for some, uncounted."""
+    if not limit:
+        return list(entries), 0
+    page = list(islice(entries, limit))
+    if count:
+        return page, sum(1 for _ in entries)
+    return page, -1 if next(entries, None) is not None else 0
 
 
 def matcher(resource: Resource, request: Request) -> Match:
@@ -158,20 +179,3 @@ def matcher(resource: Resource, request: Request) -> Match:
         return len(simple) == len(requirements) or fields(orjson.loads(entry.body))
 
     return matches
-
-
-def _continue(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode()
-
-
-def _after(api: Api, request: Request) -> str:
-    token = request.param("continue")
-    if not token:
-        return ""
-    try:
-        key = base64.urlsafe_b64decode(token).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise bad_request("continue key is not valid") from error
-    if not key.startswith(f"/kube/{api.cluster.uid}/"):
-        raise bad_request("continue key is not valid")
-    return key

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -16,22 +16,22 @@ import orjson
 from proa.base.errors import TryAgain
 from proa.base.http import Request, Response
 from proa.kube.api import bodies, negotiation
-from proa.kube.api.call import ApiError
 from proa.kube.api.context import Api
-from proa.kube.api.failures import bad_request, expired, status_body
+from proa.kube.api.failures import expired, status_body
+from proa.kube.api.listing import too_large, watch_options
 from proa.kube.api.paths import Target
-from proa.kube.api.reads import Match, matcher
+from proa.kube.api.reads import Match, entry_of, matcher
 from proa.kube.keys import prefix_of
-from proa.kube.objects import Object, decoder
+from proa.kube.objects import Object
 from proa.kube.schema import tables
 from proa.kube.schema.kinds import Resource
 from proa.reconcile.view import Entry
-from proa.store.api import Batch, Event, Record
+from proa.store.api import Batch, Event
 
 BOOKMARK_S = 60.0
 DEFAULT_TIMEOUT_S = 1800
+CHUNK = 64 * 1024  # bytes of present objects that are sent at once
 INITIAL_END = "k8s.io/initial-events-end"
-_project = decoder(Object)
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,8 +44,9 @@ class Wanted:
     form: str
     include: Any
     bookmarks: bool
-    initial: bool  # WatchList: the present objects first, then a marked bookmark
-    since: int  # -1: the present objects first, without a mark
+    initial: bool  # WatchList: the present objects are followed by a marked bookmark
+    listed: bool  # the present objects come first
+    since: int  # -1: from now on
     timeout_s: float
 
 
@@ -57,50 +58,47 @@ class Watcher:
 
     async def watch(self, request: Request, resource: Resource, target: Target) -> Response:
         """The streamed answer. Raises ApiError before it starts."""
-        await self._api.fresh()
         wanted = self._wanted(request, resource, target)
+        await self._api.fresh()
+        if wanted.since < 0:
+            wanted = replace(wanted, since=self._api.view.version)
+        newest = self._api.view.version
+        if wanted.listed and wanted.since > newest:
+            raise too_large(wanted.since, newest)
         headers = {"content-type": "application/json", "cache-control": "no-cache, private"}
         return Response(200, headers=headers, stream=self._lines(wanted))
 
     def _wanted(self, request: Request, resource: Resource, target: Target) -> Wanted:
-        version = request.param("resourceVersion")
-        match = request.param("resourceVersionMatch")
-        initial = request.param("sendInitialEvents") == "true"
-        if initial and match != "NotOlderThan":
-            raise _invalid_list_options(
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            )
-        if match and not request.param("sendInitialEvents"):
-            raise _invalid_list_options(
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            )
-        if version and not version.isdigit():
-            raise bad_request(f"Invalid value: {version!r}: strconv.ParseUint: invalid syntax")
-        since = int(version or 0) or (-1 if not request.param("sendInitialEvents") else 0)
-        if request.param("sendInitialEvents") == "false" and since <= 0:
-            since = self._api.view.version
-        timeout = request.param("timeoutSeconds")
+        options = watch_options(request)
+        initial = bool(options.initial)
         return Wanted(
             resource,
             target,
-            matcher(resource, request),
+            _named(matcher(resource, request), target.name),
             negotiation.form_of(request),
             negotiation.include_of(request),
-            request.param("allowWatchBookmarks") in ("true", "1"),
+            options.bookmarks,
             initial,
-            since,
-            float(timeout) if timeout.isdigit() and timeout != "0" else DEFAULT_TIMEOUT_S,
+            # Without sendInitialEvents, version 0 and no version mean the present objects first.
+            initial or (options.initial is None and options.version <= 0),
+            options.version if options.version > 0 else -1,
+            float(options.timeout_s or DEFAULT_TIMEOUT_S),
         )
 
     async def _lines(self, wanted: Wanted) -> AsyncIterator[bytes]:
         deadline = self._api.clock.monotonic() + wanted.timeout_s
         version = wanted.since
-        if wanted.initial or wanted.since < 0:
-            await self._api.view.reached(max(0, wanted.since))
+        if wanted.listed:
             version = self._api.view.version
+            chunk = bytearray()
             for entry in list(self._api.entries(wanted.resource, wanted.target.namespace)):
                 if wanted.matches(entry):
-                    yield self._line(wanted, "ADDED", entry)
+                    chunk += self._line(wanted, "ADDED", entry)
+                if len(chunk) >= CHUNK:
+                    yield bytes(chunk)
+                    chunk.clear()
+            if chunk:
+                yield bytes(chunk)
             if wanted.initial:
                 yield self._bookmark(wanted, version, {INITIAL_END: "true"})
         target = wanted.target
@@ -133,6 +131,8 @@ class Watcher:
                         batch = await asyncio.shield(pending)
                 except TimeoutError:
                     if clock.monotonic() >= deadline:
+                        if wanted.bookmarks:
+                            yield self._bookmark(wanted, version)
                         return
                     bookmark_at = clock.monotonic() + BOOKMARK_S
                     if wanted.bookmarks:
@@ -151,14 +151,14 @@ class Watcher:
                 await asyncio.gather(pending, return_exceptions=True)
 
     def _changed(self, wanted: Wanted, event: Event) -> list[bytes]:
-        new = _entry(event.record)
-        before = _entry(event.previous) if event.previous is not None else None
+        new = entry_of(event.record)
+        before = entry_of(event.previous) if event.previous is not None else None
         matched = before is not None and wanted.matches(before)
         matches = event.kind == "put" and wanted.matches(new)
         if matches:
             return [self._line(wanted, "MODIFIED" if matched else "ADDED", new)]
-        if matched:
-            return [self._line(wanted, "DELETED", new)]
+        if matched and before is not None:  # as it was last seen, at the version of its going
+            return [self._line(wanted, "DELETED", replace(before, version=new.version))]
         return []
 
     def _line(self, wanted: Wanted, kind: str, entry: Entry[Object]) -> bytes:
@@ -188,7 +188,10 @@ class Watcher:
                     "metadata": metadata}}]  # fmt: skip
             return _event("BOOKMARK", made)
         resource = wanted.resource
-        obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        kind, api_version = resource.kind, resource.api_version
+        if wanted.form == "metadata":
+            kind, api_version = "PartialObjectMetadata", "meta.k8s.io/v1"
+        obj = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
         return _event("BOOKMARK", obj)
 
 
@@ -200,14 +203,8 @@ def _event(kind: str, obj: dict[str, Any]) -> bytes:
     return orjson.dumps({"type": kind, "object": obj}) + b"\n"
 
 
-def _entry(record: Record) -> Entry[Object]:
-    value = _project(record.body)
-    return Entry(record.key, record.body, record.version, record.created, value)
-
-
-def _invalid_list_options(message: str) -> ApiError:
-    return ApiError(
-        422,
-        "Invalid",
-        f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: {message}',
-    )
+def _named(matches: Match, name: str) -> Match:
+    """Of a watch on one object's path, only that object."""
+    if not name:
+        return matches
+    return lambda entry: entry.value.metadata.name == name and matches(entry)
