@@ -1,12 +1,14 @@
 """Writes docs/reference from the code: ``python tools/build_reference.py`` (``--check`` compares).
 
 Commands come from click, operations of AWS services from the gateway of a control plane in
-memory, against botocore's models, and Kubernetes resources from the kinds that a cluster serves.
-A test runs the comparison, so that nothing is undocumented.
+memory, against botocore's models, the long tail from its table and the cases of its test, and
+Kubernetes resources from the kinds that a cluster serves. A test runs the comparison, so that
+nothing is undocumented.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import botocore.session
 import click
 
+from proa.aws.longtail.table import REFUSED
 from proa.base.clock import run_virtual
 from proa.cli.main import main as proa
 from proa.kube.schema.kinds import load_kinds
@@ -22,7 +25,8 @@ from proa.server.assemble import ControlPlane
 from proa.server.kube_bow import ACTED_ON
 from proa.sim.world import World, schemas
 
-FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+TOP = Path(__file__).parent.parent
+FOLDER = TOP / "docs" / "reference"
 NOTE = "*Written from the code by `make reference`; do not edit.*"
 
 
@@ -77,6 +81,31 @@ def operations(plane: ControlPlane) -> Iterator[str]:
         yield ", ".join(f"`{name}`" for name in sorted(names))
 
 
+def long_tail() -> Iterator[str]:
+    """Which services moto answers for, which nobody, and why."""
+    yield "# The long tail\n"
+    yield NOTE
+    yield (
+        "\nAWS services that Proa does not build itself are answered by moto, in a worker process "
+        "of its own that\nstarts on first use. A change is durable before it is acknowledged: "
+        "killing the worker loses nothing.\nThe rule of what is served: an answer may not claim "
+        "that something runs which does not."
+    )
+    cases = json.loads((TOP / "tests" / "protocols" / "aws_longtail.json").read_text())
+    yield "\n## Services that survive\n"
+    yield "Told something, killed, and asked again by a test; S3's objects and bodies included.\n"
+    yield ", ".join(f"`{case['service']}`" for case in cases)
+    yield "\n## Services as moto has them\n"
+    yield (
+        "Whatever else moto knows is handed to it and kept in the same way, without a test of "
+        "ours. An operation\nthat moto does not know answers `NotImplementedException`. RPC v2 "
+        "CBOR is not spoken behind the long\ntail; these services also speak JSON."
+    )
+    yield "\n## Services that are refused\n"
+    yield "| service | why |\n|---|---|"
+    yield from (f"| {name} | {reason} |" for name, reason in sorted(REFUSED.items()))
+
+
 def kinds() -> Iterator[str]:
     """Which Kubernetes resources are served, and which of them something acts on."""
     yield "# Kubernetes resources\n"
@@ -107,6 +136,7 @@ def pages() -> dict[str, str]:
             return {
                 "commands.md": "\n".join(commands()) + "\n",
                 "aws.md": "\n".join(operations(plane)) + "\n",
+                "longtail.md": "\n".join(long_tail()) + "\n",
                 "kubernetes.md": "\n".join(kinds()) + "\n",
             }
         finally:

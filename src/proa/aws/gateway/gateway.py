@@ -23,7 +23,7 @@ from proa.aws.gateway.auth import (
     missing,
     signature_error,
 )
-from proa.aws.gateway.names import action_of, service_of_host, services_of_scope
+from proa.aws.gateway.names import action_of, service_of_host, service_of_scope
 from proa.aws.gateway.service import AwsError, Context, Input, Service
 from proa.aws.gateway.tail import Door
 from proa.aws.longtail.port import Absent, LongTail
@@ -250,11 +250,7 @@ class AwsGateway:
     def _service_of(self, request: Request, claim: Claim | None) -> str:
         """botocore's name of the service a request is for, built or not; "" if nothing says."""
         if claim is not None:
-            candidates = services_of_scope(claim.service, request.path)
-            if len(candidates) > 1 and detect(request) == "query":
-                version = dict(_form(request)).get("Version", "")
-                return candidates.get(version, next(iter(candidates.values())))
-            return next(iter(candidates.values()))
+            return service_of_scope(claim.service, request)
         named = service_of_host(request.headers.get("host", ""))
         if named:
             return named

@@ -1,58 +1,95 @@
-"""Names a service goes by: in credential scopes, host names, paths and IAM actions.
+"""Names a service goes by: in credential scopes, host names and IAM actions.
 
-botocore's name for a service is the key everywhere else. Only services whose names differ are
-listed; all others go by one name.
+botocore's name for a service is the key everywhere else. ``scopes.json`` lists the signing names
+that differ from it or that several services share, as botocore's models give them; a test
+compares the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import orjson
 
-# Signing name → API version → botocore's name. The version tells apart services that share one.
-_BY_SCOPE: Mapping[str, Mapping[str, str]] = {
-    "elasticloadbalancing": {"2015-12-01": "elbv2", "2012-06-01": "elb"},
-    "monitoring": {"2010-08-01": "cloudwatch"},
-    "email": {"2019-09-27": "sesv2", "2010-12-01": "ses"},
-    "states": {"2016-11-23": "stepfunctions"},
-    "elasticfilesystem": {"2015-02-01": "efs"},
-    "tagging": {"2017-01-26": "resourcegroupstaggingapi"},
-    "execute-api": {"": "apigatewaymanagementapi"},
-    "cognito-identity": {"2014-06-30": "cognito-identity"},
-    "ses": {"2010-12-01": "ses"},
-}
-# Signing name → how paths begin that are another service's.
-_BY_PATH: Mapping[str, tuple[str, str]] = {
-    "apigateway": ("/v2/", "apigatewayv2"),
-    "s3": ("/v20180820/", "s3control"),
-    "ses": ("/v2/email/", "sesv2"),
-}
+from proa.base.http import Request
+from proa.wire.aws.faults import Malformed
+from proa.wire.aws.model import load_model
+from proa.wire.aws.protocol import detect, form_of
+from proa.wire.aws.routes import Routes
+
 # Host label → botocore's name.
 _BY_HOST: Mapping[str, str] = {
     "api.ecr": "ecr",
     "elasticloadbalancing": "elbv2",
     "monitoring": "cloudwatch",
 }
+# Services whose IAM actions begin neither with their name nor with their signing name.
 _ACTION_PREFIXES: Mapping[str, str] = {
-    "elbv2": "elasticloadbalancing",
-    "elb": "elasticloadbalancing",
-    "sesv2": "ses",
-    "stepfunctions": "states",
-    "efs": "elasticfilesystem",
+    "cloudwatch": "cloudwatch",
     "resourcegroupstaggingapi": "tag",
 }
 _DOMAIN = ".amazonaws.com"
 
 
-def services_of_scope(signing_name: str, path: str = "/") -> Mapping[str, str]:
-    """botocore's names of the services that sign as ``signing_name``, by API version."""
-    prefix, service = _BY_PATH.get(signing_name, ("", ""))
-    if prefix and path.startswith(prefix):
-        return {"": service}
-    return _BY_SCOPE.get(signing_name, {"": signing_name})
+def _data(name: str) -> Any:
+    return orjson.loads((resources.files("proa.aws.gateway") / name).read_bytes())
+
+
+@cache
+def _scopes() -> Mapping[str, Sequence[tuple[str, str, str]]]:
+    """Signing name → (service, API version, prefix of its X-Amz-Target)."""
+    return {
+        name: [tuple(entry) for entry in entries] for name, entries in _data("scopes.json").items()
+    }
+
+
+@cache
+def _signing_names() -> Mapping[str, str]:
+    return {entry[0]: name for name, entries in _scopes().items() for entry in entries}
+
+
+def service_of_scope(signing_name: str, request: Request) -> str:
+    """botocore's name of the service that a request signed as ``signing_name`` is for. Services
+    that share one are told apart by target, API version or path."""
+    candidates = _scopes().get(signing_name, ())
+    if len(candidates) < 2:
+        return candidates[0][0] if candidates else signing_name
+    protocol = detect(request)
+    found: list[str] = []
+    if protocol == "json":
+        target = request.headers["x-amz-target"].rpartition(".")[0]
+        found = [name for name, _version, prefix in candidates if prefix == target]
+    elif protocol == "query":
+        version = _version(request)
+        found = [name for name, known, _prefix in candidates if known == version]
+    elif protocol == "rest":
+        found = _by_path([name for name, _version, _prefix in candidates], request)
+    return found[0] if found else candidates[0][0]
+
+
+def _version(request: Request) -> str:
+    try:
+        return dict(form_of(request)).get("Version", "")
+    except Malformed:
+        return ""
+
+
+@cache
+def _routes(service: str) -> Routes:
+    return Routes(load_model(service))
+
+
+def _by_path(services: Sequence[str], request: Request) -> list[str]:
+    """The services that have an operation at a request's path, the most specific first."""
+    found = []
+    for place, service in enumerate(services):
+        route = _routes(service).find(request.method, request.path, request.query)
+        if route is not None:
+            found.append((-route.literals, place, service))
+    return [service for _literals, _place, service in sorted(found)]
 
 
 def service_of_host(host: str) -> str:
@@ -68,8 +105,7 @@ def service_of_host(host: str) -> str:
 @cache
 def _actions() -> Mapping[str, Mapping[str, str]]:
     """Operations whose IAM action has another name (Service Authorization Reference)."""
-    file = resources.files("proa.aws.gateway") / "actions.json"
-    actions: Mapping[str, Mapping[str, str]] = orjson.loads(file.read_bytes())
+    actions: Mapping[str, Mapping[str, str]] = _data("actions.json")
     return actions
 
 
@@ -81,4 +117,4 @@ def action_of(service: str, operation: str) -> str:
 
 def action_prefix(service: str) -> str:
     """The prefix of a service's IAM actions (``elasticloadbalancing`` of ``elbv2``)."""
-    return _ACTION_PREFIXES.get(service, service)
+    return _ACTION_PREFIXES.get(service) or _signing_names().get(service, service)

@@ -26,7 +26,7 @@ from moto.sqs.models import SQSBackend
 
 from proa.aws.longtail.frames import Answer, Call
 from proa.aws.longtail.pickling import dump, fill, service_of
-from proa.aws.longtail.vault import Content, Place, Vault
+from proa.aws.longtail.vault import Content, Place, Snapshot, Vault
 from proa.base.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -109,6 +109,9 @@ class Moto:
             answer, given = self._answer(call, body)
         except NotImplementedError as error:
             answer, given = Answer(call.id, failure="unserved", text=str(error)), b""
+        except ModuleNotFoundError as error:
+            text = f"moto's {call.service} needs {error.name}, which Proa does not install"
+            answer, given = Answer(call.id, failure="unserved", text=text), b""
         except MemoryError:
             raise  # half-done work must not be kept: the worker starts anew
         except Exception as error:
@@ -160,16 +163,22 @@ class Moto:
 
     def keep(self, places: frozenset[Place]) -> dict[Place, str]:
         """Make the state of places durable; returns those that could not be kept, and why."""
-        snapshots, lost = {}, {}
-        for place in sorted(places):
+        snapshots: dict[Place, Snapshot] = {}
+        lost: dict[Place, str] = {}
+        left = set(places)
+        while left:
+            place = min(left)
+            left.remove(place)
             service, account, region = place
             if service in NOT_KEPT or service in self._unreadable:
                 continue
             try:
-                snapshots[place] = dump(get_backend(service)[account][region])
+                snapshots[place], referred = dump(get_backend(service)[account][region])
             except Exception as error:
                 log.error("state cannot be kept", place=place, exc_info=error)
                 lost[place] = repr(error)
+            else:
+                left |= referred - snapshots.keys() - lost.keys()
         self._vault.commit(snapshots)
         return lost
 

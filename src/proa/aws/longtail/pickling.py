@@ -67,10 +67,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self.digests: set[str] = set()
+        self.places: set[Place] = set()
 
     def persistent_id(self, thing: Any) -> Any:
         if isinstance(thing, BaseBackend):
-            return ("backend", *place_of(thing))
+            place = place_of(thing)
+            self.places.add(place)
+            return ("backend", *place)
         if isinstance(thing, AccountSpecificBackend):
             return "account", service_of(thing.backend), thing.account_id
         if isinstance(thing, BackendDict):
@@ -126,12 +129,13 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-def dump(backend: Any) -> Snapshot:
-    """A backend's state. Raises what pickle raises for what cannot be pickled."""
+def dump(backend: Any) -> tuple[Snapshot, set[Place]]:
+    """A backend's state, and the places it refers to, which a call may have changed through it.
+    Raises what pickle raises for what cannot be pickled."""
     file = io.BytesIO()
     pickler = _Pickler(file)
     pickler.dump(backend.__dict__)
-    return Snapshot(file.getvalue(), frozenset(pickler.digests))
+    return Snapshot(file.getvalue(), frozenset(pickler.digests)), pickler.places
 
 
 def fill(backend: Any, body: bytes, find: Find) -> None:

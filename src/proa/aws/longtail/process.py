@@ -9,6 +9,7 @@ long counts as a hang: the worker is killed, since nothing that was acknowledged
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -167,6 +168,8 @@ class MotoProcess(LongTail):
         self._closed = True
         if self._writer is not None:
             self._writer.close()
+            with contextlib.suppress(ConnectionError):
+                await self._writer.wait_closed()
         if self._process is not None:
             try:
                 async with asyncio.timeout(CLOSE_S):

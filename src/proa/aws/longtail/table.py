@@ -67,7 +67,7 @@ REFUSED: Mapping[str, str] = {
 _READS = (
     "BatchGet", "Check", "Count", "Decode", "Describe", "Decrypt", "Encrypt", "Estimate", "Filter",
     "Get", "Head", "List", "Lookup", "Preview", "Query", "Scan", "Search", "Select", "Simulate",
-    "Test", "TransactGet", "Validate", "Verify", "View",
+    "Test", "TransactGet", "Validate", "View",
 )  # fmt: skip
 _NO_READS = frozenset({"GetOpenIdToken", "GetId", "GetFederationToken"})
 

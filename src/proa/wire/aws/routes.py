@@ -86,18 +86,25 @@ class Routes:
             )  # fmt: skip
         self._by_method = by_method
 
+    def find(self, method: str, path: str, query: Iterable[tuple[str, str]]) -> Route | None:
+        """The most specific route of a request, or None."""
+        present = dict(query)
+        for route in self._by_method.get(method, ()):
+            if route.pattern.fullmatch(path) is not None and _has(present, route.query):
+                return route
+        return None
+
     def match(
         self, method: str, path: str, query: Iterable[tuple[str, str]]
     ) -> tuple[str, Mapping[str, str]] | None:
         """The operation and its decoded labels, or None."""
-        present = dict(query)
-        for route in self._by_method.get(method, ()):
-            found = route.pattern.fullmatch(path)
-            if found is None or not _has(present, route.query):
-                continue
-            values = (unquote(group) for group in found.groups())
-            return route.operation, dict(zip(route.labels, values, strict=True))
-        return None
+        route = self.find(method, path, query)
+        if route is None:
+            return None
+        found = route.pattern.fullmatch(path)
+        assert found is not None
+        values = (unquote(group) for group in found.groups())
+        return route.operation, dict(zip(route.labels, values, strict=True))
 
 
 def _has(present: Mapping[str, str], wanted: tuple[tuple[str, str], ...]) -> bool:
