@@ -18,14 +18,13 @@ from proa.base.telemetry import get_logger
 from proa.cloud import compute
 from proa.cloud.network import VPCS, Vpc
 from proa.dispatch.skin import Skin
-from proa.model.feed import Assign, Down, Instances, Rules, Synced, VpcRange, Zones
+from proa.model.feed import Assign, Down, Instances, Rules, ServiceRange, Synced, VpcRange, Zones
 from proa.model.sandbox import Assignment
 from proa.reconcile.view import Change, Table, View
 
 log = get_logger(__name__)
 RETRY_COMPILE_S = 2.0
 RESOLVER_OFFSET = 2  # the VPC's resolver is the base of its range plus two (VPC guide)
-CLUSTER_DNS_OFFSET = 10  # where EKS puts the cluster's DNS in the range of services
 
 
 class Feed:
@@ -160,15 +159,8 @@ class Feed:
         home = (self._config.account, self._config.region)
         vpcs = [entry.value for entry in self._view.rows(VPCS).scan()]
         vpcs.sort(key=lambda vpc: (not vpc.is_default or (vpc.account, vpc.region) != home, vpc.id))
-        return tuple(self._range(vpc, number == 0) for number, vpc in enumerate(vpcs))
-
-    def _range(self, vpc: Vpc, first: bool) -> VpcRange:
-        resolver = str(IPv4Network(vpc.cidr).network_address + RESOLVER_OFFSET)
-        if not first:
-            return VpcRange(vpc.id, (vpc.cidr,), dns=(resolver,))
-        services = self._config.service_cidr
-        cluster_dns = str(IPv4Network(services).network_address + CLUSTER_DNS_OFFSET)
-        return VpcRange(vpc.id, (vpc.cidr,), services, (cluster_dns, resolver))
+        ranges = [item for skin in self._skins for item in skin.ranges(self._view)]
+        return tuple(_range(vpc, [item for item in ranges if item.vpc == vpc.id]) for vpc in vpcs)
 
     def _traffic_messages(self) -> list[Down]:
         vips = tuple(vip for skin in self._skins for vip in skin.vips(self._view))
@@ -180,3 +172,9 @@ class Feed:
         for message in fresh:
             self._said[type(message)] = message
         return fresh
+
+
+def _range(vpc: Vpc, services: Sequence[ServiceRange]) -> VpcRange:
+    resolver = str(IPv4Network(vpc.cidr).network_address + RESOLVER_OFFSET)
+    cidrs = tuple(item.cidr for item in services)
+    return VpcRange(vpc.id, (vpc.cidr,), cidrs, (*(item.dns for item in services), resolver))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proa.model.feed import Vip, ZoneRecord
+from proa.model.feed import ServiceRange, Vip, ZoneRecord
 from proa.model.host import Instance
 from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
 from proa.placement.asks import Ask, Row, Unplaced
@@ -83,6 +83,11 @@ class Skin(Protocol):
         self, view: View, statuses: Sequence[SandboxStatus], events: Sequence[NodeEvent]
     ) -> None:
         """Write what an agent said into the bow's records."""
+        ...
+
+    def ranges(self, view: View) -> tuple[ServiceRange, ...]:
+        """The virtual addresses of this bow's clusters, in each network that they have Instances
+        in; a change of these comes with one of an Instance."""
         ...
 
     def vips(self, view: View) -> tuple[Vip, ...]: ...

@@ -54,7 +54,7 @@ from proa.kube.tables import (
     node_of,
 )
 from proa.kube.unschedulable import message_of, unschedulable_calls
-from proa.model.feed import Vip, ZoneRecord
+from proa.model.feed import ServiceRange, Vip, ZoneRecord
 from proa.model.host import Instance
 from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
 from proa.placement.asks import Ask, Row, Unplaced
@@ -69,13 +69,15 @@ log = get_logger(__name__)
 class Links:
     """What the port is wired to. ``perform`` is the API's in-process entrance, ``tokens`` mints
     service account tokens, ``decrypt`` opens a stored Secret's body, ``cluster_dns`` is the address
-    of a cluster's name server by the cluster's uid."""
+    of a cluster's name server and ``service_range`` the range of its virtual addresses, by the
+    cluster's uid."""
 
     clock: Clock
     chance: Chance
     perform: CallPerformer
     tokens: Callable[[TokenRequest], str]
     cluster_dns: Callable[[str], str] = lambda _cluster: "10.100.0.10"
+    service_range: Callable[[str], str] = lambda _cluster: "10.100.0.0/16"
     decrypt: Callable[[bytes], bytes] = bytes
 
 
@@ -259,6 +261,15 @@ class KubeSkin:
                 log.debug("report not taken", name=call.name, why=str(error))
 
     # Traffic
+
+    def ranges(self, view: View) -> tuple[ServiceRange, ...]:
+        """Every cluster's Services, in each network its Instances are in."""
+        links = self._links
+        return tuple(
+            ServiceRange(vpc, links.service_range(cluster), links.cluster_dns(cluster))
+            for cluster, networks in _networks(view).items()
+            for vpc in networks
+        )
 
     def vips(self, view: View) -> tuple[Vip, ...]:
         """Every cluster's Services, in each network its Instances are in."""

@@ -60,14 +60,23 @@ class Zones(msgspec.Struct, frozen=True, tag="zones"):
     origins: tuple[str, ...] = ("cluster.local",)
 
 
+class ServiceRange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The virtual addresses of one cluster in a VPC, and where its name server answers. The
+    ranges of all clusters are apart."""
+
+    vpc: str
+    cidr: str
+    dns: str
+
+
 class VpcRange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A VPC that has Sandboxes on this Host: its address ranges, the range of its virtual
+    """A VPC that has Sandboxes on this Host: its address ranges, the ranges of its virtual
     addresses, and the addresses at which its DNS server answers. The Host itself can reach the
     ranges of the first VPC, and of each further one that overlaps with none before it."""
 
     id: str
     cidrs: tuple[str, ...]
-    services: str = ""
+    services: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
@@ -89,6 +89,17 @@ class DnsServer:
             else:
                 self._servers.append(await asyncio.start_server(self._stream, sock=one))
 
+    def leave(self, addresses: Collection[str]) -> None:
+        """Stop answering at these addresses: their sockets are closed."""
+        leaving = [one for one in self._transports if _address(one) in addresses]
+        for transport in leaving:
+            self._transports.remove(transport)
+            transport.close()
+        ended = [one for one in self._servers if one.sockets[0].getsockname()[0] in addresses]
+        for server in ended:
+            self._servers.remove(server)
+            server.close()
+
     async def close(self) -> None:
         """Stop answering and forget unanswered questions."""
         for transport in self._transports:
@@ -101,8 +112,7 @@ class DnsServer:
         self, message: bytes, peer: tuple[str, int], transport: asyncio.DatagramTransport
     ) -> None:
         """Answer at once, or later where another server has to be asked."""
-        server: tuple[str, int] | None = transport.get_extra_info("sockname")
-        answer = self._local(message, server[0] if server else "", stream=False)
+        answer = self._local(message, _address(transport), stream=False)
         if isinstance(answer, bytes):
             if answer:
                 transport.sendto(answer, peer)
@@ -220,6 +230,12 @@ class DnsServer:
         finally:
             self._clients -= 1
             writer.close()
+
+
+def _address(transport: asyncio.BaseTransport) -> str:
+    """The address that a socket is bound to."""
+    name: tuple[str, int] | None = transport.get_extra_info("sockname")
+    return name[0] if name else ""
 
 
 def _encode(query: Query, reply: Reply, stream: bool) -> bytes:

@@ -98,7 +98,14 @@ class Kube:
         self._going: dict[str, None] = {}  # clusters that are being deleted
         self.clusters = {DEFAULT: self._made(info, parts.secrets)}
         self.skin = KubeSkin(
-            Links(core.clock, core.chance.child("pods"), self.perform, self._mint, self._dns)
+            Links(
+                core.clock,
+                core.chance.child("pods"),
+                self.perform,
+                self._mint,
+                self._dns,
+                self._range,
+            )
         )
 
     def _made(self, info: ClusterInfo, secrets: KubeSecrets) -> KubeCluster:
@@ -223,10 +230,12 @@ class Kube:
         instances = compute.instances_of(self._core.view, f"{PREFIX}{uid}/")
         return [one.address for one in instances if one.shared and one.address]
 
-    def _dns(self, uid: str) -> str:
+    def _range(self, uid: str) -> str:
         cluster = cluster_of_uid(self._core.view, uid)
-        cidr = cluster.service_cidr if cluster else self._core.config.service_cidr
-        return nth(cidr, DNS_OFFSET)
+        return cluster.service_cidr if cluster else self._core.config.service_cidr
+
+    def _dns(self, uid: str) -> str:
+        return nth(self._range(uid), DNS_OFFSET)
 
     def _mint(self, request: TokenRequest) -> str:
         return self._cluster(request.cluster).mint(request)

@@ -25,7 +25,7 @@ from proa.base.clock import Clock
 from proa.base.errors import Conflict
 from proa.cloud import compute
 from proa.dispatch.skin import Held, Parts, Skin
-from proa.model.feed import Endpoint, Vip, ZoneRecord
+from proa.model.feed import Endpoint, ServiceRange, Vip, ZoneRecord
 from proa.model.host import Instance
 from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
 from proa.placement.asks import Ask, Placed, Row, Unplaced
@@ -210,6 +210,10 @@ class EcsSkin:
     def _reported(self, view: View, item: SandboxStatus) -> Parts | None:
         entries = view.rows(TASKS).by("uid", item.uid)
         return apply_status(entries[0], item, self._vpc, self._clock.now()) if entries else None
+
+    def ranges(self, _view: View) -> tuple[ServiceRange, ...]:
+        """ECS has no virtual addresses of its own yet."""
+        return ()
 
     def vips(self, view: View) -> tuple[Vip, ...]:
         """The published ports of bridge tasks: a port of the Instance leads to the container's."""

@@ -84,4 +84,4 @@ def default_range(config: Config) -> VpcRange:
     vpc = stable_id("vpc", config.account, config.region)
     services = config.service_cidr
     dns = (nth_address(services, DNS_HOST), nth_address(config.vpc_cidr, 2))
-    return VpcRange(vpc, (config.vpc_cidr,), services, dns)
+    return VpcRange(vpc, (config.vpc_cidr,), (services,), dns)

@@ -213,9 +213,11 @@ def add_route(
     return Message(NEWROUTE, ACK | CREATE | REPLACE, body)
 
 
-def delete_route(to: str, device: int = 0, *, via: str = "") -> Message:
+def delete_route(
+    to: str, device: int = 0, *, via: str = "", kind: int = UNICAST, metric: int = 0
+) -> Message:
     """Remove the route of a network over this device only; ESRCH when there is none."""
-    body = _route_body(to, device, via, "", UNICAST, 0)
+    body = _route_body(to, device, via, "", kind, metric)
     return Message(DELROUTE, ACK, body)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network
 
 from proa.base.errors import CallerFault, TryAgain
+from proa.base.telemetry import get_logger
 from proa.model.feed import VpcRange
 from proa.node.linux import netlink
 from proa.node.linux.channel import (
@@ -37,6 +38,7 @@ from proa.node.linux.layout import (
 )
 from proa.node.linux.netlink import Link, Message, VethEnd
 
+log = get_logger(__name__)
 _LOOPBACK = 1
 _LAST_RESORT = 1 << 20  # metric of the routes that refuse what nothing else leads to
 _SYSCTLS = {
@@ -100,10 +102,7 @@ class Router:
             netlink.set_link(inner),
             netlink.add_neighbour(inner, GATEWAY, HOST_MAC),
             netlink.add_route("0.0.0.0/0", inner, via=GATEWAY),
-            *(
-                netlink.add_route(cidr, kind=netlink.UNREACHABLE, metric=_LAST_RESORT)
-                for cidr in self._ranges()
-            ),
+            *self._last_resorts(self._ranges()),
         )
         outer = self._index(self._root, self._host_link)
         held = {address for index, address in self._root.addresses() if index == outer}
@@ -112,8 +111,44 @@ class Router:
         self._lead_host(outer)
 
     def _ranges(self) -> tuple[str, ...]:
-        services = (self.range.services,) if self.range.services else ()
-        return (*self.range.cidrs, *services)
+        return (*self.range.cidrs, *self.range.services)
+
+    def change(self, range: VpcRange) -> None:
+        """Serve another set of virtual ranges and name servers: clusters come and go."""
+        old, self.range = self.range, range
+        dns = [address for address in range.dns if address not in old.dns]
+        no_dns = [address for address in old.dns if address not in range.dns]
+        gone = [cidr for cidr in old.services if cidr not in range.services]
+        self._channel.do(
+            *(netlink.add_address(_LOOPBACK, address) for address in dns),
+            ignore=(errno.EEXIST,),
+        )
+        self._channel.do(
+            *(netlink.delete_address(_LOOPBACK, address) for address in no_dns),
+            ignore=(errno.EADDRNOTAVAIL,),
+        )
+        self._channel.do(*self._last_resorts(range.services))
+        self._channel.do(
+            *(
+                netlink.delete_route(cidr, kind=netlink.UNREACHABLE, metric=_LAST_RESORT)
+                for cidr in gone
+            ),
+            ignore=(errno.ESRCH,),
+        )
+        outer = self._index(self._root, self._host_link)
+        if self.reachable:
+            self._root.do(
+                *(netlink.delete_route(cidr, outer, via=GATEWAY) for cidr in gone),
+                ignore=(errno.ESRCH,),
+            )
+        self._lead_host(outer)
+
+    def _last_resorts(self, ranges: Iterable[str]) -> list[Message]:
+        """What nothing else leads to is refused at once."""
+        return [
+            netlink.add_route(cidr, kind=netlink.UNREACHABLE, metric=_LAST_RESORT)
+            for cidr in ranges
+        ]
 
     def _lead_host(self, outer: int) -> None:
         if not self.reachable:
@@ -122,20 +157,37 @@ class Router:
             self._root.do(netlink.add_route(f"{hidden}/32", outer, via=GATEWAY))
             return
         source = min(self._host_addresses, default="")
-        self._refuse_foreign_routes(outer)
+        wanted = self._without_foreign(outer)
         self._root.do(
-            *(netlink.add_route(cidr, outer, via=GATEWAY, source=source) for cidr in self._ranges())
+            *(netlink.add_route(cidr, outer, via=GATEWAY, source=source) for cidr in wanted)
         )
 
-    def _refuse_foreign_routes(self, outer: int) -> None:
-        """A range that somebody else routes on this Host must not be taken from them."""
-        wanted = {str(IPv4Network(cidr)) for cidr in self._ranges()}
-        for route in self._root.routes():
-            if route.destination in wanted and route.device != outer:
+    def _without_foreign(self, outer: int) -> list[str]:
+        """The ranges that nobody else routes on this Host: theirs must not be taken from them.
+        Without the VPC's own there is no network; a cluster's Services that the Host does not
+        reach are logged."""
+        foreign = {
+            route.destination: route.device
+            for route in self._root.routes()
+            if route.device != outer
+        }
+        wanted: list[str] = []
+        for cidr in (str(IPv4Network(cidr)) for cidr in self._ranges()):
+            if cidr not in foreign:
+                wanted.append(cidr)
+            elif cidr in self.range.services:
+                log.warning("the Host does not reach a cluster's Services", range=cidr)
+            else:
                 raise CallerFault(
-                    f"{route.destination} is already routed on this machine (device "
-                    f"{route.device}): another Proa runs, or choose other ranges"
+                    f"{cidr} is already routed on this machine (device {foreign[cidr]}): another "
+                    "Proa runs, or choose other ranges"
                 )
+        return wanted
+
+    @property
+    def host_addresses(self) -> Collection[str]:
+        """The addresses of the VPC that the Host answers for."""
+        return self._host_addresses
 
     def hold_host_addresses(self, addresses: Collection[str]) -> None:
         """The Host answers for exactly these addresses of the VPC: those of its shared
