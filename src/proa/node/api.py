@@ -121,10 +121,10 @@ class AgentApi:
         handle = self._inotify.watch(folder, event)
 
         async def remind() -> None:
-            while not ended():
-                await clock.sleep(1.0)
-            await clock.sleep(_LINGER_S)
-            event.set()
+            while True:
+                await clock.sleep(_LINGER_S if ended() else 1.0)
+                if ended():
+                    event.set()
 
         reminder = asyncio.get_running_loop().create_task(remind(), name="end of a log")
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import Awaitable, Callable
 
 from proa.base.errors import CallerFault, TryAgain
@@ -125,7 +126,8 @@ class Streams:
                 problem = problem or error
                 continue
             return await asyncio.open_connection(sock=connected)
-        raise NotRunning(f"cannot connect to port {port} of the sandbox: {problem}")
+        text = os.strerror(problem.errno).lower() if problem and problem.errno else str(problem)
+        raise NotRunning(f"dial tcp 127.0.0.1:{port}: connect: {text}")
 
 
 def _conversation(begin: Callable[[], Awaitable[ExecSession]]) -> Response:

@@ -119,7 +119,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._kill_shims()
-        cgroups.sweep(f"/proa/{INSTANCE}")
+        cgroups.sweep(self.layout.cgroup)
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             target = line.split()[4]
             if target.startswith(f"{self.layout.data_dir}/"):

@@ -3,132 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import subprocess
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proa.base.chance import Chance
-from proa.base.clock import SystemClock
-from proa.base.http import Request
-from proa.model.sandbox import (
-    Container,
-    File,
-    HttpProbe,
-    LogSink,
-    Mount,
-    Network,
-    Probe,
-    Sandbox,
-    Volume,
-)
-from proa.node.host import HostAgent
-from proa.node.simhost import SimNetwork
-from tests.conformance.runtime.control import Control
-from tests.conformance.runtime.daemon import BUSYBOX, INSTANCE, Daemon
+from proa.model.sandbox import File, HttpProbe, LogSink, Mount, Probe, Sandbox, Volume
+from tests.conformance.runtime.agent_host import FOREVER, Host, alive, sandbox, shell
+from tests.conformance.runtime.daemon import INSTANCE
 from tests.conformance.runtime.worlds import ContainerdWorld
 
 pytestmark = pytest.mark.root
-FOREVER = "trap 'exit 0' TERM; echo begun; while true; do sleep 0.05; done"
 
 
-class LonelyNetwork(SimNetwork):
-    """Gives the Sandbox its address on a link that leads nowhere: enough to be probed there."""
-
-    async def attach(self, netns_path: str, network: Network, uid: str) -> str:
-        script = (
-            "ip link add eth0 type veth peer name nowhere && "
-            f"ip addr add {network.address}/32 dev eth0 && ip link set eth0 up"
-        )
-        command = ["nsenter", f"--net={netns_path}", "sh", "-c", script]
-        subprocess.run(command, check=True, timeout=10)
-        return await super().attach(netns_path, network, uid)
-
-
-class Host:
-    """One machine in a test: its containerd, its control plane, its agent."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self.daemon = daemon
-        self.control = Control(SystemClock())
-        self.network = LonelyNetwork()
-        self.agent: HostAgent
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self.agent = HostAgent(
-            self.daemon.layout, self.control, self.network, SystemClock(), Chance(), "h-1"
-        )
-        self._task = asyncio.create_task(self.agent.run(), name="agent")
-
-    async def stop(self) -> None:
-        """As a kill would: nothing is tidied up."""
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def get(self, path: str, *query: tuple[str, str]) -> tuple[int, bytes]:
-        """Ask the agent's API; a stream is read to its end."""
-        response = await self.agent.api.handle(Request("GET", path, query))
-        body = response.body
-        if response.stream is not None:
-            body = b"".join([chunk async for chunk in response.stream])
-        return response.status, body
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[ContainerdWorld]:
-    made = ContainerdWorld()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def play(world: ContainerdWorld) -> Callable[[Callable[[Host], Awaitable[None]]], None]:
-    def run(story: Callable[[Host], Awaitable[None]]) -> None:
-        async def main() -> None:
-            host = Host(world.daemon)
-            await host.start()
-            try:
-                async with asyncio.timeout(120):
-                    await story(host)
-                    for uid in list(host.control.wanted):
-                        host.control.vanish(uid)
-                        await host.control.gone(uid)
-            finally:
-                await host.stop()
-
-        asyncio.run(main())
-
-    return run
-
-
-def sandbox(uid: str, *containers: Container, **fields: Any) -> Sandbox:
-    network = Network(address=f"10.77.0.{len(uid) + 1}", hostname=f"host-{uid}")
-    fields.setdefault("network", network)
-    return Sandbox(
-        uid, f"name-{uid}", "default", f"/k/{uid}", INSTANCE, containers=containers, **fields
-    )
-
-
-def shell(name: str = "main", script: str = FOREVER, **fields: Any) -> Container:
-    return Container(name, BUSYBOX, entrypoint=("sh", "-c", script), **fields)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has reaped yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_a_sandbox_runs_is_stopped_and_leaves_nothing(play: Any, world: ContainerdWorld) -> None:
+def test_a_sandbox_runs_is_stopped_and_leaves_nothing(
+    play: Any, containerd: ContainerdWorld
+) -> None:
     async def story(host: Host) -> None:
         host.control.want(sandbox("life", shell()))
         seen = await host.control.running("life")
@@ -140,8 +32,9 @@ def test_a_sandbox_runs_is_stopped_and_leaves_nothing(play: Any, world: Containe
         assert not Path(f"/proc/{seen.pid}").exists()
         host.control.vanish("life")
         await asyncio.sleep(0.3)
-        agent = world.folder / "agent"
-        left = [*agent.glob("*/life*"), *Path("/sys/fs/cgroup").glob(f"*/proa/{INSTANCE}/life")]
+        agent = containerd.folder / "agent"
+        below = f"{containerd.daemon.layout.cgroup.lstrip('/')}/{INSTANCE}/life"
+        left = [*agent.glob("*/life*"), *Path("/sys/fs/cgroup").glob(f"*/{below}")]
         assert left == []
         assert (await host.agent.runtime.list()).sandboxes == ()
 
@@ -211,11 +104,13 @@ def test_a_killed_container_comes_back_and_its_last_end_is_told(play: Any) -> No
     play(story)
 
 
-def test_a_killed_shim_brings_the_whole_sandbox_back(play: Any, world: ContainerdWorld) -> None:
+def test_a_killed_shim_brings_the_whole_sandbox_back(
+    play: Any, containerd: ContainerdWorld
+) -> None:
     async def story(host: Host) -> None:
         host.control.want(sandbox("shim", shell(restart="Always")))
         before = await host.control.running("shim")
-        (shim,) = world.daemon.shims()
+        (shim,) = containerd.daemon.shims()
         os.kill(shim, signal.SIGKILL)
         status = await host.control.until(
             "shim",
@@ -228,12 +123,12 @@ def test_a_killed_shim_brings_the_whole_sandbox_back(play: Any, world: Container
     play(story)
 
 
-def test_a_killed_containerd_harms_no_container(play: Any, world: ContainerdWorld) -> None:
+def test_a_killed_containerd_harms_no_container(play: Any, containerd: ContainerdWorld) -> None:
     async def story(host: Host) -> None:
         host.control.want(sandbox("daemon", shell(restart="Always")))
         before = await host.control.running("daemon")
-        world.daemon.kill()
-        await asyncio.to_thread(world.daemon.start)
+        containerd.daemon.kill()
+        await asyncio.to_thread(containerd.daemon.start)
         await asyncio.sleep(1)
         assert Path(f"/proc/{before.pid}").exists()
         host.control.want(sandbox("after", shell()))
@@ -380,44 +275,5 @@ def test_running_out_of_memory_is_told(play: Any) -> None:
         status = await host.control.until("oom", lambda status: status.phase == "failed")
         assert status.containers[0].reason == "OOMKilled"
         assert status.containers[0].exit_code == 137
-
-    play(story)
-
-
-class Talk:
-    """A user's end of an exec: what is sent is queued, what comes is kept."""
-
-    def __init__(self, *messages: bytes) -> None:
-        self._messages = list(messages)
-        self.received: list[bytes] = []
-        self.closed = asyncio.Event()
-
-    async def receive(self) -> bytes | None:
-        if self._messages:
-            return self._messages.pop(0)
-        await self.closed.wait()
-        return None
-
-    async def send(self, data: bytes) -> None:
-        self.received.append(data)
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        self.closed.set()
-
-
-def test_exec_through_the_api_has_input_output_and_an_exit_code(play: Any) -> None:
-    async def story(host: Host) -> None:
-        host.control.want(sandbox("exec", shell()))
-        await host.control.running("exec")
-        command = ("sh", "-c", "read word; echo got $word; exit 5")
-        query = (*(("command", part) for part in command), ("stdin", "true"))
-        response = await host.agent.api.handle(Request("GET", "/exec/exec/main", query))
-        assert response.upgrade is not None
-        talk = Talk(b"\x00hello\n")
-        await response.upgrade(talk)
-        assert b"".join(item[1:] for item in talk.received if item[0] == 1) == b"got hello\n"
-        status = json.loads(talk.received[-1][1:])
-        assert talk.received[-1][0] == 3
-        assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "5"}]
 
     play(story)

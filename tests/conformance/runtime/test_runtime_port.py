@@ -10,7 +10,7 @@ import pytest
 from proa.base.errors import CallerFault, TryAgain
 from proa.node.ports import ExecRequest, Exited, ImageError, NotFound, Runtime
 from tests.conformance.runtime.daemon import BUSYBOX
-from tests.conformance.runtime.worlds import COMMAND, ContainerdWorld, SimWorld, World
+from tests.conformance.runtime.worlds import COMMAND, SimWorld, World
 
 
 @pytest.fixture(scope="module", params=["sim", pytest.param("containerd", marks=pytest.mark.root)])
@@ -18,9 +18,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "sim":
         yield SimWorld()
         return
-    made = ContainerdWorld()
-    yield made
-    made.close()
+    yield request.getfixturevalue("containerd")
 
 
 async def next_exit(events: AsyncIterator[Exited | None], id: str) -> Exited:

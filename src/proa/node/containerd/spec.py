@@ -194,6 +194,7 @@ def container_config(sandbox: Sandbox, spec: ContainerSpec) -> Any:
         },
         log_path=spec.log_path,
         stdin=container.stdin,
+        stdin_once=container.stdin_once,
         tty=container.tty,
         linux=cri.LinuxContainerConfig(
             resources=_resources(sandbox, container), security_context=_security(sandbox, container)
