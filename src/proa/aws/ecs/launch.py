@@ -65,11 +65,10 @@ def _merge(container: Document, override: Document) -> Document:
     return merged
 
 
-def task_size(definition: TaskDefinition, overrides: Document, launch_type: str) -> tuple[int, int]:
-    """(CPU units, MiB) that a task reserves: its own size, or the sum of its containers'.
+def task_limits(definition: TaskDefinition, overrides: Document) -> tuple[int, int]:
+    """(CPU units, MiB) at the task level, as overridden; 0 where there is none.
 
-    Raises InvalidParameterException for an overridden size that Fargate does not offer."""
-    containers = overridden(definition, overrides)
+    Raises InvalidParameterException for what is no size."""
     try:
         cpu = fargate.cpu_units(overrides.get("cpu") or definition.document.get("cpu") or "0")
         memory = fargate.memory_mib(
@@ -77,6 +76,15 @@ def task_size(definition: TaskDefinition, overrides: Document, launch_type: str)
         )
     except ValueError:
         raise invalid("Invalid 'cpu' or 'memory' setting for task.") from None
+    return cpu, memory
+
+
+def task_size(definition: TaskDefinition, overrides: Document, launch_type: str) -> tuple[int, int]:
+    """(CPU units, MiB) that a task reserves: its own size, or the sum of its containers'.
+
+    Raises InvalidParameterException for an overridden size that Fargate does not offer."""
+    containers = overridden(definition, overrides)
+    cpu, memory = task_limits(definition, overrides)
     if launch_type == "FARGATE":
         if not fargate.is_size(cpu, memory):
             raise invalid(fargate.NO_CONFIGURATION)
@@ -102,6 +110,7 @@ def draft(task: Task, definition: TaskDefinition, chance: Chance) -> Task:
             ),
             essential=item["essential"],
             health_checked=is_checked(item),
+            restarts=bool((item.get("restartPolicy") or {}).get("enabled")),
         )
         for item in overridden(definition, task.overrides)
     )

@@ -103,6 +103,7 @@ class TaskContainer(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_reservation: str = ""
     essential: bool = True
     health_checked: bool = False
+    restarts: bool = False
     last_status: str = "PENDING"
     exit_code: int | None = None
     reason: str = ""

@@ -17,6 +17,7 @@ from proa.model.sandbox import ContainerStatus, SandboxStatus
 ESSENTIAL_EXITED = "Essential container in task exited"
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 FAILED_HEALTH = "Task failed container health checks"
+FAILED_TO_START = "Task failed to start"
 STOPPED_BY_USER = "Task stopped by user"
 
 _REFUSALS = {
@@ -37,11 +38,12 @@ _CANNOT = {
     "StartError": "CannotStartContainerError",
     "ContainerCannotRun": "CannotStartContainerError",
 }
-_ERRORS = (
+_NEVER_RAN = (
     "CannotPullContainerError", "CannotCreateContainerError", "CannotStartContainerError",
-    "CannotCreateVolumeError", "ResourceInitializationError", "OutOfMemoryError",
-    "DockerTimeoutError", "ContainerRuntimeTimeoutError",
+    "CannotCreateVolumeError", "ResourceInitializationError", "DockerTimeoutError",
+    "ContainerRuntimeTimeoutError", "DependentContainerNotResolvedErr",
 )  # fmt: skip
+_ERRORS = (*_NEVER_RAN, "OutOfMemoryError")
 
 
 def asked_to_stop(task: Task, code: str, reason: str, now: float) -> Task:
@@ -105,8 +107,9 @@ def after_report(task: Task, status: SandboxStatus, now: float) -> Task | None:
 
 def _contained(task: Task, status: SandboxStatus, now: float) -> Task:
     by_name = {item.name: item for item in status.containers}
+    alive = status.phase in ("pending", "running") and not status.stopping
     containers = tuple(
-        _container(item, by_name[item.name]) if item.name in by_name else item
+        _container(item, by_name[item.name], alive) if item.name in by_name else item
         for item in task.containers
     )
     interface = task.interface
@@ -119,19 +122,25 @@ def _contained(task: Task, status: SandboxStatus, now: float) -> Task:
     )
 
 
-def _container(container: TaskContainer, seen: ContainerStatus) -> TaskContainer:
+def _container(container: TaskContainer, seen: ContainerStatus, alive: bool) -> TaskContainer:
+    """``alive``: its task goes on, so a container with a restart policy comes back."""
     health = "UNKNOWN"
     if seen.healthy is not None:
         health = "HEALTHY" if seen.healthy else "UNHEALTHY"
     exited = seen.state == "exited"
+    between = seen.state != "running" and container.restarts and alive and seen.restarts > 0
+    status = {"running": "RUNNING", "exited": "STOPPED"}.get(seen.state, "PENDING")
+    reason = container_reason(seen)
+    ran = seen.started_at and not reason.startswith(_NEVER_RAN)
     return msgspec.structs.replace(
         container,
-        last_status={"running": "RUNNING", "exited": "STOPPED"}.get(seen.state, "PENDING"),
-        exit_code=seen.exit_code if exited else None,
-        reason=container_reason(seen),
+        last_status="RUNNING" if between else status,
+        exit_code=seen.exit_code if exited and not between else None,
+        reason=reason,
         runtime_id=seen.id or container.runtime_id,
         image_digest=seen.image_digest.rpartition("@")[2] or container.image_digest,
         health=health,
+        started_at=container.started_at or (seen.started_at if ran else 0.0),
     )
 
 
@@ -158,10 +167,8 @@ def _task_health(containers: tuple[TaskContainer, ...]) -> str:
 
 def _timed(task: Task, status: SandboxStatus, now: float) -> Task:
     started = task.started_at
-    states = {item.name: item for item in status.containers}
-    known = [states.get(item.name) for item in task.containers]
-    if not started and known and all(item and item.started_at for item in known):
-        started = max(item.started_at for item in known if item)
+    if not started and task.containers and all(item.started_at for item in task.containers):
+        started = max(item.started_at for item in task.containers)
     return msgspec.structs.replace(
         task,
         pull_started_at=task.pull_started_at or status.pull_started_at,
@@ -185,25 +192,21 @@ def _own_end(task: Task, status: SandboxStatus) -> tuple[str, str] | None:
     """(stop code, reason) of a task that has come to its end without being asked."""
     if status.reason and status.phase == "failed":
         return "TaskFailedToStart", _refusal(status)
-    never_started = next(
-        (
-            item.reason
-            for item in task.containers
-            if item.last_status != "RUNNING"
-            and item.reason.startswith(_ERRORS)
-            and item.reason != OUT_OF_MEMORY
-        ),
-        "",
-    )
-    if never_started and not task.started_at:
-        return "TaskFailedToStart", never_started
-    if any(item.essential and item.last_status == "STOPPED" for item in task.containers):
+    failed = next((item.reason for item in task.containers if _never_ran(item)), "")
+    if failed and not task.started_at:
+        return "TaskFailedToStart", failed
+    ended = [item for item in task.containers if item.last_status == "STOPPED"]
+    if any(item.essential and item.started_at for item in ended):
         return "EssentialContainerExited", ESSENTIAL_EXITED
-    if status.phase in ("succeeded", "failed"):
-        return "EssentialContainerExited", status.message or ESSENTIAL_EXITED
-    if status.gone:
-        return "TaskFailedToStart", status.message or "Task failed to start"
+    if status.phase in ("succeeded", "failed") and task.started_at:
+        return "EssentialContainerExited", ESSENTIAL_EXITED
+    if status.phase in ("succeeded", "failed") or status.gone:
+        return "TaskFailedToStart", FAILED_TO_START
     return None
+
+
+def _never_ran(item: TaskContainer) -> bool:
+    return item.last_status != "RUNNING" and item.reason.startswith(_NEVER_RAN)
 
 
 def _refusal(status: SandboxStatus) -> str:

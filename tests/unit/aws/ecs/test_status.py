@@ -132,3 +132,34 @@ def test_health_is_that_of_the_essential_containers_that_have_a_check() -> None:
     after = after_report(task(checked, plain), report(healthy, sick), NOW)
     assert after is not None and (after.health, after.healthy_at) == ("HEALTHY", NOW)
     assert after.containers[1].health == "UNHEALTHY"
+
+
+def test_a_command_that_cannot_be_started_is_a_failure_to_start() -> None:
+    text = 'exec: "nope": executable file not found in $PATH'
+    seen = ContainerStatus("web", "exited", "StartError", text, exit_code=128, started_at=990.0)
+    ended = after_report(task(), report(seen, phase="failed"), NOW)
+    assert ended is not None and ended.stop_code == "TaskFailedToStart"
+    assert ended.stopped_reason == f"CannotStartContainerError: {text}"
+    assert ended.started_at == 0.0
+
+
+def test_a_dependency_that_never_holds_fails_the_task_to_start() -> None:
+    two = (TaskContainer("1", "web", "x"), TaskContainer("2", "init", "y", essential=False))
+    failed_init = ContainerStatus("init", "exited", exit_code=1, started_at=980.0)
+    waiting = ContainerStatus("web", "waiting")
+    ended = after_report(task(*two), report(waiting, failed_init, phase="failed"), NOW)
+    assert ended is not None
+    assert (ended.stop_code, ended.stopped_reason) == ("TaskFailedToStart", "Task failed to start")
+
+
+def test_a_container_with_a_restart_policy_is_still_running_between_two_attempts() -> None:
+    container = TaskContainer("1", "web", "x", restarts=True)
+    first = after_report(task(container), report(RUNNING), NOW)
+    assert first is not None
+    between = ContainerStatus("web", "exited", exit_code=1, restarts=1, started_at=995.0)
+    again = after_report(first, report(between, phase="running"), NOW + 1) or first
+    assert (again.last_status, again.desired_status) == ("RUNNING", "RUNNING")
+    assert again.containers[0].last_status == "RUNNING"
+    over = after_report(again, report(between, phase="failed"), NOW + 2)
+    assert over is not None and over.stop_code == "EssentialContainerExited"
+    assert over.containers[0].exit_code == 1

@@ -260,6 +260,44 @@ def test_a_client_token_answers_the_same_tasks_and_refuses_another_request() -> 
         ({"launchType": "EXTERNAL"}, "UnsupportedFeatureException", "EXTERNAL"),
         ({"platformVersion": "9"}, "PlatformUnknownException", "does not exist"),
         ({"group": "service:web"}, "InvalidParameterException", "reserved"),
+        ({"startedBy": "a b"}, "InvalidParameterException", "startedBy may have 128 letters"),
+        ({"referenceId": "x" * 1025}, "InvalidParameterException", "referenceId"),
+        (
+            {"overrides": {"taskRoleArn": "x" * 8192}},
+            "InvalidParameterException",
+            "Container Overrides length must be at most 8192",
+        ),
+        (
+            {"overrides": {"containerOverrides": [{"command": ["x"]}]}},
+            "InvalidParameterException",
+            "must specify the name",
+        ),
+        (
+            {"overrides": {"containerOverrides": [{"name": "web", "cpu": 1}] * 2}},
+            "InvalidParameterException",
+            "overridden more than once",
+        ),
+        (
+            {"overrides": {"containerOverrides": [{"name": "web", "memory": 2}]}},
+            "InvalidParameterException",
+            "minimum is 6 MiB",
+        ),
+        (
+            {"overrides": {"containerOverrides": [{"name": "web", "memory": 4096}]}},
+            "InvalidParameterException",
+            "greater than the memory at the task level",
+        ),
+        (
+            {"overrides": {"ephemeralStorage": {"sizeInGiB": 201}}},
+            "InvalidParameterException",
+            "between 21 and 200",
+        ),
+        ({"overrides": {"cpu": "300"}}, "InvalidParameterException", "No Fargate configuration"),
+        (
+            {"volumeConfigurations": [{"name": "v"}]},
+            "UnsupportedFeatureException",
+            "volumeConfigurations",
+        ),
         (
             {"placementStrategy": [{"type": "random"}]},
             "InvalidParameterException",

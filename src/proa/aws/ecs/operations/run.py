@@ -8,6 +8,7 @@ with the first.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import msgspec
 from proa.aws.ecs import binding, capacity, hull, launch, shown, writes
 from proa.aws.ecs.keys import task_key, token_key
 from proa.aws.ecs.names import arn, invalid, new_task_id
-from proa.aws.ecs.operations import instances, launching, tags
+from proa.aws.ecs.operations import instances, launching, overrides, tags
 from proa.aws.ecs.operations.base import ATTEMPTS, Ecs
 from proa.aws.ecs.ports import NoAddress
 from proa.aws.ecs.records import Cluster, Task, TaskDefinition, Token, put
@@ -31,7 +32,8 @@ from proa.placement.asks import Placed, Unplaced
 from proa.store.api import Guard
 
 Document = dict[str, Any]
-MAX_COUNT = 10
+MAX_COUNT, MAX_GROUP, MAX_REFERENCE = 10, 255, 1024
+STARTED_BY = re.compile(r"^[A-Za-z0-9_/-]{0,128}$")
 
 
 @dataclass(slots=True)
@@ -163,8 +165,7 @@ def _draft(
     id: str,
 ) -> Task:
     group = request.get("group") or f"family:{definition.family}"
-    if group.startswith("service:"):
-        raise invalid("Task group names that start with 'service:' are reserved for services.")
+    _check_labels(request, group)
     task = Task(
         account=cluster.account,
         region=cluster.region,
@@ -176,7 +177,7 @@ def _draft(
         platform_version=how.platform_version,
         group=group,
         started_by=request.get("startedBy") or "",
-        overrides=request.get("overrides") or {},
+        overrides=overrides.checked(request, definition, how.launch_type),
         tags=_tags(cluster, definition, request),
         exec_enabled=bool(request.get("enableExecuteCommand")),
         strategy=launching.pairs(how.placement_strategy, "type", "field"),
@@ -185,6 +186,23 @@ def _draft(
         created_at=context.now,
     )
     return launch.draft(task, definition, ecs.chance)
+
+
+def _check_labels(request: Input, group: str) -> None:
+    """Members that only name things (RunTaskRequest)."""
+    if group.startswith("service:"):
+        raise invalid("Task group names that start with 'service:' are reserved for services.")
+    if len(group) > MAX_GROUP:
+        raise invalid(f"The group may have {MAX_GROUP} characters.")
+    if not STARTED_BY.match(request.get("startedBy") or ""):
+        raise invalid(
+            "startedBy may have 128 letters (uppercase and lowercase), numbers, hyphens (-), "
+            "forward slash (/), and underscores (_)."
+        )
+    if len(request.get("referenceId") or "") > MAX_REFERENCE:
+        raise invalid(f"The referenceId may have {MAX_REFERENCE} characters.")
+    if request.get("volumeConfigurations"):
+        raise launching.unsupported("volumeConfigurations")
 
 
 def _tags(

@@ -29,7 +29,7 @@ _MODES = ("blocking", "non-blocking")
 def rules(request: Document) -> Iterator[str]:
     """Each container by itself, then their order."""
     for name, container in containers_of(request):
-        yield from _environment(name, container)
+        yield from environment_rules(name, container)
         yield from _secrets(request, name, container)
         yield from _health(name, container.get("healthCheck"))
         yield from _restarts(name, container)
@@ -39,7 +39,8 @@ def rules(request: Document) -> Iterator[str]:
     yield from _dependencies(request)
 
 
-def _environment(name: str, container: Document) -> Iterator[str]:
+def environment_rules(name: str, container: Document) -> Iterator[str]:
+    """Rules of ``environment`` and ``environmentFiles``, of definitions and overrides alike."""
     for entry in container.get("environment") or []:
         if not _VARIABLE.match(entry.get("name") or ""):
             yield invalid("environment", name, "The name of a variable can't be empty or hold '='.")
