@@ -1,43 +1,24 @@
-"""VIP rules: from the feed's ``Vip``s to nftables scripts, whole or as a difference.
+"""Virtual addresses in a VPC's router: from the feed's ``Vip``s to its ruleset.
 
-``node.linux`` runs the scripts in each VPC's router. The rules are flat: one map from (protocol,
-address, port) to a chain by the number of endpoints, and one map for each number from the VIP
-and a draw to the endpoint. A change of endpoints is a change of map elements and never of rules,
-so a thousand Services cost as little as one (the idea is kube-proxy's nftables mode's, KEP-3866).
-
-What must stay true: a script is one nft transaction; ``difference(old, new)`` applied to
-``old`` gives the same ruleset as ``whole(new)``.
+``node.linux`` runs the scripts of ``ruleset`` over what is compiled here. A Vip with client
+affinity has a chain of its own and a set for each endpoint, in which clients stay for as long as
+the affinity lasts since their last connection; endpoints that come and go leave the others'
+clients where they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import hashlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from proa.model.feed import Vip
+from proa.traffic.ruleset import KEY_TYPEOF, VipTable
 
 TABLE = "ip proa"
-_VIP_KEY = "inet_proto . ipv4_addr . inet_service"
-_VIP_TYPEOF = "meta l4proto . ip daddr . th dport"
-_ENDPOINT_TYPEOF = "ip daddr . th dport"
-_DRAWS = {"random": "numgen random", "client": "jhash ip saddr"}
-
-
-@dataclass(slots=True, frozen=True)
-class VipTable:
-    """One router's ruleset. ``elements`` maps each set's or map's name to its elements, ""
-    being the value in a set; ``router`` is the address that hairpin traffic appears from;
-    ``behind`` is the address that all traffic to the Host appears from, "" to keep sources."""
-
-    router: str
-    elements: Mapping[str, Mapping[str, str]]
-    behind: str = ""
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """The numbers of endpoints that there are maps for."""
-        names = (name for name in self.elements if name.startswith("targets_"))
-        return tuple(sorted(int(name.removeprefix("targets_")) for name in names))
+VIP_KEY = "inet_proto . ipv4_addr . inet_service"
+CLIENT_LIMIT = 65_536  # clients that an endpoint's affinity remembers
+Ends = list[tuple[str, int]]
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,53 +34,70 @@ class Flow:
 def compile_vips(
     vips: Iterable[Vip], *, router: str, own: Collection[str] = (), behind: str = ""
 ) -> VipTable:
-    """The ruleset of one VPC's router. ``own`` are addresses that the router itself answers at
-    (DNS): VIPs there are left alone."""
+    """The ruleset of one VPC's router. ``router`` is the address that hairpin traffic appears
+    from, ``behind`` the one that all traffic to the Host appears from ("" keeps sources). ``own``
+    are addresses that the router itself answers at (DNS): VIPs there are left alone."""
     elements: dict[str, dict[str, str]] = {"vips": {}, "refused": {}, "hairpin": {}}
+    chains: dict[str, tuple[str, ...]] = {}
+    sets: dict[str, str] = {}
     for vip in vips:
         if vip.address in own:
             continue
         key = f"{vip.protocol} . {vip.address} . {vip.port}"
-        ends = sorted({(end.address, end.port) for end in vip.endpoints})
+        if key in elements["vips"] or key in elements["refused"]:
+            continue  # who came first keeps it
+        ends = ends_of(vip)
         if not ends:
             elements["refused"][key] = ""
             continue
-        draw = "client" if vip.affinity_s else "random"
-        elements["vips"][key] = f"goto {draw}_{len(ends)}"
+        for address, _ in ends:
+            elements["hairpin"][f"{address} . {address}"] = ""
+        if vip.affinity_s:
+            elements["vips"][key] = f"goto {add_sticky(key, vip.affinity_s, ends, chains, sets)}"
+            continue
+        elements["vips"][key] = f"goto random_{len(ends)}"
         targets = elements.setdefault(f"targets_{len(ends)}", {})
         for number, (address, port) in enumerate(ends):
             targets[f"{key} . {number}"] = f"{address} . {port}"
-            elements["hairpin"][f"{address} . {address}"] = ""
-    return VipTable(router, elements, behind)
+    return VipTable(TABLE, _frame(router, behind), elements, chains, sets)
 
 
-def whole(table: VipTable) -> str:
-    """A script that replaces whatever the router had, in one transaction."""
-    head = f"add table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n{_frame(table)}}}\n"
-    per_count = "".join(_add_count(count) for count in table.counts)
-    return head + per_count + _element_lines("add", table.elements)
+def ends_of(vip: Vip) -> Ends:
+    """The places that a Vip leads to, in order."""
+    return sorted({(end.address, end.port) for end in vip.endpoints})
 
 
-def difference(old: VipTable, new: VipTable) -> str:
-    """A script that leads from ``old`` to ``new``; empty when they are the same."""
-    if (old.router, old.behind) != (new.router, new.behind):
-        return whole(new)
-    gone: dict[str, dict[str, str]] = {}
-    fresh: dict[str, dict[str, str]] = {}
-    for name in sorted({*old.elements, *new.elements}):
-        before, after = old.elements.get(name, {}), new.elements.get(name, {})
-        gone[name] = {key: value for key, value in before.items() if after.get(key) != value}
-        fresh[name] = {key: value for key, value in after.items() if before.get(key) != value}
-    dropped = [count for count in old.counts if count not in new.counts]
-    added = [count for count in new.counts if count not in old.counts]
-    verdicts = gone.pop("vips")
-    return (
-        "".join(_add_count(count) for count in added)
-        + _element_lines("delete", {"vips": verdicts})
-        + _element_lines("delete", gone)
-        + _element_lines("add", fresh)
-        + "".join(_delete_count(count) for count in dropped)
-    )
+def add_sticky(
+    key: str,
+    affinity_s: int,
+    ends: Ends,
+    chains: dict[str, tuple[str, ...]],
+    sets: dict[str, str],
+) -> str:
+    """Add the chains and sets of the Vip at ``key`` (protocol, address, port), whose clients stay
+    where they are; returns its chain."""
+    vip = _digest(f"{key} {affinity_s}")
+    protocol = key.partition(" ")[0]
+    known: list[str] = []
+    numbered: list[str] = []
+    for number, (address, port) in enumerate(ends):
+        end = f"{vip}_{_digest(f'{address} {port}')}"
+        sets[f"clients_{end}"] = (
+            f"type ipv4_addr; flags dynamic,timeout; timeout {affinity_s}s; size {CLIENT_LIMIT}"
+        )
+        chains[f"end_{end}"] = (
+            f"update @clients_{end} {{ ip saddr }}",
+            f"meta l4proto {protocol} dnat to {address}:{port}",
+        )
+        known.append(f"ip saddr @clients_{end} goto end_{end}")
+        numbered.append(f"{number} : goto end_{end}")
+    draw = f"numgen random mod {len(ends)} vmap {{ {', '.join(numbered)} }}"
+    chains[f"sticky_{vip}"] = (*known, draw)
+    return f"sticky_{vip}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def stale_flows(old: Iterable[Vip], new: Iterable[Vip]) -> tuple[Flow, ...]:
@@ -118,26 +116,13 @@ def stale_flows(old: Iterable[Vip], new: Iterable[Vip]) -> tuple[Flow, ...]:
     return tuple(flow for flow in flows(old) if flow not in remaining)
 
 
-def host_table(name: str, sources: Iterable[str], links: str) -> str:
-    """The script of the Host's own table: what leaves the machine from ``sources`` does so under
-    the Host's address. ``links`` is the pattern of the names of links to routers."""
-    ranges = ", ".join(sources)
-    return (
-        f"add table ip {name}\ndelete table ip {name}\ntable ip {name} {{\n"
-        "  chain postrouting {\n"
-        "    type nat hook postrouting priority srcnat\n"
-        f'    ip saddr {{ {ranges} }} oifname != "{links}" masquerade\n'
-        "  }\n}\n"
-    )
-
-
-def _frame(table: VipTable) -> str:
+def _frame(router: str, behind: str) -> str:
     """What does not change with the VIPs. Refusal comes before translation, at a hook where a
     filter may answer; the second source translation lets the Host reach itself by a VIP."""
-    hidden = f'    oifname "host" snat to {table.behind}\n' if table.behind else ""
+    hidden = f'    oifname "host" snat to {behind}\n' if behind else ""
     return f"""\
-  map vips {{ type {_VIP_KEY} : verdict; }}
-  set refused {{ type {_VIP_KEY}; }}
+  map vips {{ type {VIP_KEY} : verdict; }}
+  set refused {{ type {VIP_KEY}; }}
   set hairpin {{ type ipv4_addr . ipv4_addr; }}
   chain refuse {{
     meta l4proto tcp reject with tcp reset
@@ -145,45 +130,15 @@ def _frame(table: VipTable) -> str:
   }}
   chain filter {{
     type filter hook prerouting priority dstnat - 10
-    {_VIP_TYPEOF} @refused goto refuse
+    {KEY_TYPEOF} @refused goto refuse
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat
-    {_VIP_TYPEOF} vmap @vips
+    {KEY_TYPEOF} vmap @vips
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat
-    ct status dnat ip saddr . ip daddr @hairpin snat to {table.router}
-    iifname "host" oifname "host" ct status dnat snat to {table.router}
+    ct status dnat ip saddr . ip daddr @hairpin snat to {router}
+    iifname "host" oifname "host" ct status dnat snat to {router}
 {hidden}  }}
 """
-
-
-def _add_count(count: int) -> str:
-    """The map and the two chains (a draw for each connection, or by client address) for VIPs
-    with this number of endpoints."""
-    name = f"targets_{count}"
-    kind = f"typeof {_VIP_TYPEOF} . numgen random mod {count} : {_ENDPOINT_TYPEOF}"
-    lines = [f"add map {TABLE} {name} {{ {kind}; }}\n"]
-    for chain, draw in _DRAWS.items():
-        picked = f"{_VIP_TYPEOF} . {draw} mod {count} map @{name}"
-        lines.append(f"add chain {TABLE} {chain}_{count}\n")
-        lines.append(f"add rule {TABLE} {chain}_{count} dnat ip to {picked}\n")
-    return "".join(lines)
-
-
-def _delete_count(count: int) -> str:
-    chains = "".join(
-        f"flush chain {TABLE} {chain}_{count}\ndelete chain {TABLE} {chain}_{count}\n"
-        for chain in _DRAWS
-    )
-    return chains + f"delete map {TABLE} targets_{count}\n"
-
-
-def _element_lines(verb: str, elements: Mapping[str, Mapping[str, str]]) -> str:
-    lines = []
-    for name, members in elements.items():
-        if members:
-            texts = (f"{key} : {value}" if value else key for key, value in members.items())
-            lines.append(f"{verb} element {TABLE} {name} {{ {', '.join(texts)} }}\n")
-    return "".join(lines)

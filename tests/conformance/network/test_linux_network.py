@@ -230,6 +230,57 @@ def test_client_affinity_keeps_a_client_at_one_endpoint(directory: Path) -> None
     on_a_host(directory, 4, scene)
 
 
+def test_an_endpoint_that_comes_or_goes_moves_only_its_own_clients(directory: Path) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        client, *servers = sandboxes
+        for number, place in enumerate(servers):
+            place.serve(f"s{number}", 8080)
+
+        async def behind(*numbers: int) -> None:
+            targets = tuple(Endpoint(address(number), 8080) for number in numbers)
+            sticky = Vip(vpc_in(directory), SERVICE, 80, "tcp", targets, affinity_s=10800)
+            await network.apply_rules(Rules((sticky,)))
+
+        await behind(1, 2)
+        first = client.call(SERVICE, 80)
+        mine = 1 if first.startswith("s0") else 2
+        await behind(mine, 3)
+        assert {client.call(SERVICE, 80) for _ in range(10)} == {first}
+        await behind(3)
+        assert client.call(SERVICE, 80).startswith("s2")
+
+    on_a_host(directory, 4, scene)
+
+
+@pytest.mark.parametrize("affinity_s", [0, 60])
+def test_a_port_of_the_hosts_address_is_reached_from_everywhere(
+    directory: Path, affinity_s: int
+) -> None:
+    async def scene(network: LinuxNetwork, sandboxes: list[Place]) -> None:
+        client, *servers = sandboxes
+        for place in servers:
+            place.serve("pod", 8080)
+            place.serve("pod", 8081, socket.SOCK_DGRAM)
+        ends = tuple(Endpoint(address(number), 8080) for number in (1, 2))
+        udp_ends = tuple(Endpoint(address(number), 8081) for number in (1, 2))
+        vpc = vpc_in(directory)
+        port = Vip(vpc, HOST_ADDRESS, 30080, "tcp", ends, affinity_s)
+        udp = Vip(vpc, HOST_ADDRESS, 30081, "udp", udp_ends, affinity_s)
+        await network.apply_rules(Rules((port, udp)))
+        for caller in (HOST, client, servers[0]):
+            assert caller.call(HOST_ADDRESS, 30080).startswith("pod")
+            assert caller.call(HOST_ADDRESS, 30081, socket.SOCK_DGRAM).startswith("pod")
+        assert HOST.call("127.0.0.1", 30080).startswith("pod")
+        assert HOST.call("127.0.0.1", 30081, socket.SOCK_DGRAM).startswith("pod")
+        assert client.call(HOST_ADDRESS, 30080) == f"pod {address(0)}", "the source is kept"
+        await network.apply_rules(Rules(()))
+        for target in ("127.0.0.1", HOST_ADDRESS):
+            with pytest.raises(OSError):
+                HOST.call(target, 30080)
+
+    on_a_host(directory, 3, scene)
+
+
 def test_a_new_agent_keeps_what_lives_and_releases_the_rest(directory: Path) -> None:
     async def main(sandboxes: list[Place]) -> None:
         one, two = sandboxes

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Protocol, TypeVar
 
 from proa.base.aio import Tasks
@@ -29,7 +29,9 @@ from proa.node.linux.conntrack import forget_flows
 from proa.node.linux.layout import Layout, default_range, link_address
 from proa.node.linux.nft import run_nft
 from proa.node.linux.router import Router, host_mtu
-from proa.traffic.vips import VipTable, compile_vips, difference, host_table, stale_flows, whole
+from proa.traffic.published import compile_host
+from proa.traffic.ruleset import VipTable, difference, whole
+from proa.traffic.vips import compile_vips, stale_flows
 
 T = TypeVar("T")
 REAP_AFTER_S = 1.0
@@ -45,6 +47,10 @@ class NameServer(Protocol):
 
     def update(self, zones: Zones) -> None: ...
 
+    def leave(self, addresses: Collection[str]) -> None:
+        """Close the sockets that are bound to these addresses."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -53,6 +59,8 @@ class LinuxNetwork:
 
     def __init__(self, config: Config, clock: Clock, names: NameServer | None = None) -> None:
         self._layout = Layout(config.data_dir)
+        self._reserved = (config.aws_port, config.kube_port, config.registry_port)
+        self._public = not _is_loopback(config.listen)
         self._default = default_range(config)
         self._clock, self._names = clock, names
         self._links = ThreadPoolExecutor(1, thread_name_prefix="proa-links")
@@ -62,7 +70,8 @@ class LinuxNetwork:
         self._namespaces: dict[str, str] = {}
         self._tables: dict[str, VipTable] = {}
         self._vips: dict[str, tuple[Vip, ...]] = {}
-        self._host_script = ""
+        self._host: VipTable | None = None
+        self._host_vips: tuple[Vip, ...] = ()
         self._rules = Rules()
         self._ensuring, self._ruling = asyncio.Lock(), asyncio.Lock()
         self._tasks = Tasks()
@@ -79,9 +88,11 @@ class LinuxNetwork:
         """Routers for the VPCs, the Host's addresses, namespaces of dedicated Instances."""
         async with self._ensuring:
             ranges = instances.vpcs or (self._default,)
+            before = {id: set(router.range.dns) for id, router in self._routers.items()}
             new = await self._in_links(lambda: self._ensure_links(ranges, instances.instances))
             await self._in_nft(self._rule_host)
-            await self._open(new)
+            await self._serve_names([(router, router.range.dns) for router in new])
+            await self._follow(before)
 
     async def attach(self, netns_path: str, network: Network, uid: str) -> str:
         """See ``NetworkPort.attach``; about a millisecond."""
@@ -119,6 +130,7 @@ class LinuxNetwork:
         async with self._ruling:
             if self._rules is rules:
                 await self._in_nft(self._rule_routers)
+                await self._in_nft(self._rule_host)
 
     async def apply_zones(self, zones: Zones) -> None:
         """Hand the names to the name server."""
@@ -146,14 +158,26 @@ class LinuxNetwork:
                 await self._in_nft(self._rule_routers)
             return self._routers[vpc]
 
-    async def _open(self, new: Sequence[Router]) -> None:
-        """Rules and name service for routers that this process has not served yet."""
+    async def _serve_names(self, new: Sequence[tuple[Router, Sequence[str]]]) -> None:
+        """Rules and name service for addresses that this process has not served yet."""
         if not new:
             return
         await self._in_nft(self._rule_routers)
         if self._names is not None:
             sockets = await self._in_links(lambda: _dns_sockets(new))
             await self._names.listen(sockets)
+
+    async def _follow(self, before: Mapping[str, set[str]]) -> None:
+        """Name servers of routers that were there ``before`` come and go with their clusters."""
+        changed: list[tuple[Router, Sequence[str]]] = []
+        for id, dns in before.items():
+            now = self._routers[id].range.dns
+            fresh = [address for address in now if address not in dns]
+            if fresh or dns - set(now):
+                changed.append((self._routers[id], fresh))
+            if self._names is not None:
+                self._names.leave(dns - set(now))
+        await self._serve_names(changed)
 
     async def _reap_later(self) -> None:
         await self._clock.sleep(REAP_AFTER_S)
@@ -175,8 +199,11 @@ class LinuxNetwork:
             networks = [IPv4Network(cidr) for cidr in range.cidrs]
             apart = not any(one.overlaps(other) for one in networks for other in seen)
             seen += networks
-            if range.id not in self._routers:
+            known = self._routers.get(range.id)
+            if known is None:
                 new.append(self._router(range, bool(networks) and apart))
+            elif known.range != range:
+                known.change(range)
         for vpc, router in self._routers.items():
             mine = [one for one in instances if self._vpc_of(one) == vpc and one.address]
             router.hold_host_addresses({one.address for one in mine if one.shared})
@@ -196,6 +223,9 @@ class LinuxNetwork:
     def _router(self, range: VpcRange, reachable: bool) -> Router:
         assert self._root is not None
         router = Router(self._layout, self._root, range, reachable, host_mtu(self._root))
+        if reachable:  # or 127.0.0.1 could not be led to a Sandbox
+            link = self._layout.host_link(range.id)
+            kernel.write_sysctl(f"net.ipv4.conf.{link}.route_localnet", "1")
         self._routers[range.id] = router
         return router
 
@@ -258,11 +288,22 @@ class LinuxNetwork:
         reachable = [router for router in routers if router.reachable]
         sources = [cidr for router in reachable for cidr in router.range.cidrs]
         hidden = [link_address(router.range.id) for router in routers if not router.reachable]
-        links = f"{self._layout.host_link_prefix}*"
-        script = host_table(self._layout.host_table, [*sources, *hidden], links)
-        if script != self._host_script:
+        held = {(one.range.id, address) for one in reachable for address in one.host_addresses}
+        vips = tuple(vip for vip in self._rules.vips if (vip.vpc, vip.address) in held)
+        table = compile_host(
+            self._layout.host_table,
+            vips,
+            sources=[*sources, *hidden],
+            links=f"{self._layout.host_link_prefix}*",
+            reserved=self._reserved,
+            open=self._public,
+        )
+        old, self._host = self._host, None  # unknown, should the script fail
+        script = whole(table) if old is None else difference(old, table)
+        if script:
             run_nft(script)
-            self._host_script = script
+            forget_flows(stale_flows(self._host_vips, vips))
+        self._host, self._host_vips = table, vips
 
     def _rule_routers(self) -> None:
         vips: dict[str, list[Vip]] = {vpc: [] for vpc in list(self._routers)}
@@ -285,17 +326,21 @@ class LinuxNetwork:
         self._tables[vpc], self._vips[vpc] = table, vips
 
 
+def _is_loopback(address: str) -> bool:
+    return address == "localhost" or ip_address(address).is_loopback
+
+
 def _has_namespace(instance: Instance) -> bool:
     """Dedicated Instances have one; a Fargate Instance's only Sandbox has its own."""
     return not instance.shared and instance.purchase != "fargate"
 
 
-def _dns_sockets(routers: Iterable[Router]) -> list[socket.socket]:
-    """Bound sockets in the routers' namespaces, for both transports."""
+def _dns_sockets(wanted: Iterable[tuple[Router, Sequence[str]]]) -> list[socket.socket]:
+    """Bound sockets at the addresses, in the routers' namespaces, for both transports."""
     sockets: list[socket.socket] = []
-    for router in routers:
+    for router, addresses in wanted:
         with kernel.entered(router.namespace):
-            for address in router.range.dns:
+            for address in addresses:
                 for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
                     one = socket.socket(socket.AF_INET, kind)
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
