@@ -37,16 +37,22 @@ def is_tag(text: str) -> bool:
 
 @dataclass(slots=True, frozen=True)
 class Reference:
-    """Where an image lies: ``repository`` is the registry's, and one of ``tag`` and ``digest``
-    is set."""
+    """``path`` at the registry ``host``, which is empty for our own; one of ``tag`` and
+    ``digest`` is set."""
 
-    repository: str
+    host: str
+    path: str
     tag: str = ""
     digest: str = ""
 
+    @property
+    def repository(self) -> str:
+        """Where our registry keeps it."""
+        return f"{folder_of(self.host)}/{self.path}" if self.host else self.path
+
 
 def parse(text: str, registry_port: int) -> Reference:
-    """The place that an image reference means, completed as Docker does it (docker.io, library/,
+    """The place that a reference means, completed as Docker does it (docker.io, library/,
     latest). Raises CallerFault."""
     rest, _, digest = text.partition("@")
     head, colon, tag = rest.rpartition(":")
@@ -63,8 +69,7 @@ def parse(text: str, registry_port: int) -> Reference:
     if not _HOST.fullmatch(host) or not is_name(path) or bad_digest or bad_tag:
         raise CallerFault(f"{text!r} is no image reference")
     ours = host in {f"{name}:{registry_port}" for name in _LOCAL}
-    repository = path if ours else f"{folder_of(host)}/{path}"
-    return Reference(repository, "" if digest else tag or "latest", digest)
+    return Reference("" if ours else host, path, "" if digest else tag or "latest", digest)
 
 
 def folder_of(host: str) -> str:
