@@ -7,11 +7,13 @@ trusts any of it, so a file that was cut short or changed restores nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -100,6 +102,11 @@ class _Digesting(io.RawIOBase):
 def check(path: Path) -> dict[str, Any]:
     """Read the whole archive against its checksums; returns what it says of itself. Raises
     NoBackup."""
+    with _reading(path):
+        return _check(path)
+
+
+def _check(path: Path) -> dict[str, Any]:
     sums: dict[str, str] = {}
     promised: dict[str, str] = {}
     about: dict[str, Any] = {}
@@ -136,22 +143,28 @@ def _about(path: Path, text: bytes) -> dict[str, Any]:
     return about
 
 
-def members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Every member in turn. Raises NoBackup for what is no gzipped tar of plain files, for one
-    that breaks off, and for names that lead out of the place they are for."""
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever a reader of damaged archives raises is a NoBackup."""
     try:
-        with tarfile.open(path, mode="r:gz") as tar:
-            for info in tar:
-                pure = PurePosixPath(info.name)
-                if not info.isreg() or pure.is_absolute() or ".." in pure.parts:
-                    raise NoBackup(f"{path} holds {info.name!r}, which no backup does")
-                file = tar.extractfile(info)
-                assert file is not None, "a regular member has content"
-                yield info.name, file
-    except (tarfile.TarError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise NoBackup(str(error)) from error
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise NoBackup(str(error)) from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise NoBackup(f"{path} is no whole backup of Proa: {error}") from error
+
+
+def members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Every member in turn, of an archive that was checked. Raises NoBackup for what is no plain
+    file and for names that lead out of the place they are for."""
+    with tarfile.open(path, mode="r:gz") as tar:
+        for info in tar:
+            pure = PurePosixPath(info.name)
+            if not info.isreg() or pure.is_absolute() or ".." in pure.parts:
+                raise NoBackup(f"{path} holds {info.name!r}, which no backup does")
+            file = tar.extractfile(info)
+            assert file is not None, "a regular member has content"
+            yield info.name, file
 
 
 def modes(path: Path) -> dict[str, int]:
