@@ -164,6 +164,42 @@ def logs(data_dir: Path, component: str, follow: bool, tail: int) -> None:
 
 
 @main.group()
+def image() -> None:
+    """The images that Proa's own registry keeps."""
+
+
+@image.command("load")
+@data_dir_option
+@click.argument("tar", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--name", "-n", "names", multiple=True, help="Call it so, instead of as it says.")
+def image_load(data_dir: Path, tar: Path, names: tuple[str, ...]) -> None:
+    """Load the images of TAR, as docker save, podman save or skopeo write it."""
+    from proa.cli.image import load as run
+
+    sys.exit(run(data_dir, tar, names))
+
+
+@image.command("list")
+@data_dir_option
+@json_option
+def image_list(data_dir: Path, as_json: bool) -> None:
+    """Every image with its digest, size and platforms."""
+    from proa.cli.image import show as run
+
+    sys.exit(run(data_dir, as_json=as_json))
+
+
+@image.command("rm")
+@data_dir_option
+@click.argument("references", nargs=-1, required=True)
+def image_rm(data_dir: Path, references: tuple[str, ...]) -> None:
+    """Remove references, and what only they kept."""
+    from proa.cli.image import remove as run
+
+    sys.exit(run(data_dir, references))
+
+
+@main.group()
 def systemd() -> None:
     """The unit that starts Proa with the machine."""
 

@@ -20,6 +20,7 @@ from proa.base.chance import Chance
 from proa.base.clock import Clock, SystemClock
 from proa.base.config import Config
 from proa.base.errors import CallerFault
+from proa.base.http import Handler, Request, Response
 from proa.base.telemetry import get_logger
 from proa.cloud.secrets import Sealer
 from proa.kube import pki
@@ -28,6 +29,7 @@ from proa.kube.sealed import SealingStore
 from proa.reconcile.leader import Election
 from proa.serve.images import build
 from proa.serve.registry import Registry
+from proa.serve.registry_images import Images
 from proa.serve.registry_import import import_layout
 from proa.server.agent_link import AgentClient
 from proa.server.assemble import ControlPlane, Outside
@@ -119,7 +121,11 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     shells = [
         aws := Shell(plane.aws.handle, max_body=AWS_BODY, oversized=plane.aws.oversized),
         images := Shell(registry.handle, streams=_is_upload, oversized=registry.oversized),
-        hull := Shell(plane.hull.handle, max_body=64 * 1024 * 1024),
+        hull := Shell(
+            _beside(plane.hull.handle, registry, Images(registry, config.registry_port)),
+            max_body=64 * 1024 * 1024,
+            streams=_is_upload,
+        ),
     ]
     tasks.spawn(registry.garbage.run(), "registry garbage")
     await aws.start(config.listen, config.aws_port)
@@ -154,6 +160,17 @@ def _first_door(config: Config, keys: pki.Files, plane: ControlPlane) -> Door:
     certificate, key = keys.server_certificate.read_bytes(), keys.server_key.read_bytes()
     handler = plane.kube.handle
     return Door(DEFAULT, config.kube_port, handler, certificate, key, keys.ca_pem)
+
+
+def _beside(hull: Handler, registry: Registry, images: Images) -> Handler:
+    """The hull's socket serves the registry too, for ``proa image``."""
+
+    async def handle(request: Request) -> Response:
+        if request.path.startswith("/v2/"):
+            return await registry.handle(request)
+        return await (images.handle if request.path == "/v1/images" else hull)(request)
+
+    return handle
 
 
 def _is_upload(method: str, path: str) -> bool:
