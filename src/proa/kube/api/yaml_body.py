@@ -7,12 +7,14 @@ What JSON cannot say is refused; dates stay texts and keys become texts, as sigs
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import yaml
 
 MAX_DEPTH = 100
 MAX_NODES = 200_000
+WHOLE = 1e21  # below it, Go writes a whole number without fraction or exponent
 _INTEGERS = range(-(2**63), 2**64)
 
 
@@ -111,8 +113,12 @@ def _plain(value: Any) -> Any:
         return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, bool | str | float) or value is None:
+    if isinstance(value, bool | str) or value is None:
         return value
+    if isinstance(value, float):
+        if not isfinite(value):
+            raise ValueError(f"yaml: cannot be written as JSON: {value}")
+        return int(value) if value.is_integer() and abs(value) < WHOLE else value
     if isinstance(value, int) and value in _INTEGERS:
         return value
     raise ValueError(f"yaml: cannot be written as JSON: {str(value)[:80]}")

@@ -108,9 +108,8 @@ class StrategicMerge:
                     merged.append(item)
         else:
             merged = self._keyed(shape, list(original), patch)
-        if order is None:
-            return merged
-        return _ordered(merged, original, _list(order), shape.merge_key)
+        wanted = patch if order is None else _list(order)
+        return _ordered(merged, original, wanted, shape.merge_key)
 
     def _keyed(self, shape: Shape, items: list[Any], patch: list[Any]) -> list[Any]:
         key = shape.merge_key
@@ -171,7 +170,8 @@ def _without_directives(value: Any) -> Any:
 
 
 def _ordered(merged: list[Any], original: list[Any], order: list[Any], key: str) -> list[Any]:
-    """Items named by the order, in that order; the server's others keep their place among them."""
+    """Items named by the order (where a patch says none, its own items), in that order; the
+    server's others keep their place among them, new items of the patch go before them."""
 
     def name(item: Any) -> str:
         return str(item.get(key) if key and isinstance(item, dict) else item)

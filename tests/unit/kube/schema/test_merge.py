@@ -216,3 +216,13 @@ def test_patches_nested_too_deeply_are_the_callers_fault() -> None:
         with pytest.raises(PatchError, match="exceeded max depth") as caught:
             patch()
         assert caught.value.status == 400
+
+
+def test_new_items_of_a_patch_without_an_order_go_before_the_servers() -> None:
+    before = pod(containers=[container(name="a"), container(name="b")])
+    patch = {"spec": {"containers": [{"name": "new", "image": "x"}, {"name": "b", "image": "y"}]}}
+    merged = strategic_merge(pods(), before, patch)
+    assert [item["name"] for item in merged["spec"]["containers"]] == ["new", "a", "b"]
+    patch = {"spec": {"containers": [{"name": "new", "image": "x"}]}}
+    merged = strategic_merge(pods(), before, patch)
+    assert [item["name"] for item in merged["spec"]["containers"]] == ["new", "a", "b"]

@@ -46,7 +46,7 @@ def _check_data(obj: JSON, *, encoded: bool) -> Errors:
     ]
     size = sum(_bytes(value, encoded) for value in texts.values())
     size += sum(_bytes(value, True) for value in binaries.values())
-    return [*errors, too_long("", MAX_DATA_BYTES)] if size > MAX_DATA_BYTES else errors
+    return [*errors, too_long("[]", MAX_DATA_BYTES)] if size > MAX_DATA_BYTES else errors
 
 
 def _bytes(value: str, encoded: bool) -> int:

@@ -7,6 +7,8 @@ from typing import Any
 
 from proa.base.quantity import parse_quantity
 from proa.kube.schema.checks.basics import JSON, Errors, in_range, not_negative, one_of, unique
+from proa.kube.schema.checks.environment import check_variable
+from proa.kube.schema.checks.security import check_container_security
 from proa.kube.schema.errors import (
     NOT_FOUND,
     FieldError,
@@ -21,13 +23,8 @@ HIGHEST_PORT = 65535
 PROTOCOLS = ["SCTP", "TCP", "UDP"]
 _PULLS = ["Always", "IfNotPresent", "Never"]
 _MESSAGES = ["FallbackToLogsOnError", "File"]
-_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _STANDARD = ("cpu", "memory", "ephemeral-storage")
-_ENV_FAULT = (
-    "a valid environment variable name must consist only of printable ASCII characters other "
-    "than '='"
-)
 
 
 def check_containers(spec: JSON, path: str, volumes: set[str]) -> Errors:
@@ -43,6 +40,22 @@ def check_containers(spec: JSON, path: str, volumes: set[str]) -> Errors:
             errors += _check_container(container, at, volumes, bool(spec.get("hostNetwork")))
             if field == "initContainers":
                 errors += _check_init(container, at)
+    return errors + _check_host_ports(spec, path)
+
+
+def _check_host_ports(spec: JSON, path: str) -> Errors:
+    """Two containers cannot have one port of the node; init containers run before the others."""
+    errors: Errors = []
+    seen: set[str] = set()
+    for index, container in enumerate(spec.get("containers", ())):
+        for place, port in enumerate(container.get("ports", ())):
+            if not port.get("hostPort"):
+                continue
+            what = f"{port.get('protocol', 'TCP')}/{port.get('hostIP', '')}/{port['hostPort']}"
+            if what in seen:
+                at = f"{path}.containers[{index}].ports[{place}].hostPort"
+                errors.append(duplicate(at, what))
+            seen.add(what)
     return errors
 
 
@@ -75,7 +88,7 @@ def _check_container(container: JSON, path: str, volumes: set[str], host_network
         errors.append(invalid(f"{path}.image", image, detail))
     errors += _check_ports(container.get("ports", []), f"{path}.ports", host_network)
     for index, variable in enumerate(container.get("env", ())):
-        errors += _check_variable(variable, f"{path}.env[{index}]")
+        errors += check_variable(variable, f"{path}.env[{index}]")
     errors += _check_mounts(container.get("volumeMounts", []), f"{path}.volumeMounts", volumes)
     errors += check_resources(container.get("resources", {}), f"{path}.resources")
     errors += one_of(container.get("imagePullPolicy"), _PULLS, f"{path}.imagePullPolicy")
@@ -85,6 +98,7 @@ def _check_container(container: JSON, path: str, volumes: set[str], host_network
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         if (probe := container.get(name)) is not None:
             errors += _check_probe(probe, f"{path}.{name}", name != "readinessProbe")
+    errors += check_container_security(container.get("securityContext"), f"{path}.securityContext")
     for name, handler in (container.get("lifecycle") or {}).items():
         if isinstance(handler, dict):
             errors += _check_handler(handler, f"{path}.lifecycle.{name}")
@@ -132,32 +146,6 @@ def check_port_reference(port: Any, path: str) -> Errors:
     if isinstance(port, int):
         return in_range(port, 1, HIGHEST_PORT, path)
     return [invalid(path, port, fault) for fault in port_name_faults(port or "")]
-
-
-def _check_variable(variable: JSON, path: str) -> Errors:
-    name, source = variable.get("name", ""), variable.get("valueFrom")
-    if not name:
-        return [required(f"{path}.name")]
-    errors: Errors = []
-    if not all(" " <= letter <= "~" and letter != "=" for letter in name):
-        errors.append(invalid(f"{path}.name", name, _ENV_FAULT))
-    if source is None:
-        return errors
-    given = [kind for kind in _SOURCES if kind in source]
-    at = f"{path}.valueFrom"
-    if variable.get("value"):
-        errors.append(invalid(at, "", "may not be specified when `value` is not empty"))
-    if not given:
-        listed = ", ".join(f"`{kind}`" for kind in _SOURCES[:-1])
-        detail = f"must specify one of: {listed} or `{_SOURCES[-1]}`"
-        errors.append(invalid(at, "", detail))
-    elif len(given) > 1:
-        errors.append(invalid(at, "", "may not have more than one field specified at a time"))
-    for kind in given:
-        if kind in ("configMapKeyRef", "secretKeyRef"):
-            missing = [field for field in ("name", "key") if not source[kind].get(field)]
-            errors += [required(f"{at}.{kind}.{field}") for field in missing]
-    return errors
 
 
 def _check_mounts(mounts: list[JSON], path: str, volumes: set[str]) -> Errors:

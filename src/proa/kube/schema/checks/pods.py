@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
+from proa.kube.schema.checks.affinity import check_affinity
 from proa.kube.schema.checks.basics import (
     JSON,
     Errors,
@@ -15,6 +17,8 @@ from proa.kube.schema.checks.basics import (
     unique,
 )
 from proa.kube.schema.checks.containers import check_containers
+from proa.kube.schema.checks.environment import check_downward_items
+from proa.kube.schema.checks.security import check_host_sysctls, check_pod_security
 from proa.kube.schema.errors import forbidden, invalid, required
 from proa.kube.schema.names import label_faults, label_key_faults, subdomain_faults
 
@@ -86,10 +90,30 @@ def check_pod_spec(spec: JSON, path: str, restarts: list[str]) -> Errors:
     ):
         if text := spec.get(name):
             errors += [invalid(f"{path}.{name}", text, fault) for fault in faults(text)]
+    errors += check_affinity(spec.get("affinity"), f"{path}.affinity")
+    errors += check_pod_security(spec.get("securityContext"), f"{path}.securityContext")
+    errors += check_host_sysctls(spec, path)
+    errors += _check_aliases(spec.get("hostAliases", []), f"{path}.hostAliases")
+    gates = [gate.get("name", "") for gate in spec.get("schedulingGates", ())]
+    errors += unique(gates, lambda index: f"{path}.schedulingGates[{index}]")
     for index, toleration in enumerate(spec.get("tolerations", ())):
         errors += _check_toleration(toleration, f"{path}.tolerations[{index}]")
     for index, constraint in enumerate(spec.get("topologySpreadConstraints", ())):
         errors += _check_spread(constraint, f"{path}.topologySpreadConstraints[{index}]")
+    return errors
+
+
+def _check_aliases(aliases: list[JSON], path: str) -> Errors:
+    errors: Errors = []
+    for index, alias in enumerate(aliases):
+        try:
+            ip_address(alias.get("ip", ""))
+        except ValueError:
+            detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            errors.append(invalid(f"{path}[{index}].ip", alias.get("ip", ""), detail))
+        for name in alias.get("hostnames", ()):
+            faults = subdomain_faults(name)
+            errors += [invalid(f"{path}[{index}].hostnames", name, fault) for fault in faults]
     return errors
 
 
@@ -115,6 +139,14 @@ def _check_volumes(volumes: list[JSON], path: str) -> Errors:
 def _check_source(kind: str, source: JSON, path: str) -> Errors:
     missing = [field for field in _SOURCES.get(kind, ()) if not source.get(field)]
     errors = [required(f"{path}.{field}") for field in missing]
+    where = source.get("path", "") if kind == "hostPath" else ""
+    if ".." in where.split("/"):
+        errors.append(invalid(f"{path}.path", where, "must not contain '..'"))
+    if kind == "downwardAPI":
+        errors += check_downward_items(source.get("items", []), f"{path}.items")
+    for index, part in enumerate(source.get("sources", ()) if kind == "projected" else ()):
+        items = (part.get("downwardAPI") or {}).get("items", [])
+        errors += check_downward_items(items, f"{path}.sources[{index}].downwardAPI.items")
     mode = source.get("defaultMode")
     if mode is not None and not 0 <= mode <= 0o777:
         detail = "must be a number between 0 and 0777 (octal), both inclusive"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from proa.kube.schema.checks.basics import (
     IMMUTABLE,
@@ -16,6 +17,7 @@ from proa.kube.schema.checks.basics import (
     selects,
 )
 from proa.kube.schema.checks.pods import check_template
+from proa.kube.schema.cron import schedule_fault
 from proa.kube.schema.errors import forbidden, invalid, required
 
 _PERCENT = re.compile(r"[0-9]+%")
@@ -34,7 +36,7 @@ _STATEFUL_SET_UPDATE = (
     "'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and "
     "'minReadySeconds' are forbidden"
 )
-_MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+_ZONE_IN_SCHEDULE = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
 
 
 def _check_selected(spec: JSON, noun: str) -> Errors:
@@ -190,8 +192,11 @@ def check_cron_job(cron_job: JSON) -> Errors:
     schedule = spec.get("schedule", "")
     if not schedule:
         errors.append(required("spec.schedule"))
+    elif "TZ" in schedule:
+        errors.append(invalid("spec.schedule", schedule, _ZONE_IN_SCHEDULE))
     elif fault := schedule_fault(schedule):
         errors.append(invalid("spec.schedule", schedule, fault))
+    errors += _check_zone(spec.get("timeZone"), "spec.timeZone")
     supported = ["Allow", "Forbid", "Replace"]
     errors += one_of(spec.get("concurrencyPolicy"), supported, "spec.concurrencyPolicy")
     errors += _check_counts(
@@ -201,15 +206,21 @@ def check_cron_job(cron_job: JSON) -> Errors:
     return errors + _check_job_spec(template, "spec.jobTemplate.spec")
 
 
-def schedule_fault(schedule: str) -> str:
-    """What is wrong with the form of a cron schedule, or ""."""
-    if schedule.startswith("@"):
-        known = schedule in _MACROS or schedule.startswith("@every ")
-        return "" if known else f"unrecognized descriptor: {schedule}"
-    fields = schedule.split()
-    if len(fields) != 5:
-        return f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]"
-    return ""
+def _check_zone(zone: str | None, path: str) -> Errors:
+    if zone is None:
+        return []
+    if not zone:
+        return [invalid(path, zone, "timeZone must be nil or non-empty string")]
+    if zone.lower() == "local":
+        detail = (
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        )
+        return [invalid(path, zone, detail)]
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return [invalid(path, zone, f"unknown time zone {zone}")]
+    return []
 
 
 def check_autoscaler(autoscaler: JSON) -> Errors:
