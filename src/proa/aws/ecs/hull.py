@@ -18,9 +18,9 @@ from proa.aws.ecs.fargate import NO_CAPACITY
 from proa.aws.ecs.keys import task_definition_key
 from proa.aws.ecs.names import arn, container_instance_id
 from proa.aws.ecs.ports import Objects, Secrets, Vpc
-from proa.aws.ecs.records import Task, TaskDefinition
+from proa.aws.ecs.records import InstanceNote, Task, TaskDefinition
 from proa.aws.ecs.references import References
-from proa.aws.ecs.tables import TASK_DEFINITIONS, TASKS
+from proa.aws.ecs.tables import INSTANCE_NOTES, TASK_DEFINITIONS, TASKS
 from proa.base.clock import Clock
 from proa.base.errors import Conflict
 from proa.cloud import compute
@@ -55,8 +55,8 @@ def definition_of(view: View, task: Task) -> TaskDefinition:
     return entry.value
 
 
-def attributes_of(instance: Instance) -> dict[str, str]:
-    """The ECS attributes of a container instance, as constraints and spreads see them."""
+def built_in_attributes(instance: Instance) -> dict[str, str]:
+    """The attributes that the agent of ECS gives a container instance."""
     return {
         "ecs.availability-zone": instance.zone,
         "ecs.cpu-architecture": "x86_64",
@@ -65,6 +65,19 @@ def attributes_of(instance: Instance) -> dict[str, str]:
         "ecs.os-family": "LINUX",
         "ecs.subnet-id": instance.subnet,
     }
+
+
+def note_of(view: View, instance: str) -> Entry[InstanceNote] | None:
+    """What was noted of a container instance by PutAttributes and TagResource."""
+    found = view.rows(INSTANCE_NOTES).by("instance", instance)
+    return found[0] if found else None
+
+
+def attributes_of(view: View, instance: Instance) -> dict[str, str]:
+    """A container instance's attributes, custom ones included, as constraints and spreads see
+    them."""
+    note = note_of(view, instance.id)
+    return {**(note.value.attributes if note else {}), **built_in_attributes(instance)}
 
 
 def failures_of(
@@ -98,7 +111,7 @@ class EcsSkin:
 
     name = "ecs"
     sandboxes: Table[Any] = TASKS
-    nodes: Sequence[Table[Any]] = ()
+    nodes: Sequence[Table[Any]] = (INSTANCE_NOTES,)
     traffic: Sequence[Table[Any]] = (TASKS,)
 
     def __init__(
@@ -111,7 +124,7 @@ class EcsSkin:
         """Container instances are rows; Fargate's Instances are made for one task each."""
         if not instance.cluster.startswith("/aws/") or instance.purchase == "fargate":
             return None
-        labels = {**attributes_of(instance), "topology.kubernetes.io/zone": instance.zone}
+        labels = {**attributes_of(view, instance), "topology.kubernetes.io/zone": instance.zone}
         return Row(
             id=instance.id,
             name=instance.name,
@@ -122,9 +135,10 @@ class EcsSkin:
             schedulable=instance.state == "active",
         )
 
-    def instance_of_node(self, _view: View, _change: Change[Any]) -> str | None:
-        """No table of ECS alters an Instance's row."""
-        return None
+    def instance_of_node(self, _view: View, change: Change[InstanceNote]) -> str | None:
+        """Custom attributes alter an Instance's row."""
+        entry = change.new or change.old
+        return entry.value.instance if entry else None
 
     def ask(self, view: View, key: str) -> Ask | None:
         """What a prepared task without an Instance asks for."""
@@ -254,9 +268,9 @@ def apply_status(entry: Entry[Task], item: SandboxStatus, vpc: Vpc, now: float) 
     return None if task is None else writes.task_changed(entry, task, vpc)
 
 
-def lost(entry: Entry[Task], reason: str, vpc: Vpc, now: float) -> Parts:
-    """The write for a task whose Instance has vanished with all that ran on it."""
-    task = status.asked_to_stop(entry.value, "TerminationNotice", reason, now)
+def lost(entry: Entry[Task], code: str, reason: str, vpc: Vpc, now: float) -> Parts:
+    """The write for a task whose Instance goes with all that runs on it."""
+    task = status.asked_to_stop(entry.value, code, reason, now)
     return writes.task_changed(entry, status.ended(task, now), vpc)
 
 

@@ -48,3 +48,8 @@ def setting_key(account: str, region: str, principal: str, name: str) -> str:
 def port_key(account: str, region: str, instance: str, protocol: str, number: int) -> str:
     """Where the claim of a host port lies."""
     return f"{base_key(account, region)}port/{instance}/{protocol}/{number}"
+
+
+def instance_note_key(account: str, region: str, instance: str) -> str:
+    """Where ECS keeps what it knows of an Instance."""
+    return f"{base_key(account, region)}instance/{instance}"

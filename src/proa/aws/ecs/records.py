@@ -306,6 +306,16 @@ class ServiceEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
 
 
+class InstanceNote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What ECS knows of a container instance besides the hull's Instance: custom attributes, tags,
+    and how often the API has changed it."""
+
+    instance: str
+    attributes: dict[str, str] = {}
+    tags: Tags = ()
+    changes: int = 1
+
+
 class PortClaim(msgspec.Struct, frozen=True):
     """A host port of an Instance that a task has; its key names the port."""
 

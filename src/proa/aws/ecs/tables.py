@@ -14,6 +14,7 @@ from proa.aws.ecs.keys import cluster_key, task_definition_key
 from proa.aws.ecs.records import (
     Cluster,
     Family,
+    InstanceNote,
     PortClaim,
     Service,
     ServiceEvent,
@@ -106,6 +107,13 @@ SERVICES = Table(
     {"cluster": lambda _key, item: (cluster_key(item.account, item.region, item.cluster),)},
 )
 EVENTS = Table("ecs service events", "/aws/", _decoder(ServiceEvent), _is("event", 3))
+INSTANCE_NOTES = Table(
+    "ecs container instances",
+    "/aws/",
+    _decoder(InstanceNote),
+    _is("instance", 1),
+    {"instance": lambda _key, note: (note.instance,)},
+)
 PORT_CLAIMS = Table("ecs host ports", "/aws/", _decoder(PortClaim), _is("port", 3))
 TOKENS = Table("ecs client tokens", "/aws/", _decoder(Token), _is("token", 2))
 SETTINGS = Table("ecs account settings", "/aws/", _decoder(Setting), _is("setting", 2))
@@ -116,6 +124,7 @@ TABLES: tuple[Table[Any], ...] = (
     TASKS,
     SERVICES,
     EVENTS,
+    INSTANCE_NOTES,
     PORT_CLAIMS,
     TOKENS,
     SETTINGS,

@@ -120,7 +120,11 @@ def test_account_settings_are_stored_and_shown() -> None:
         assert [(item["name"], item["value"]) for item in own] == [
             ("containerInsights", "enhanced")
         ]
-        effective = (await world.call("ListAccountSettings", effectiveSettings=True))["settings"]
+        effective = (
+            await world.call(
+                "ListAccountSettings", effectiveSettings=True, name="taskLongArnFormat"
+            )
+        )["settings"]
         assert ("taskLongArnFormat", "enabled") in {
             (item["name"], item["value"]) for item in effective
         }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import botocore.session
+import msgspec
 from botocore.validate import ParamValidator
 
 from proa.aws.ecs import hull
@@ -259,6 +260,18 @@ class World:
             Transaction((), (compute.put_host(host), compute.put_instance(self.instance)))
         )
         await self.view.reached(done.version)
+
+    async def add_instance(self, number: int = 2) -> str:
+        """Another container instance on the same Host; its ARN."""
+        made = msgspec.structs.replace(
+            self.instance,
+            id=compute.instance_id("more", str(number)),
+            address=f"172.31.0.{10 + number}",
+        )
+        done = await self.store.commit(Transaction((), (compute.put_instance(made),)))
+        await self.view.reached(done.version)
+        arns = (await self.call("ListContainerInstances"))["containerInstanceArns"]
+        return str(next(arn for arn in arns if made.id.removeprefix("i-") in arn))
 
     async def close(self) -> None:
         await self.runner.close()

@@ -18,7 +18,9 @@ from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
 from proa.aws.ecs.records import COUNTED, Service, Task
 from proa.aws.ecs.tables import SERVICES, TASKS
 from proa.base.chance import Chance
+from proa.cloud import compute
 from proa.dispatch.skin import Parts
+from proa.model.host import Instance
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Commit, Plan
 from proa.reconcile.runner import row_key
@@ -27,12 +29,20 @@ from proa.reconcile.view import Change, Entry, View
 OWN_ROOM = 12  # operations kept free for the service and its closing events
 NOTES_LEAVE = 40  # operations that taking note of ended tasks leaves for starting and stopping
 NO_ADDRESS_AGAIN_S = 30.0
+DRAINED = "draining"  # stands for the deployment of a task that has to leave its Instance
 SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
 
 def _owner(_view: View, change: Change[Task]) -> Iterable[str]:
     entry = change.new or change.old
     return (entry.value.service_key,) if entry and entry.value.service else ()
+
+
+def _moved(view: View, change: Change[Instance]) -> Iterable[str]:
+    """The services with tasks on an Instance that is drained or comes back."""
+    entry = change.new or change.old
+    on_it = view.rows(TASKS).by("instance", entry.value.id) if entry else []
+    return sorted({item.value.service_key for item in on_it if item.value.service})
 
 
 class _Round:
@@ -75,7 +85,11 @@ class ServiceController:
 
     def __init__(self, vpc: Vpc, logs: LogGroups, chance: Chance, settle_s: float) -> None:
         self._vpc, self._logs, self._chance, self._settle_s = vpc, logs, chance, settle_s
-        self.triggers: Sequence[Trigger] = (Trigger(SERVICES, row_key), Trigger(TASKS, _owner))
+        self.triggers: Sequence[Trigger] = (
+            Trigger(SERVICES, row_key),
+            Trigger(TASKS, _owner),
+            Trigger(compute.INSTANCES, _moved),
+        )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
         """One round for one service."""
@@ -126,7 +140,9 @@ class ServiceController:
 
     def _step(self, view: View, here: _Round, tasks: list[Entry[Task]]) -> None:
         service, primary = here.service, here.service.primary
-        units = [self._unit(here, item) for item in tasks if item.value.last_status != "STOPPED"]
+        units = [
+            self._unit(view, here, item) for item in tasks if item.value.last_status != "STOPPED"
+        ]
         held = here.now < primary.hold_until
         decision = rollout.decide(
             service.desired_count,
@@ -154,12 +170,15 @@ class ServiceController:
                 here.complain("unplaced", deployments.unplaced(item.value))
                 break
 
-    def _unit(self, here: _Round, item: Entry[Task]) -> rollout.Unit:
+    def _unit(self, view: View, here: _Round, item: Entry[Task]) -> rollout.Unit:
+        """A task on a DRAINING container instance is replaced as an older deployment's is."""
         task = item.value
+        instance = compute.instance_of(view, task.instance) if task.instance else None
+        is_draining = instance is not None and instance.state == "draining"
         settle_s = self._settle_s if task.deployment == here.service.primary.id else 0.0
         return rollout.Unit(
             key=item.key,
-            deployment=task.deployment,
+            deployment=DRAINED if is_draining else task.deployment,
             wanted=task.desired_status == "RUNNING",
             counted=task.last_status in COUNTED,
             available=deployments.is_available(task, here.now, settle_s),

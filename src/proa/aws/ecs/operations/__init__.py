@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from proa.aws.ecs.operations import (
+    attributes,
     clusters,
+    instance_states,
     instances,
     run,
     service_reads,
@@ -47,9 +49,17 @@ OPERATIONS: Mapping[str, Handler] = {
     "ListServices": service_reads.list_services,
     "DescribeContainerInstances": instances.describe_container_instances,
     "ListContainerInstances": instances.list_container_instances,
+    "UpdateContainerInstancesState": instance_states.update_state,
+    "DeregisterContainerInstance": instance_states.deregister,
+    "UpdateContainerAgent": instance_states.update_agent,
+    "PutAttributes": attributes.put_attributes,
+    "DeleteAttributes": attributes.delete_attributes,
+    "ListAttributes": attributes.list_attributes,
     "TagResource": tags.tag_resource,
     "UntagResource": tags.untag_resource,
     "ListTagsForResource": tags.list_tags_for_resource,
     "ListAccountSettings": settings.list_account_settings,
     "PutAccountSetting": settings.put_account_setting,
+    "PutAccountSettingDefault": settings.put_account_setting_default,
+    "DeleteAccountSetting": settings.delete_account_setting,
 }

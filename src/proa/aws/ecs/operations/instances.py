@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from proa.aws.ecs import hostports, hull, launch, paging, query
 from proa.aws.ecs.names import arn, container_instance_id, invalid, within_cluster
 from proa.aws.ecs.operations.base import Ecs
-from proa.aws.ecs.records import PENDING, Cluster, Task
+from proa.aws.ecs.records import PENDING, Cluster, InstanceNote, Task
 from proa.aws.ecs.tables import TASKS, is_container_instance
 from proa.aws.gateway.service import Context, Input, Output
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
@@ -59,9 +59,9 @@ async def describe_container_instances(ecs: Ecs, context: Context, request: Inpu
         instance = find_instance(ecs, context, cluster, text)
         if instance is None:
             id = within_cluster(context, text, "container-instance", cluster.name)
-            failures.append({"arn": _arn(cluster, id), "reason": "MISSING"})
+            failures.append({"arn": instance_arn(cluster, id), "reason": "MISSING"})
         else:
-            found.append(_shown(ecs, cluster, instance))
+            found.append(shown(ecs, cluster, instance, request.get("include") or ()))
     return {"containerInstances": found, "failures": failures}
 
 
@@ -70,18 +70,19 @@ async def list_container_instances(ecs: Ecs, context: Context, request: Input) -
     await ecs.fresh()
     cluster = ecs.cluster(context, request).value
     term = query.parse(request["filter"]) if request.get("filter") else None
-    status = request.get("status") or "ACTIVE"
+    status = request.get("status")
     arns = sorted(
-        _arn(cluster, container_instance_id(instance.id))
+        instance_arn(cluster, container_instance_id(instance.id))
         for instance in container_instances(ecs, cluster)
-        if _status(instance) == status
-        and (term is None or query.matches(term, hull.attributes_of(instance)))
+        if status in (None, _status(instance))
+        and (term is None or query.matches(term, hull.attributes_of(ecs.view, instance)))
     )
     page, more = paging.page(arns, request.get("nextToken"), request.get("maxResults"))
     return {"containerInstanceArns": page, **({"nextToken": more} if more else {})}
 
 
-def _arn(cluster: Cluster, id: str) -> str:
+def instance_arn(cluster: Cluster, id: str) -> str:
+    """The ARN of a container instance by its id."""
     return arn(cluster.account, cluster.region, "container-instance", cluster.name, id)
 
 
@@ -89,19 +90,23 @@ def _status(instance: Instance) -> str:
     return instance.state.upper()
 
 
-def _shown(ecs: Ecs, cluster: Cluster, instance: Instance) -> Output:
+def shown(ecs: Ecs, cluster: Cluster, instance: Instance, include: Sequence[str] = ()) -> Output:
+    """The API's ContainerInstance structure."""
     tasks = [entry.value for entry in ecs.view.rows(TASKS).by("instance", instance.id)]
     used = Resources()
     for task in tasks:
         used = used.plus(launch.reserve_of(task))
-    attributes = [{"name": name} for name in _ATTRIBUTES]
+    entry = hull.note_of(ecs.view, instance.id)
+    note = entry.value if entry else InstanceNote(instance.id)
+    attributes: list[Output] = [{"name": name} for name in _ATTRIBUTES]
     attributes += [
-        {"name": name, "value": value} for name, value in hull.attributes_of(instance).items()
+        {"name": name, "value": value} if value else {"name": name}
+        for name, value in hull.attributes_of(ecs.view, instance).items()
     ]
-    return {
-        "containerInstanceArn": _arn(cluster, container_instance_id(instance.id)),
+    answer: Output = {
+        "containerInstanceArn": instance_arn(cluster, container_instance_id(instance.id)),
         "ec2InstanceId": instance.id,
-        "version": 1,
+        "version": note.changes,
         "versionInfo": {"agentVersion": "1.0.0"},
         "status": _status(instance),
         "agentConnected": True,
@@ -112,8 +117,12 @@ def _shown(ecs: Ecs, cluster: Cluster, instance: Instance) -> Output:
         "attributes": attributes,
         "registeredAt": instance.created_at,
         "attachments": [],
-        "tags": [],
+        "tags": list(note.tags) if "TAGS" in include else [],
     }
+    if "CONTAINER_INSTANCE_HEALTH" in include:
+        check = {"type": "CONTAINER_RUNTIME", "status": "OK"}
+        answer["healthStatus"] = {"overallStatus": "OK", "details": [check]}
+    return answer
 
 
 def _resources(amount: Resources, tasks: Sequence[Task]) -> list[Output]:

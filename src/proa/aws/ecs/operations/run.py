@@ -125,7 +125,7 @@ async def _plan(
 ) -> _Batch:
     definition = launching.active_definition(ecs, context, request["taskDefinition"])
     how = launching.launch_of(ecs, cluster, definition, request)
-    found = instances.container_instances(ecs, cluster)
+    found = [item for item in instances.container_instances(ecs, cluster) if item.state == "active"]
     if how.launch_type == "EC2" and not found:
         raise invalid("No Container Instances were found in your cluster.")
     batch = _Batch()

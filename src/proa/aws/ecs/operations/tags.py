@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from proa.aws.ecs import writes
+from proa.aws.ecs import hull, writes
 from proa.aws.ecs.keys import cluster_key, service_key, task_definition_key, task_key
 from proa.aws.ecs.names import invalid, parse_arn
+from proa.aws.ecs.operations import instances
 from proa.aws.ecs.operations.base import Ecs
+from proa.aws.ecs.operations.instance_states import noted
 from proa.aws.ecs.records import Tags
 from proa.aws.ecs.tables import CLUSTERS, SERVICES, TASK_DEFINITIONS, TASKS
 from proa.aws.gateway.service import AwsError, Context, Input, Output
+from proa.dispatch.skin import Parts
 from proa.reconcile.view import Entry
 from proa.store.api import Transaction
 
@@ -41,8 +45,22 @@ def _bounded(tags: Tags) -> Tags:
     return tags
 
 
-def _resource(ecs: Ecs, context: Context, text: str) -> Entry[Any]:
-    """The record an ARN names. Raises the API's own not-found errors."""
+class Tagged(msgspec.Struct, frozen=True):
+    """A resource's tags, and how others are written in their place."""
+
+    tags: Tags
+    written: Callable[[Tags], Parts]
+
+
+def _of_record(entry: Entry[Any]) -> Tagged:
+    return Tagged(
+        entry.value.tags,
+        lambda tags: writes.replaced(entry, msgspec.structs.replace(entry.value, tags=tags)),
+    )
+
+
+def _resource(ecs: Ecs, context: Context, text: str) -> Tagged:
+    """What an ARN names. Raises the API's own not-found errors."""
     parsed = parse_arn(text)
     if parsed is None or (parsed.account, parsed.region) != (context.account, context.region):
         raise invalid("Invalid ARN: the resource is not of this account and region")
@@ -61,9 +79,27 @@ def _resource(ecs: Ecs, context: Context, text: str) -> Entry[Any]:
             entry = ecs.view.rows(TASKS).get(task_key(*place, cluster, id))
         case "service", (cluster, name):
             entry = ecs.view.rows(SERVICES).get(service_key(*place, cluster, name))
+        case "container-instance", (cluster, _):
+            return _instance(ecs, context, cluster, text)
     if entry is None:
-        raise invalid("The specified resource was not found. Verify the ARN and try again.")
-    return entry
+        raise _not_found()
+    return _of_record(entry)
+
+
+def _not_found() -> AwsError:
+    return invalid("The specified resource was not found. Verify the ARN and try again.")
+
+
+def _instance(ecs: Ecs, context: Context, name: str, text: str) -> Tagged:
+    cluster = ecs.cluster(context, {"cluster": name}).value
+    instance = instances.find_instance(ecs, context, cluster, text)
+    if instance is None:
+        raise _not_found()
+    note = hull.note_of(ecs.view, instance.id)
+    return Tagged(
+        note.value.tags if note else (),
+        lambda tags: noted(ecs, cluster, instance.id, tags=tags),
+    )
 
 
 async def tag_resource(ecs: Ecs, context: Context, request: Input) -> Output:
@@ -71,12 +107,9 @@ async def tag_resource(ecs: Ecs, context: Context, request: Input) -> Output:
     fresh = checked(request["tags"])
 
     def decision() -> tuple[Transaction, Output]:
-        entry = _resource(ecs, context, request["resourceArn"])
-        merged = {tag["key"]: tag for tag in (*entry.value.tags, *fresh)}
-        tags = _bounded(tuple(merged.values()))
-        return writes.transaction(
-            writes.replaced(entry, msgspec.structs.replace(entry.value, tags=tags))
-        ), {}
+        found = _resource(ecs, context, request["resourceArn"])
+        merged = {tag["key"]: tag for tag in (*found.tags, *fresh)}
+        return writes.transaction(found.written(_bounded(tuple(merged.values())))), {}
 
     return await ecs.decide(decision)
 
@@ -85,11 +118,9 @@ async def untag_resource(ecs: Ecs, context: Context, request: Input) -> Output:
     """Remove tags by key; keys that are not there are no error."""
 
     def decision() -> tuple[Transaction, Output]:
-        entry = _resource(ecs, context, request["resourceArn"])
-        left = tuple(tag for tag in entry.value.tags if tag["key"] not in request["tagKeys"])
-        return writes.transaction(
-            writes.replaced(entry, msgspec.structs.replace(entry.value, tags=left))
-        ), {}
+        found = _resource(ecs, context, request["resourceArn"])
+        left = tuple(tag for tag in found.tags if tag["key"] not in request["tagKeys"])
+        return writes.transaction(found.written(left)), {}
 
     return await ecs.decide(decision)
 
@@ -97,4 +128,4 @@ async def untag_resource(ecs: Ecs, context: Context, request: Input) -> Output:
 async def list_tags_for_resource(ecs: Ecs, context: Context, request: Input) -> Output:
     """A resource's tags in the order they were given."""
     await ecs.fresh()
-    return {"tags": list(_resource(ecs, context, request["resourceArn"]).value.tags)}
+    return {"tags": list(_resource(ecs, context, request["resourceArn"]).tags)}
