@@ -43,8 +43,7 @@ def test_a_purged_proa_comes_back_from_its_backup(tmp_path: Path) -> None:
     with proa_at(second, PORTS) as back:
         (found,) = back.objects("pods")
         assert found["metadata"]["uid"] == pod["metadata"]["uid"]
-        eventually(lambda: "True" in back.kubectl(
-            "get pods -o jsonpath={..conditions[?(@.type==\"Ready\")].status}"), 60)  # fmt: skip
+        back.kubectl("wait --for=condition=Ready pods --all --timeout=60s")
         assert back.kubectl("get secret word -o jsonpath={.data.is}") == "a2VwdA=="
         assert "later" not in back.kubectl("get configmaps -o name")
         eventually(
