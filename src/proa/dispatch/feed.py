@@ -65,7 +65,7 @@ class Feed:
                 for key in other.stakeholders(self._view, change):
                     if self._concerns(other, key):
                         self._mark(key, other)
-        if table in self._traffic:
+        if table in self._traffic and not _is_same(change):
             self._traffic_dirty = True
             self._wake.set()
 
@@ -177,4 +177,13 @@ class Feed:
 def _range(vpc: Vpc, services: Sequence[ServiceRange]) -> VpcRange:
     resolver = str(IPv4Network(vpc.cidr).network_address + RESOLVER_OFFSET)
     cidrs = tuple(item.cidr for item in services)
-    return VpcRange(vpc.id, (vpc.cidr,), cidrs, (*(item.dns for item in services), resolver))
+    dns = (*(item.dns for item in services), resolver)
+    ports = tuple(item.port for item in services if item.port)
+    return VpcRange(vpc.id, (vpc.cidr,), cidrs, dns, ports)
+
+
+def _is_same(change: Change[Any]) -> bool:
+    """Whether a row's projection is after a change what it was before."""
+    if change.old is None or change.new is None:
+        return False
+    return bool(change.old.value == change.new.value)

@@ -32,6 +32,7 @@ from proa.kube.api.call import Call
 from proa.kube.asks import ask_of, row_of, wants_place
 from proa.kube.compile import services
 from proa.kube.compile.pod import compile_pod
+from proa.kube.compile.services import NodePlace
 from proa.kube.compile.sources import Json, Sources, TokenRequest
 from proa.kube.compile.tokens import TokenCache
 from proa.kube.controllers.addresses import holder_of
@@ -44,6 +45,7 @@ from proa.kube.pod_status import after_report
 from proa.kube.tables import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
+    HOST_PORTS,
     NODES,
     OBJECTS,
     PODS,
@@ -69,8 +71,8 @@ log = get_logger(__name__)
 class Links:
     """What the port is wired to. ``perform`` is the API's in-process entrance, ``tokens`` mints
     service account tokens, ``decrypt`` opens a stored Secret's body, ``cluster_dns`` is the address
-    of a cluster's name server and ``service_range`` the range of its virtual addresses, by the
-    cluster's uid."""
+    of a cluster's name server, ``service_range`` the range of its virtual addresses and
+    ``api_port`` the Host's port of its API, by the cluster's uid."""
 
     clock: Clock
     chance: Chance
@@ -78,6 +80,7 @@ class Links:
     tokens: Callable[[TokenRequest], str]
     cluster_dns: Callable[[str], str] = lambda _cluster: "10.100.0.10"
     service_range: Callable[[str], str] = lambda _cluster: "10.100.0.0/16"
+    api_port: Callable[[str], int] = lambda _cluster: 6443
     decrypt: Callable[[bytes], bytes] = bytes
 
 
@@ -87,7 +90,7 @@ class KubeSkin:
     name = "kube"
     sandboxes: Table[Any] = PODS
     nodes: Sequence[Table[Any]] = (NODES,)
-    traffic: Sequence[Table[Any]] = (SERVICES, ENDPOINT_SLICES, compute.INSTANCES)
+    traffic: Sequence[Table[Any]] = (SERVICES, ENDPOINT_SLICES, HOST_PORTS, compute.INSTANCES)
 
     def __init__(self, links: Links) -> None:
         self._links = links
@@ -266,7 +269,12 @@ class KubeSkin:
         """Every cluster's Services, in each network its Instances are in."""
         links = self._links
         return tuple(
-            ServiceRange(vpc, links.service_range(cluster), links.cluster_dns(cluster))
+            ServiceRange(
+                vpc,
+                links.service_range(cluster),
+                links.cluster_dns(cluster),
+                links.api_port(cluster),
+            )
             for cluster, networks in _networks(view).items()
             for vpc in networks
         )
@@ -275,8 +283,8 @@ class KubeSkin:
         """Every cluster's Services, in each network its Instances are in."""
         found: list[Vip] = []
         for cluster, networks in _networks(view).items():
-            for vpc in networks:
-                found += services.vips(view, cluster, vpc)
+            for vpc, nodes in networks.items():
+                found += services.vips(view, cluster, vpc, nodes)
         return tuple(found)
 
     def zones(self, view: View) -> tuple[ZoneRecord, ...]:
@@ -300,18 +308,22 @@ def _handler(view: View, cluster: str, name: str) -> str:
     return str(orjson.loads(entry.body).get("handler", name)) if entry else name
 
 
-def _networks(view: View) -> Mapping[str, list[str]]:
-    """The VPCs of every Kubernetes cluster that has Instances."""
+def _networks(view: View) -> Mapping[str, dict[str, list[NodePlace]]]:
+    """The VPCs of every Kubernetes cluster that has Instances, and which of them are there: those
+    that have an address apart from their pods'."""
     planner = NetworkPlanner(view)
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[NodePlace]]] = {}
     for entry in view.rows(compute.INSTANCES).scan():
         instance = entry.value
         if not instance.cluster.startswith(PREFIX):
             continue
         subnet = planner.subnet(instance.subnet)
-        networks = found.setdefault(cluster_of(instance.cluster), [])
-        if subnet is not None and subnet.vpc not in networks:
-            networks.append(subnet.vpc)
+        networks = found.setdefault(cluster_of(instance.cluster), {})
+        if subnet is None:
+            continue
+        nodes = networks.setdefault(subnet.vpc, [])
+        if instance.purchase != "fargate" and instance.address:
+            nodes.append(NodePlace(instance.name, instance.address))
     return found
 
 

@@ -388,6 +388,7 @@ class ServicePort(Thing, frozen=True):
     protocol: str = "TCP"
     port: int = 0
     target_port: int | str = 0
+    node_port: int = 0
     app_protocol: str | None = None
 
 
@@ -409,10 +410,28 @@ class ServiceSpec(Thing, frozen=True):
     session_affinity: str = "None"
     session_affinity_config: AffinityConfig | None = None
     publish_not_ready_addresses: bool = False
+    external_traffic_policy: str = "Cluster"
+    external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
+    load_balancer_class: str | None = None
+
+
+class Ingress(Thing, frozen=True):
+    """An address of a load balancer."""
+
+    ip: str = ""
+
+
+class LoadBalancer(Thing, frozen=True):
+    ingress: tuple[Ingress, ...] = ()
+
+
+class ServiceStatus(Thing, frozen=True):
+    load_balancer: LoadBalancer = LoadBalancer()
 
 
 class Service(Object, frozen=True):
     spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
 
     @property
     def headless(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from proa.kube import objects
 from proa.kube.batch_objects import CronJob, Job
 from proa.kube.event_objects import Event
+from proa.kube.host_ports import HostPorts, decode_host_ports
 from proa.kube.keys import is_resource, object_key
 from proa.kube.objects import Meta, Object, Pod
 from proa.reconcile.view import Entry, Table, View
@@ -150,6 +151,13 @@ PODS: Table[Pod] = _table(
         "secret": _secrets,
     },
 )
+HOST_PORTS: Table[HostPorts] = Table(
+    "kube-host-ports",
+    PREFIX,
+    decode_host_ports,
+    lambda key: is_resource(key, "", "pods"),
+    {"cluster": lambda key, found: (cluster_of(key),) if found.ports else ()},
+)
 REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, _claimed)
 DEPLOYMENTS = _table("apps", "deployments", objects.Deployment)
 JOBS = _table("batch", "jobs", Job, _claimed)
@@ -170,6 +178,7 @@ EVENTS = _table("", "events", Event, {"saying": _by_saying, "likeness": _by_like
 TABLES: tuple[Table[Any], ...] = (
     OBJECTS,
     PODS,
+    HOST_PORTS,
     REPLICA_SETS,
     DEPLOYMENTS,
     JOBS,

@@ -105,6 +105,7 @@ class Kube:
                 self._mint,
                 self._dns,
                 self._range,
+                self._port,
             )
         )
 
@@ -223,7 +224,10 @@ class Kube:
             return None
         addresses = self.addresses(uid)
         address = addresses[0] if addresses else self._core.config.listen
-        return ApiPlace(cluster.service_ip, address, cluster.port)
+        others = [one.port for one in self.clusters.values()]
+        config = self._core.config
+        own_ports = (*others, config.aws_port, config.registry_port)
+        return ApiPlace(cluster.service_ip, address, cluster.port, own_ports)
 
     def addresses(self, uid: str) -> list[str]:
         """Where this machine is reached by the pods of a cluster."""
@@ -233,6 +237,10 @@ class Kube:
     def _range(self, uid: str) -> str:
         cluster = cluster_of_uid(self._core.view, uid)
         return cluster.service_cidr if cluster else self._core.config.service_cidr
+
+    def _port(self, uid: str) -> int:
+        cluster = self.clusters.get(uid)
+        return cluster.port if cluster else 0
 
     def _dns(self, uid: str) -> str:
         return nth(self._range(uid), DNS_OFFSET)

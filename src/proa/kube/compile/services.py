@@ -6,7 +6,8 @@ Service Proxies" and the "Kubernetes DNS-Based Service Discovery" specification 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from proa.kube.objects import (
     AffinityConfig,
@@ -16,7 +17,7 @@ from proa.kube.objects import (
     Service,
     ServicePort,
 )
-from proa.kube.tables import ENDPOINT_SLICES, SERVICES, cluster_of
+from proa.kube.tables import ENDPOINT_SLICES, HOST_PORTS, SERVICES, cluster_of
 from proa.model.feed import Endpoint as Target
 from proa.model.feed import Vip, ZoneRecord
 from proa.reconcile.view import Entry, View
@@ -25,27 +26,75 @@ DOMAIN = "cluster.local"
 Slices = list[EndpointSlice]
 
 
-def vips(view: View, cluster: str, vpc: str) -> tuple[Vip, ...]:
-    """One Vip a port of every Service of the cluster that has an address, in the Services' order.
-    ``vpc`` is the network in which the addresses hold."""
-    found: list[Vip] = []
+class NodePlace(NamedTuple):
+    """A node of the cluster, and the address at which it is reached in the network."""
+
+    name: str
+    address: str
+
+
+class Way(NamedTuple):
+    """One address and port by which a Service is reached; where ``node`` is set, only the
+    endpoints on that node are."""
+
+    address: str
+    port: int
+    node: str = ""
+
+
+def vips(view: View, cluster: str, vpc: str, nodes: Sequence[NodePlace] = ()) -> tuple[Vip, ...]:
+    """One Vip for each way to each port of every Service of the cluster, in the Services' order,
+    and one for each host port of its pods. ``vpc`` is the network in which the addresses hold,
+    ``nodes`` are those that are in it."""
+    found: list[Vip] = list(_host_port_vips(view, cluster, vpc, nodes))
     for entry in _services(view, cluster):
         service = entry.value
         if not service.spec.cluster_ip or service.headless:
             continue
         slices = _slices(view, entry)
         for port in service.spec.ports:
-            found.append(
-                Vip(
-                    vpc=vpc,
-                    address=service.spec.cluster_ip,
-                    port=port.port,
-                    protocol=port.protocol.lower(),
-                    endpoints=_targets(slices, port),
-                    affinity_s=_affinity_s(service),
+            for way in _ways(service, port, nodes):
+                found.append(
+                    Vip(
+                        vpc=vpc,
+                        address=way.address,
+                        port=way.port,
+                        protocol=port.protocol.lower(),
+                        endpoints=_targets(slices, port, way.node),
+                        affinity_s=_affinity_s(service),
+                    )
                 )
-            )
     return tuple(found)
+
+
+def _ways(service: Service, port: ServicePort, nodes: Sequence[NodePlace]) -> Iterator[Way]:
+    """Its own address; its node port at every node; balancers' and external addresses. With
+    externalTrafficPolicy Local a node leads to its own pods only."""
+    spec = service.spec
+    yield Way(spec.cluster_ip, port.port)
+    local = spec.external_traffic_policy == "Local"
+    places = {node.address: node.name for node in nodes}
+    if spec.type in ("NodePort", "LoadBalancer") and port.node_port:
+        for node in nodes:
+            yield Way(node.address, port.node_port, node.name if local else "")
+    outside = list(spec.external_ips)
+    if spec.type == "LoadBalancer":
+        outside += [ingress.ip for ingress in service.status.load_balancer.ingress if ingress.ip]
+    for address in dict.fromkeys(outside):
+        yield Way(address, port.port, places.get(address, "") if local else "")
+
+
+def _host_port_vips(
+    view: View, cluster: str, vpc: str, nodes: Sequence[NodePlace]
+) -> Iterator[Vip]:
+    places = {node.name: node.address for node in nodes}
+    for entry in view.rows(HOST_PORTS).by("cluster", cluster):
+        pod = entry.value
+        here = places.get(pod.node, "")
+        for port in pod.ports:
+            if here and port.address in ("", here):
+                target = Target(pod.address, port.inside)
+                yield Vip(vpc, here, port.number, port.protocol, (target,))
 
 
 def _services(view: View, cluster: str) -> Iterator[Entry[Service]]:
@@ -68,13 +117,15 @@ def _affinity_s(service: Service) -> int:
     return config.client_ip.timeout_seconds
 
 
-def _targets(slices: Slices, port: ServicePort) -> tuple[Target, ...]:
-    """Ready endpoints; where there are none, those that still serve while they end (KEP-1669)."""
+def _targets(slices: Slices, port: ServicePort, node: str = "") -> tuple[Target, ...]:
+    """Ready endpoints, on ``node`` if one is named; where there are none, those that still serve
+    while they end (KEP-1669)."""
     pairs = [
         (endpoint, number)
         for slice in slices
         for number in _numbers(slice, port)
         for endpoint in slice.endpoints
+        if node in ("", endpoint.node_name)
     ]
     chosen = [pair for pair in pairs if pair[0].ready]
     if not chosen:

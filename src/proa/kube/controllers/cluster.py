@@ -36,11 +36,13 @@ NAME, HOME = "kubernetes", "default"
 
 @dataclass(slots=True, frozen=True)
 class ApiPlace:
-    """Where a cluster's pods reach its API: the Service's address, and the server behind it."""
+    """Where a cluster's pods reach its API: the Service's address, and the server behind it.
+    ``own_ports`` are further ports of the nodes that are Proa's."""
 
     cluster_ip: str = "10.100.0.1"
     address: str = "127.0.0.1"
     port: int = 6443
+    own_ports: tuple[int, ...] = ()
 
 
 class KubernetesServiceController:

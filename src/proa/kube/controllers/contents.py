@@ -22,6 +22,7 @@ from proa.kube.controllers.evictions import PodGarbageController, TaintEvictionC
 from proa.kube.controllers.garbage import GarbageController
 from proa.kube.controllers.job.controller import JobController
 from proa.kube.controllers.job.endings import JobPodReleaseController, JobTtlController
+from proa.kube.controllers.load_balancers import LoadBalancerController
 from proa.kube.controllers.namespaces import (
     NamespaceController,
     RootCaController,
@@ -48,6 +49,7 @@ def controllers(
         JobPodReleaseController(),
         EndpointSliceController(chance.child("endpoint-slice")),
         EndpointsController(),
+        LoadBalancerController(place),
         NamespaceController(),
         ServiceAccountController(),
         RootCaController(root_ca),
