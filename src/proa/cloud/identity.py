@@ -32,11 +32,12 @@ encode = msgspec.json.Encoder().encode
 
 
 class Entity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A role or user. ``trust`` and ``inline`` hold documents as they were given; ``attached``
-    are policy ARNs in the order of attachment; ``boundary`` a policy ARN."""
+    """A role, user or group. ``trust`` and ``inline`` hold documents as they were given;
+    ``attached`` are policy ARNs in the order of attachment; ``boundary`` a policy ARN; ``groups``
+    the names of the groups that a user is in."""
 
     account: str
-    kind: str  # "role" or "user"
+    kind: str  # "role", "user" or "group"
     name: str
     path: str
     id: str
@@ -48,6 +49,7 @@ class Entity(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     attached: tuple[str, ...] = ()
     inline: dict[str, str] = {}
+    groups: tuple[str, ...] = ()
 
     @property
     def arn(self) -> str:
@@ -116,6 +118,30 @@ class AccessKey(msgspec.Struct, frozen=True, omit_defaults=True):
     active: bool = True
 
 
+class OidcProvider(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An OpenID Connect issuer that an account trusts. ``url`` is without its scheme."""
+
+    account: str
+    url: str
+    created_at: float
+    client_ids: tuple[str, ...] = ()
+    thumbprints: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+
+    @property
+    def arn(self) -> str:
+        """The provider's ARN."""
+        return f"arn:aws:iam::{self.account}:oidc-provider/{self.url}"
+
+
+class KeyUse(msgspec.Struct, frozen=True):
+    """When an access key was last used, where, and for which service."""
+
+    at: float
+    service: str
+    region: str
+
+
 class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """Temporary credentials. ``principal`` is the session's ARN (or its user's, for
     GetSessionToken), ``entity_id`` what GetCallerIdentity calls the user id. ``sealed`` holds
@@ -150,7 +176,7 @@ def _prefix(account: str, kind: str) -> str:
 
 
 def entity_key(account: str, kind: str, name: str) -> str:
-    """The key of a role (``kind`` "role") or user."""
+    """The key of a role (``kind`` "role"), user or group."""
     return _prefix(account, kind + "s") + name.lower()
 
 
@@ -162,6 +188,16 @@ def policy_key(account: str, name: str) -> str:
 def profile_key(account: str, name: str) -> str:
     """The key of an instance profile."""
     return _prefix(account, "instance-profiles") + name.lower()
+
+
+def provider_key(account: str, url: str) -> str:
+    """The key of an OpenID Connect provider, whose URL is without its scheme."""
+    return _prefix(account, "oidc-providers") + url.lower()
+
+
+def key_use_key(account: str, id: str) -> str:
+    """The key of the note when an access key was last used."""
+    return _prefix(account, "key-uses") + id
 
 
 def access_key_key(account: str, id: str) -> str:
@@ -186,7 +222,17 @@ _by_policy: Mapping[str, Callable[[str, Entity], tuple[str, ...]]] = {
     "policy": lambda _key, entity: (*entity.attached, *filter(None, (entity.boundary,))),
 }
 ROLES: Table[Entity] = _table("roles", Entity, _by_policy)
-USERS: Table[Entity] = _table("users", Entity, _by_policy)
+USERS: Table[Entity] = _table(
+    "users",
+    Entity,
+    {
+        **_by_policy,
+        "group": lambda _key, user: tuple(f"{user.account}/{g.lower()}" for g in user.groups),
+    },
+)
+GROUPS: Table[Entity] = _table("groups", Entity, _by_policy)
+PROVIDERS: Table[OidcProvider] = _table("oidc-providers", OidcProvider, {})
+KEY_USES: Table[KeyUse] = _table("key-uses", KeyUse, {})
 POLICIES: Table[ManagedPolicy] = _table("policies", ManagedPolicy, {})
 PROFILES: Table[InstanceProfile] = _table(
     "instance-profiles",
@@ -202,7 +248,17 @@ ACCESS_KEYS: Table[AccessKey] = _table(
     },
 )
 SESSIONS: Table[Session] = _table("sessions", Session, {"id": lambda _key, s: (s.id,)})
-TABLES: tuple[Table[Any], ...] = (ROLES, USERS, POLICIES, PROFILES, ACCESS_KEYS, SESSIONS)
+TABLES: tuple[Table[Any], ...] = (
+    ROLES,
+    USERS,
+    GROUPS,
+    POLICIES,
+    PROFILES,
+    PROVIDERS,
+    ACCESS_KEYS,
+    KEY_USES,
+    SESSIONS,
+)
 
 
 def unique_id(prefix: str, chance: Chance, length: int = _ID_LENGTH + 1) -> str:
@@ -247,15 +303,37 @@ def policy_by_arn(view: View, account: str, arn: str) -> ManagedPolicy | None:
     return entry.value if entry is not None and entry.value.arn == arn else None
 
 
-def policies_of(view: View, entity: Entity) -> Iterator[Policy]:
-    """Every policy that is attached to an entity or written into it."""
-    for document in entity.inline.values():
-        yield parse_policy(document)
+@dataclass(slots=True, frozen=True)
+class Source:
+    """A policy as it bears on somebody. ``name`` is what simulations call it."""
+
+    name: str
+    document: str
+
+    @property
+    def policy(self) -> Policy:
+        """Its statements."""
+        return parse_policy(self.document)
+
+
+def sources_of(view: View, entity: Entity) -> Iterator[Source]:
+    """Every policy that is attached to an entity, written into it, or its groups'."""
+    for name, document in entity.inline.items():
+        yield Source(f"{entity.kind}_{entity.name}_{name}", document)
     for arn in entity.attached:
         found = policy_by_arn(view, entity.account, arn)
         version = found.version(found.default) if found else None
-        if version is not None:
-            yield parse_policy(version.document)
+        if found is not None and version is not None:
+            yield Source(found.name, version.document)
+    for group in entity.groups:
+        entry = view.rows(GROUPS).get(entity_key(entity.account, "group", group))
+        if entry is not None:
+            yield from sources_of(view, entry.value)
+
+
+def policies_of(view: View, entity: Entity) -> Iterator[Policy]:
+    """Every policy that bears on an entity."""
+    return (source.policy for source in sources_of(view, entity))
 
 
 class Identities:
@@ -295,6 +373,19 @@ class Identities:
         return Credential(
             session.id, secret, session.account, session.principal, token, session.expires_at
         )
+
+
+def entity_by_arn(view: View, arn: str) -> Entity | None:
+    """The user, group or role of an ARN, path included."""
+    parts = arn.split(":", 5)
+    if len(parts) != 6 or parts[2] != "iam":
+        return None
+    kind = parts[5].partition("/")[0]
+    table = {"user": USERS, "group": GROUPS, "role": ROLES}.get(kind)
+    if table is None:
+        return None
+    entry = view.rows(table).get(entity_key(parts[4], kind, arn.rpartition("/")[2]))
+    return entry.value if entry is not None and entry.value.arn == arn else None
 
 
 def entity_of(view: View, principal_arn: str) -> Entity | None:

@@ -262,13 +262,41 @@ def _applies(statement: Statement, access: Access) -> bool:
     )
 
 
-def decide(access: Access, policies: Sequence[Policy]) -> str:
-    """``allow``, ``deny`` (some statement denies it), or ``none`` (nothing allows it)."""
-    allowed = False
-    for policy in policies:
-        for statement in policy:
+@dataclass(slots=True, frozen=True)
+class Decision:
+    """``effect`` is ``allow``, ``deny`` (some statement denies it), or ``none`` (nothing allows
+    it). ``matched`` are the places (policy, statement) of the statements that made it so."""
+
+    effect: str
+    matched: tuple[tuple[int, int], ...] = ()
+
+
+def evaluate(access: Access, policies: Sequence[Policy]) -> Decision:
+    """Decide, and say by which statements: the denying ones where there are any."""
+    found: dict[str, list[tuple[int, int]]] = {"Allow": [], "Deny": []}
+    for number, policy in enumerate(policies):
+        for place, statement in enumerate(policy):
             if _applies(statement, access):
-                if statement.effect == "Deny":
-                    return "deny"
-                allowed = True
-    return "allow" if allowed else "none"
+                found[statement.effect].append((number, place))
+    if found["Deny"]:
+        return Decision("deny", tuple(found["Deny"]))
+    return Decision("allow" if found["Allow"] else "none", tuple(found["Allow"]))
+
+
+def decide(access: Access, policies: Sequence[Policy]) -> str:
+    """The effect alone: ``allow``, ``deny`` or ``none``."""
+    return evaluate(access, policies).effect
+
+
+def context_keys(policies: Sequence[Policy]) -> set[str]:
+    """The condition keys, in lower case, that policies ask for, in conditions or variables."""
+    found: set[str] = set()
+    for statement in (statement for policy in policies for statement in policy):
+        texts = [*statement.resources, *statement.not_resources]
+        for condition in statement.conditions:
+            found.add(condition.key)
+            texts += condition.wanted
+        for text in texts:
+            names = (name.partition(",")[0].strip() for name in _VARIABLE.findall(text))
+            found.update(name.lower() for name in names if name not in ("*", "?", "$"))
+    return found

@@ -190,9 +190,21 @@ def _operations(kind: str) -> dict[str, Handler[Desk]]:
         f"Get{word}Policy": _get_inline(kind),
         f"Delete{word}Policy": _delete_inline(kind),
         f"List{word}Policies": _list_inline(kind),
+    }
+
+
+def _boundaries(kind: str) -> dict[str, Handler[Desk]]:
+    word = kind.capitalize()
+    return {
         f"Put{word}PermissionsBoundary": _boundary(kind, remove=False),
         f"Delete{word}PermissionsBoundary": _boundary(kind, remove=True),
     }
 
 
-HANDLERS: dict[str, Handler[Desk]] = {**_operations("role"), **_operations("user")}
+HANDLERS: dict[str, Handler[Desk]] = {
+    **_operations("role"),
+    **_operations("user"),
+    **_operations("group"),
+    **_boundaries("role"),
+    **_boundaries("user"),
+}

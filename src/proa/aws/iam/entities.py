@@ -25,6 +25,7 @@ from proa.aws.iam.shared import (
 )
 from proa.cloud.identity import (
     ACCESS_KEYS,
+    GROUPS,
     PROFILES,
     ROLES,
     USERS,
@@ -39,7 +40,7 @@ from proa.cloud.identity import (
 from proa.reconcile.view import Entry, Table
 from proa.store.api import Delete, Guard, Put
 
-TABLE: dict[str, Table[Entity]] = {"role": ROLES, "user": USERS}
+TABLE: dict[str, Table[Entity]] = {"role": ROLES, "user": USERS, "group": GROUPS}
 _ID_PREFIX = {"role": "AROA", "user": "AIDA"}
 
 
@@ -261,6 +262,8 @@ def _check_unused(desk: Desk, entity: Entity) -> None:
     owner = f"{entity.account}/{entity.name.lower()}"
     if entity.kind == "user" and desk.view.rows(ACCESS_KEYS).by("user", owner):
         raise in_use("Cannot delete entity, must delete access keys first.")
+    if entity.groups:
+        raise in_use("Cannot delete entity, must remove users from group first.")
     profiles = desk.view.rows(PROFILES).by("role", f"{entity.account}/{entity.name}")
     if entity.kind == "role" and profiles:
         raise in_use("Cannot delete entity, must remove roles from instance profile first.")
@@ -289,12 +292,6 @@ def _tag_operations(kind: str) -> dict[str, Handler[Desk]]:
     return {f"Tag{word}": tag, f"Untag{word}": untag, f"List{word}Tags": list_tags}
 
 
-async def list_groups_for_user(desk: Desk, context: Context, given: Input) -> Output:
-    """ListGroupsForUser: Proa has no groups, so a user is in none."""
-    found(desk, context, "user", given["UserName"])
-    return {"Groups": [], "IsTruncated": False}
-
-
 HANDLERS: dict[str, Handler[Desk]] = {
     "CreateRole": create_role,
     "CreateServiceLinkedRole": create_service_linked_role,
@@ -308,7 +305,6 @@ HANDLERS: dict[str, Handler[Desk]] = {
     "GetUser": get_user,
     "ListUsers": _lister("user"),
     "DeleteUser": _deleter("user"),
-    "ListGroupsForUser": list_groups_for_user,
     **_tag_operations("role"),
     **_tag_operations("user"),
 }

@@ -21,6 +21,7 @@ from proa.aws.iam.shared import (
     without_tags,
 )
 from proa.cloud.identity import (
+    GROUPS,
     MANAGED_PREFIX,
     POLICIES,
     ROLES,
@@ -43,7 +44,7 @@ MAX_DOCUMENT = 6_144
 
 def _holders(desk: Desk, context: Context, arn: str) -> list[Entity]:
     """The account's entities that carry a policy, attached or as a boundary."""
-    holders = [entry.value for table in (ROLES, USERS) for entry in
+    holders = [entry.value for table in (ROLES, USERS, GROUPS) for entry in
                desk.view.rows(table).by("policy", arn)]  # fmt: skip
     return [entity for entity in holders if entity.account == context.account]
 
@@ -247,10 +248,16 @@ async def list_entities(desk: Desk, context: Context, given: Input) -> Output:
     _any(desk, context, given["PolicyArn"])
     wanted = given.get("EntityFilter", "")
     holders = _holders(desk, context, given["PolicyArn"])
+    usage = given.get("PolicyUsageFilter", "PermissionsPolicy")
+    if usage == "PermissionsBoundary":
+        holders = [e for e in holders if e.boundary == given["PolicyArn"]]
+    else:
+        holders = [e for e in holders if given["PolicyArn"] in e.attached]
     roles = [e for e in holders if e.kind == "role" and wanted in ("", "Role")]
     users = [e for e in holders if e.kind == "user" and wanted in ("", "User")]
+    groups = [e for e in holders if e.kind == "group" and wanted in ("", "Group")]
     return {
-        "PolicyGroups": [],
+        "PolicyGroups": [{"GroupName": entity.name, "GroupId": entity.id} for entity in groups],
         "PolicyRoles": [{"RoleName": entity.name, "RoleId": entity.id} for entity in roles],
         "PolicyUsers": [{"UserName": entity.name, "UserId": entity.id} for entity in users],
         "IsTruncated": False,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from proa.aws.gateway.desk import Desk, bound
 from proa.aws.gateway.service import Service
-from proa.aws.iam import attachments, entities, keys, policies, profiles
+from proa.aws.iam import (
+    attachments,
+    entities,
+    groups,
+    keys,
+    policies,
+    profiles,
+    providers,
+    simulate,
+)
 from proa.cloud.identity import TABLES
 from proa.cloud.secrets import Sealer
 
@@ -19,6 +28,9 @@ def build(desk: Desk, sealer: Sealer) -> Service:
             desk,
             {
                 **entities.HANDLERS,
+                **groups.HANDLERS,
+                **providers.HANDLERS,
+                **simulate.HANDLERS,
                 **attachments.HANDLERS,
                 **policies.HANDLERS,
                 **profiles.HANDLERS,

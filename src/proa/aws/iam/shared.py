@@ -14,8 +14,8 @@ from proa.cloud.policy import MalformedPolicy, check_identity_policy, check_trus
 T = TypeVar("T")
 PAGE_SIZE = 100
 MAX_TAGS = 50
-MAX_INLINE_BYTES = {"role": 10_240, "user": 2_048}
-MAX_ATTACHED = {"role": 10, "user": 10}
+MAX_INLINE_BYTES = {"role": 10_240, "user": 2_048, "group": 5_120}
+MAX_ATTACHED = {"role": 10, "user": 10, "group": 10}
 
 
 def no_such(message: str) -> AwsError:
