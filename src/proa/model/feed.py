@@ -61,23 +61,26 @@ class Zones(msgspec.Struct, frozen=True, tag="zones"):
 
 
 class ServiceRange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The virtual addresses of one cluster in a VPC, and where its name server answers. The
-    ranges of all clusters are apart."""
+    """The virtual addresses of one cluster in a VPC, where its name server answers, and the port
+    of the Host at which its API listens. The ranges of all clusters are apart."""
 
     vpc: str
     cidr: str
     dns: str
+    port: int = 0
 
 
 class VpcRange(msgspec.Struct, frozen=True, omit_defaults=True):
     """A VPC that has Sandboxes on this Host: its address ranges, the ranges of its virtual
-    addresses, and the addresses at which its DNS server answers. The Host itself can reach the
-    ranges of the first VPC, and of each further one that overlaps with none before it."""
+    addresses, the addresses at which its DNS server answers, and the TCP ports of the Host that no
+    workload may publish. The Host itself can reach the ranges of the first VPC, and of each
+    further one that overlaps with none before it."""
 
     id: str
     cidrs: tuple[str, ...]
     services: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    reserved: tuple[int, ...] = ()
 
 
 class Instances(msgspec.Struct, frozen=True, tag="instances"):

@@ -26,7 +26,7 @@ from proa.model.host import Instance
 from proa.model.sandbox import Network
 from proa.node.linux import channel as kernel
 from proa.node.linux.conntrack import forget_flows
-from proa.node.linux.layout import Layout, default_range, link_address
+from proa.node.linux.layout import Layout, default_range, isolated, link_address, owner
 from proa.node.linux.nft import run_nft
 from proa.node.linux.router import Router, host_mtu
 from proa.traffic.published import compile_host
@@ -96,17 +96,33 @@ class LinuxNetwork:
 
     async def attach(self, netns_path: str, network: Network, uid: str) -> str:
         """See ``NetworkPort.attach``; about a millisecond."""
-        router = self._routers.get(network.vpc)
-        if router is None:
-            router = await self._unknown_vpc(network.vpc)
+        router = await self._router_of(network.vpc)
         mac = network.mac or mac_of(network.vpc, network.address)
         await self._in_links(lambda: router.attach(netns_path, network.address, mac, uid))
         return network.address
 
+    async def isolate(self, uid: str, container: str, network: Network) -> str:
+        """See ``NetworkPort.isolate``. The namespace is a mount, which outlives the agent."""
+        name = isolated(uid, container)
+        path = self._layout.namespace(name)
+        await self._in_links(lambda: kernel.make_namespace(path))
+        if network.mode != "vpc":
+            await self._in_links(lambda: kernel.raise_loopback(path))
+            return str(path)
+        router = await self._router_of(network.vpc)
+        mac = network.mac or mac_of(network.vpc, network.address)
+
+        def connect() -> None:
+            if not any(link.alias == name for link in router.attached()):
+                router.attach(str(path), network.address, mac, name)
+
+        await self._in_links(connect)
+        return str(path)
+
     async def detach(self, uid: str) -> None:
         """Traffic stops at once; the link itself usually goes with the Sandbox's namespace, and
         what is left is deleted together a little later (each deletion alone costs 30 ms)."""
-        await self._in_links(lambda: self._doom(lambda alias: alias == uid))
+        await self._in_links(lambda: self._release(lambda alias: owner(alias) == uid))
         if not self._reaping:
             self._reaping = True
             self._tasks.spawn(self._reap_later(), "reap links")
@@ -145,6 +161,10 @@ class LinuxNetwork:
         await self._in_links(self._close_channels)
         self._links.shutdown()
         self._nft.shutdown()
+
+    async def _router_of(self, vpc: str) -> Router:
+        router = self._routers.get(vpc)
+        return router if router is not None else await self._unknown_vpc(vpc)
 
     async def _unknown_vpc(self, vpc: str) -> Router:
         """A VPC that the control plane has not described: its Sandboxes reach each other and
@@ -215,9 +235,9 @@ class LinuxNetwork:
 
     def _release_others(self, living: frozenset[str]) -> None:
         def dead(alias: str) -> bool:
-            return alias not in living and not alias.startswith(_INSTANCE_ALIAS)
+            return owner(alias) not in living and not alias.startswith(_INSTANCE_ALIAS)
 
-        self._doom(dead)
+        self._release(dead)
         self._reap()
 
     def _router(self, range: VpcRange, reachable: bool) -> Router:
@@ -259,6 +279,13 @@ class LinuxNetwork:
                 router.attach(str(path), one.address, mac, alias)
             self._namespaces[one.id] = str(path)
 
+    def _release(self, wanted: Callable[[str], bool]) -> None:
+        """Links, and the namespaces of containers that have one of their own."""
+        self._doom(wanted)
+        for path in sorted(self._layout.netns_dir.glob("*#*")):
+            if wanted(path.name):
+                kernel.drop_namespace(path)
+
     def _doom(self, wanted: Callable[[str], bool]) -> None:
         for router in self._routers.values():
             router.doom(link for link in router.attached() if wanted(link.alias))
@@ -295,7 +322,7 @@ class LinuxNetwork:
             vips,
             sources=[*sources, *hidden],
             links=f"{self._layout.host_link_prefix}*",
-            reserved=self._reserved,
+            reserved={*self._reserved, *(port for one in routers for port in one.range.reserved)},
             open=self._public,
         )
         old, self._host = self._host, None  # unknown, should the script fail
