@@ -12,13 +12,17 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proa.base.errors import CallerFault
+from proa.base.errors import CallerFault, TryAgain
 from proa.model.feed import Down, Instances, LogBatch, Report, Rules, Zones
 from proa.model.sandbox import Assignment, Container, Network, Probe, Sandbox
 
 
 class NotFound(CallerFault):
     """The container, sandbox or image does not exist (any more)."""
+
+
+class TimedOut(TryAgain):
+    """A command did not end in its time."""
 
 
 class NotRunning(CallerFault):
@@ -64,8 +68,14 @@ class NetworkPort(Protocol):
         Called for ``vpc`` mode only, on the path to running: it must be quick."""
         ...
 
+    async def isolate(self, uid: str, container: str, network: Network) -> str:
+        """A namespace of its own for one container of a Sandbox: loopback is up and, in ``vpc``
+        mode, so is ``eth0``, as by ``attach``. Returns its path; repeated, the same one."""
+        ...
+
     async def detach(self, uid: str) -> None:
-        """Release the interface of a Sandbox; an unknown uid is no error."""
+        """Release the interface of a Sandbox and the namespaces of its containers; an unknown
+        uid is no error."""
         ...
 
     async def keep(self, uids: Collection[str]) -> None:
@@ -92,11 +102,14 @@ class NetworkPort(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Bind:
-    """A host path seen inside a container."""
+    """A host path seen inside a container or, where ``tmpfs`` has mount options, a fresh tmpfs of
+    the container's own. ``propagation`` as ``Mount``'s."""
 
     source: str
     target: str
     read_only: bool = False
+    propagation: str = ""
+    tmpfs: tuple[str, ...] = ()
 
 
 class Volumes(Protocol):
@@ -187,6 +200,7 @@ class ContainerSpec:
     image: ImageInfo
     binds: tuple[Bind, ...]
     log_path: str
+    network_path: str = ""  # NetworkPort.isolate, for a container with a network of its own
 
 
 @dataclass(slots=True, frozen=True)
@@ -303,6 +317,10 @@ class AttachRequest:
 class Runtime(Protocol):
     """Containers and images of one Host."""
 
+    def adapt(self, container: Container) -> tuple[Container, tuple[str, ...]]:
+        """The container as this machine can run it, and what had to be left out, in words."""
+        ...
+
     async def version(self) -> str:
         """Name and version, "containerd://1.6.20"; raises TryAgain while it is away."""
         ...
@@ -361,7 +379,7 @@ class Runtime(Protocol):
         ...
 
     async def exec_sync(self, id: str, command: tuple[str, ...], timeout_s: float) -> ExecResult:
-        """Run to its end; raises TryAgain with "timed out" after ``timeout_s``."""
+        """Run to its end; raises TimedOut after ``timeout_s``."""
         ...
 
     async def exec(self, id: str, request: ExecRequest) -> ExecSession: ...
@@ -394,5 +412,7 @@ class Prober(Protocol):
     """Carries out single checks."""
 
     async def check(self, probe: Probe, target: Target) -> str:
-        """Empty on success, else why it failed, in the kubelet's words."""
+        """Empty on success, else why it failed, in the kubelet's words. Raises TryAgain or
+        CallerFault where the check could not be carried out, which says nothing of the
+        container."""
         ...

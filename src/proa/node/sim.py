@@ -123,6 +123,10 @@ class SimRuntime:
             await self._clock.sleep(seconds * share)
         self._check()
 
+    def adapt(self, container: Container) -> tuple[Container, tuple[str, ...]]:
+        """A simulated machine lacks nothing."""
+        return container, ()
+
     async def version(self) -> str:
         self._check()
         return "sim://1"

@@ -18,6 +18,11 @@ from proa.node.ports import Bind, ControlLink, Target
 from proa.node.sim import Behaviour, SimRuntime
 
 
+def _owner(key: str) -> str:
+    """The Sandbox that an attachment is of."""
+    return key.partition("#")[0]
+
+
 class SimNetwork:
     """The NetworkPort: remembers what it was told."""
 
@@ -34,11 +39,15 @@ class SimNetwork:
         self.attached[uid] = network.address
         return network.address
 
+    async def isolate(self, uid: str, container: str, network: Network) -> str:
+        self.attached[f"{uid}#{container}"] = network.address
+        return f"sim:{uid}#{container}"
+
     async def detach(self, uid: str) -> None:
-        self.attached.pop(uid, None)
+        self.attached = {key: item for key, item in self.attached.items() if _owner(key) != uid}
 
     async def keep(self, uids: Collection[str]) -> None:
-        self.attached = {uid: item for uid, item in self.attached.items() if uid in uids}
+        self.attached = {key: item for key, item in self.attached.items() if _owner(key) in uids}
 
     def instance_namespace(self, instance: str) -> str:
         return ""

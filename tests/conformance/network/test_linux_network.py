@@ -517,3 +517,35 @@ def test_names_are_answered_inside_sandboxes_and_on_the_host(directory: Path) ->
 
     with places(directory, 2) as sandboxes:
         asyncio.run(main(sandboxes))
+
+
+def test_a_containers_own_namespace_is_reached_and_outlives_the_agent(directory: Path) -> None:
+    async def main(sandbox: Place) -> None:
+        own = Network(vpc=vpc_in(directory), address=address(7))
+        async with agent(directory) as network:
+            await network.ensure(state())
+            await attach(network, directory, [sandbox])
+            container = Place(await network.isolate("uid-0", "a-container", own))
+            lonely = Place(await network.isolate("uid-0", "lonely", Network(mode="none")))
+        try:
+            container.serve("container", 8080)
+            lonely.serve("lonely", 8080)
+            async with agent(directory) as network:
+                await network.ensure(state())
+                await network.keep(["uid-0"])
+                assert sandbox.call(address(7), 8080) == f"container {address(0)}"
+                assert container.call(address(7), 8080) == f"container {address(7)}"
+                assert lonely.call("127.0.0.1", 8080) == "lonely 127.0.0.1"
+                with pytest.raises(OSError, match="unreachable"):
+                    lonely.call(address(0), 8080)
+                await network.detach("uid-0")
+                assert not Path(container.path).exists()
+                assert not Path(lonely.path).exists()
+                with pytest.raises(OSError):
+                    sandbox.call(address(7), 8080)
+        finally:
+            container.remove()
+            lonely.remove()
+
+    with places(directory, 1) as (sandbox,):
+        asyncio.run(main(sandbox))

@@ -99,3 +99,20 @@ def test_shared_instances_use_the_machines_own_namespace(play: Play) -> None:
         assert port.instance_namespace("unknown") == ""
 
     play(scene)
+
+
+def test_a_container_has_a_namespace_of_its_own_until_its_sandbox_is_released(play: Play) -> None:
+    async def scene(port: NetworkPort, path: str, vpc: str) -> None:
+        await port.ensure(STATE)
+        await port.attach(path, Network(vpc=vpc, address="10.213.1.7"), "uid")
+        wanted = Network(vpc=vpc, address="10.213.1.8")
+        first = await port.isolate("uid", "side", wanted)
+        assert await port.isolate("uid", "side", wanted) == first
+        lonely = await port.isolate("uid", "lonely", Network(mode="none"))
+        assert len({path, first, lonely}) == 3
+        await port.keep(["uid"])
+        assert await port.isolate("uid", "side", wanted) == first
+        for _ in range(2):
+            await port.detach("uid")
+
+    play(scene)

@@ -7,9 +7,10 @@ plain FIFOs, and patches of the OCI spec between create and start.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ import grpc.aio
 from proa.base.aio import gather
 from proa.base.chance import Chance
 from proa.base.clock import Clock
-from proa.base.errors import TryAgain
+from proa.base.errors import CallerFault, TryAgain
 from proa.model.feed import Instances
+from proa.model.sandbox import Container
 from proa.node.cni.server import CniServer
 from proa.node.containerd import cgroups
+from proa.node.containerd.abilities import Abilities
 from proa.node.containerd.attach import Attachment
 from proa.node.containerd.config import Layout
 from proa.node.containerd.native import CALL_S, Native, call, translate
+from proa.node.containerd.oci import Patch, patch_of
 from proa.node.containerd.spec import (
     CONTAINER_LABEL,
     MODE_LABEL,
@@ -36,6 +40,7 @@ from proa.node.containerd.spec import (
     container_config,
     sandbox_config,
 )
+from proa.node.init.build import build_init
 from proa.node.ports import (
     AttachRequest,
     ContainerSpec,
@@ -51,6 +56,7 @@ from proa.node.ports import (
     RuntimeContainer,
     RuntimeSandbox,
     SandboxSpec,
+    TimedOut,
     Usage,
 )
 from proa.pb import cri_pb2 as cri
@@ -71,6 +77,7 @@ _SIGNALS = {
     "SIGTERM": 15,
     "SIGWINCH": 28,
 }
+_KILLED = 137
 _PULL_S = 1800.0
 _SETTLE_TRIES, _SETTLE_S = 50, 0.02  # CRI's books follow an exit by moments
 _CHANNEL = (
@@ -102,6 +109,9 @@ class ContainerdRuntime:
         self._chance = chance.child("exec")
         self._cni = CniServer(network)
         self._instances: tuple[str, ...] = ()  # dedicated ones that have a cgroup
+        self._abilities = Abilities.of_this_machine()
+        self._parents: dict[str, str] = {}  # container → the cgroup of its Sandbox
+        self._kills: dict[str, int] = {}  # that cgroup → kills for memory seen so far
 
     async def start(self) -> None:
         """Open the channel and listen for the CNI plugin; containerd may still be away."""
@@ -117,6 +127,9 @@ class ContainerdRuntime:
         await self._native.close()
         await self._cni.close()
         await self._channel.close()
+
+    def adapt(self, container: Container) -> tuple[Container, tuple[str, ...]]:
+        return self._abilities.adapt(container)
 
     async def version(self) -> str:
         answer = await call(
@@ -209,7 +222,10 @@ class ContainerdRuntime:
         except NotFound as error:  # of one of its containers: somebody else removes it, too
             raise TryAgain(str(error)) from error
         uid, owner = answer.status.metadata.uid, answer.status.labels.get(OWNER_LABEL, "local")
-        cgroups.remove(f"{self._layout.cgroup}/{owner}/{uid}")
+        parent = f"{self._layout.cgroup}/{owner}/{uid}"
+        self._kills.pop(parent, None)
+        self._parents = {key: item for key, item in self._parents.items() if item != parent}
+        cgroups.remove(parent)
         self._cni.release(uid, id)
 
     # Containers
@@ -219,13 +235,22 @@ class ContainerdRuntime:
         (Path(whole.log_dir) / spec.log_path).parent.mkdir(parents=True, exist_ok=True)
         request = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id,
-            config=container_config(whole.sandbox, spec),
+            config=container_config(whole.sandbox, spec, self._layout.seccomp_dir),
             sandbox_config=sandbox_config(whole, self._layout.cgroup),
         )
+        init = ""
+        if spec.container.init_process:
+            init = str(await asyncio.to_thread(build_init, self._layout.init_dir))
         answer = await call(self._runtime.CreateContainer(request, timeout=CALL_S))
         id = str(answer.container_id)
-        if whole.host_namespace:
-            await self._native.patch_network(id, whole.host_namespace)
+        self._parents[id] = cgroup_parent(self._layout.cgroup, whole.sandbox)
+        patch = patch_of(spec, init)
+        if patch != Patch():
+            try:
+                await self._native.patch(id, patch)
+            except (TryAgain, CallerFault):
+                await self.remove_container(id)
+                raise
         return id
 
     async def start_container(self, id: str) -> int:
@@ -250,6 +275,7 @@ class ContainerdRuntime:
             await call(self._runtime.StopContainer(request, timeout=CALL_S + whole_s), passing=True)
 
     async def remove_container(self, id: str) -> None:
+        self._parents.pop(id, None)
         with contextlib.suppress(NotFound):
             request = cri.RemoveContainerRequest(container_id=id)
             await call(self._runtime.RemoveContainer(request, timeout=CALL_S), passing=True)
@@ -299,8 +325,23 @@ class ContainerdRuntime:
             message=status.message,
         )
 
-    def events(self) -> AsyncIterator[Exited | None]:
-        return self._native.events()
+    async def events(self) -> AsyncIterator[Exited | None]:
+        async with contextlib.aclosing(self._native.events()) as events:
+            async for event in events:
+                yield event if event is None else self._judged(event)
+
+    def _judged(self, event: Exited) -> Exited:
+        """On cgroup v2 the word of a kill for memory may come after the exit's, or never; the
+        count of the Sandbox's cgroup is there before."""
+        parent = self._parents.get(event.id)
+        if parent is None or event.oom or event.exit_code != _KILLED:
+            return event
+        count = cgroups.oom_kills(parent)
+        if count <= self._kills.get(parent, 0):
+            return event
+        self._kills[parent] = count
+        self._native.note_oom(event.id)
+        return replace(event, oom=True)
 
     async def list(self) -> Listing:
         pods, boxes = await gather(
@@ -319,6 +360,7 @@ class ContainerdRuntime:
         sandboxes = await gather([self._listed_sandbox(id) for id in ours])
         found = [item for item in boxes.containers if item.labels.get(CONTAINER_LABEL)]
         containers = await gather([self._listed_container(item) for item in found])
+        self._count_kills(pods.items, found)
         listing = Listing(
             tuple(item for item in sandboxes if item is not None),
             tuple(item for item in containers if item is not None),
@@ -327,6 +369,15 @@ class ContainerdRuntime:
             if sandbox.ready:
                 self._cni.adopt(sandbox.uid, sandbox.id)
         return listing
+
+    def _count_kills(self, pods: Sequence[Any], boxes: Sequence[Any]) -> None:
+        """What was killed before now is no news."""
+        owners = {pod.id: pod.labels.get(OWNER_LABEL, "local") for pod in pods}
+        for box in boxes:
+            uid, owner = box.labels.get(UID_LABEL, ""), owners.get(box.pod_sandbox_id, "local")
+            parent = f"{self._layout.cgroup}/{owner}/{uid}"
+            self._parents[box.id] = parent
+            self._kills[parent] = cgroups.oom_kills(parent)
 
     async def _listed_sandbox(self, id: str) -> RuntimeSandbox | None:
         try:
@@ -356,7 +407,8 @@ class ContainerdRuntime:
         except grpc.aio.AioRpcError as error:
             text = error.details() or ""
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or "deadline exceeded" in text:
-                raise TryAgain(f"command timed out after {timeout_s:g}s") from error
+                words = " ".join(command)
+                raise TimedOut(f'command "{words}" timed out') from error
             raise translate(error, passing=False) from error
         return ExecResult(answer.exit_code, answer.stdout, answer.stderr)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proa.base.errors import CallerFault
+from proa.node.rights import holds_sys_resource
 
 PAUSE_IMAGE = "registry.k8s.io/pause:3.9"
 LOOPBACK = Path("/usr/lib/cni/loopback")
-_CAP_SYS_RESOURCE = 24
 _UPSTREAMS = {
     "docker.io": "https://registry-1.docker.io",
     "public.ecr.aws": "https://public.ecr.aws",
@@ -74,6 +74,16 @@ class Layout:
         return self.data_dir / "cni" / "agent.sock"
 
     @property
+    def init_dir(self) -> Path:
+        """Where the init of containers that ask for one is built."""
+        return self.data_dir / "init"
+
+    @property
+    def seccomp_dir(self) -> Path:
+        """Where profiles of type Localhost are looked for."""
+        return self.data_dir / "seccomp"
+
+    @property
     def fifo_dir(self) -> Path:
         """Streams of exec sessions."""
         return self.data_dir / "containerd" / "exec"
@@ -85,14 +95,6 @@ class Layout:
 
 def _quoted(text: object) -> str:
     return json.dumps(str(text))
-
-
-def _may_lower_oom_score() -> bool:
-    """Whether this process holds CAP_SYS_RESOURCE, which lowering oom_score_adj needs."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
-    return False
 
 
 def render(layout: Layout, restrict_oom_score: bool) -> str:
@@ -169,7 +171,7 @@ def write(layout: Layout) -> None:
     folders = (layout.root, layout.state, layout.registry_dir, layout.cni_bin, layout.cni_conf)
     for folder in (*folders, layout.socket.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    layout.config_file.write_text(render(layout, not _may_lower_oom_score()))
+    layout.config_file.write_text(render(layout, not holds_sys_resource()))
     for name, upstream in {"_default": "", **_UPSTREAMS}.items():
         folder = layout.registry_dir / name
         folder.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from proa.base.aio import Tasks
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
 from proa.node.containerd.exec import FifoExec
+from proa.node.containerd.oci import Patch
 from proa.node.ports import ExecRequest, ExecSession, Exited, NotFound
 from proa.pb import containerd_containers_pb2 as containers_pb
 from proa.pb import containerd_containers_pb2_grpc as containers_grpc
@@ -87,6 +88,12 @@ class Native:
         """Whether the kernel killed a process of this container for memory."""
         return id in self._oom
 
+    def note_oom(self, id: str) -> None:
+        """Remember that the kernel killed a process of this container for memory."""
+        self._oom[id] = None
+        while len(self._oom) > _OOM_MEMORY:
+            self._oom.pop(next(iter(self._oom)))
+
     async def task(self, id: str) -> Task:
         """The shim's own word on a container or sandbox, which CRI's books follow by moments.
         Raises NotFound once CRI has cleaned up behind an exit."""
@@ -106,11 +113,10 @@ class Native:
             async with asyncio.timeout(grace_s):
                 await call(self._task.Wait(wait, metadata=NAMESPACE))
 
-    async def patch_network(self, id: str, path: str) -> None:
-        """Put a created container into the network namespace at ``path``."""
+    async def patch(self, id: str, patch: Patch) -> None:
+        """Change the OCI spec of a container that was created and not started."""
         record, spec = await self._spec(id)
-        kept = [item for item in spec["linux"]["namespaces"] if item["type"] != "network"]
-        spec["linux"]["namespaces"] = [*kept, {"type": "network", "path": path}]
+        patch.apply(spec)
         record.spec.value = json.dumps(spec).encode()
         request = containers_pb.UpdateContainerRequest(
             container=record, update_mask=FieldMask(paths=["spec"])
@@ -134,7 +140,7 @@ class Native:
             raise translate(error, passing=False) from error
         return session
 
-    async def events(self) -> AsyncIterator[Exited | None]:
+    async def events(self) -> AsyncGenerator[Exited | None, None]:
         """See ``Runtime.events``."""
         filters = [f'topic=="{topic}"' for topic in ("/tasks/exit", "/tasks/oom", _SUBSCRIBED)]
         request = events_pb.SubscribeRequest(filters=filters)
@@ -165,10 +171,7 @@ class Native:
 
     def _event(self, envelope: Any) -> Exited | None:
         if envelope.topic == "/tasks/oom":
-            event = events_pb.TaskOOM.FromString(envelope.event.value)
-            self._oom[event.container_id] = None
-            while len(self._oom) > _OOM_MEMORY:
-                self._oom.pop(next(iter(self._oom)))
+            self.note_oom(events_pb.TaskOOM.FromString(envelope.event.value).container_id)
             return None
         event = events_pb.TaskExit.FromString(envelope.event.value)
         if event.id != event.container_id:  # an exec's process

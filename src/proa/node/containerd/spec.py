@@ -6,11 +6,12 @@ the agent adopts what runs; they are the kubelet's, so that ``crictl`` shows the
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from proa.base.errors import CallerFault
 from proa.model.sandbox import Container, Sandbox
-from proa.node.ports import ContainerSpec, SandboxSpec
+from proa.node.ports import Bind, ContainerSpec, SandboxSpec
 from proa.pb import cri_pb2 as cri
 
 UID_LABEL = "io.kubernetes.pod.uid"
@@ -24,6 +25,11 @@ CPU_UNIT = 128_000  # the model's parts of a vCPU
 CPU_PERIOD_US = 100_000
 _MIN_QUOTA_US = 1_000  # the kernel's smallest
 _MIN_SHARES = 2  # the kernel's smallest
+_PROPAGATIONS = {
+    "": cri.PROPAGATION_PRIVATE,
+    "HostToContainer": cri.PROPAGATION_HOST_TO_CONTAINER,
+    "Bidirectional": cri.PROPAGATION_BIDIRECTIONAL,
+}
 
 # What runc's default profile hides; the kubelet sends the same lists (procMount Default).
 _MASKED = (
@@ -82,9 +88,23 @@ def _namespaces(sandbox: Sandbox) -> Any:
     )
 
 
-def _seccomp(privileged: bool) -> Any:
-    kind = "Unconfined" if privileged else "RuntimeDefault"
-    return cri.SecurityProfile(profile_type=cri.SecurityProfile.ProfileType.Value(kind))
+def _seccomp(privileged: bool, profile: str = "", folder: Path | None = None) -> Any:
+    """``profile`` as ``Container.seccomp``; a privileged container has none."""
+    kinds = cri.SecurityProfile.ProfileType
+    if privileged or profile == "unconfined":
+        return cri.SecurityProfile(profile_type=kinds.Value("Unconfined"))
+    name = profile.removeprefix("localhost/")
+    if name == profile or folder is None:
+        return cri.SecurityProfile(profile_type=kinds.Value("RuntimeDefault"))
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise CallerFault(f"seccomp profile {name!r} leaves {folder}")
+    return cri.SecurityProfile(profile_type=kinds.Value("Localhost"), localhost_ref=str(path))
+
+
+def _groups(sandbox: Sandbox, container: Container) -> tuple[int, ...]:
+    own = () if sandbox.fs_group is None else (sandbox.fs_group,)
+    return tuple(dict.fromkeys((*container.supplemental_groups, *own)))
 
 
 def sandbox_config(spec: SandboxSpec, cgroup: str) -> Any:
@@ -107,6 +127,7 @@ def sandbox_config(spec: SandboxSpec, cgroup: str) -> Any:
         labels=labels(sandbox),
         linux=cri.LinuxPodSandboxConfig(
             cgroup_parent=cgroup_parent(cgroup, sandbox),
+            sysctls=dict(sandbox.sysctls),
             security_context=cri.LinuxSandboxSecurityContext(
                 namespace_options=_namespaces(sandbox),
                 privileged=privileged,
@@ -158,7 +179,7 @@ def _resources(sandbox: Sandbox, container: Container) -> Any:
     )
 
 
-def _security(sandbox: Sandbox, container: Container) -> Any:
+def _security(sandbox: Sandbox, container: Container, profiles: Path | None) -> Any:
     return cri.LinuxContainerSecurityContext(
         capabilities=_capabilities(container),
         privileged=container.privileged,
@@ -167,13 +188,24 @@ def _security(sandbox: Sandbox, container: Container) -> Any:
         no_new_privs=not container.allow_privilege_escalation,
         masked_paths=() if container.privileged else _MASKED,
         readonly_paths=() if container.privileged else _READ_ONLY,
-        seccomp=_seccomp(container.privileged),
+        supplemental_groups=_groups(sandbox, container),
+        seccomp=_seccomp(container.privileged, container.seccomp, profiles),
         **_user(container),
     )
 
 
-def container_config(sandbox: Sandbox, spec: ContainerSpec) -> Any:
-    """``ContainerConfig`` of a container; raises CallerFault for a user it cannot express."""
+def _mount(bind: Bind) -> Any:
+    return cri.Mount(
+        host_path=bind.source,
+        container_path=bind.target,
+        readonly=bind.read_only,
+        propagation=_PROPAGATIONS[bind.propagation],
+    )
+
+
+def container_config(sandbox: Sandbox, spec: ContainerSpec, profiles: Path | None = None) -> Any:
+    """``ContainerConfig`` of a container; ``profiles`` is the folder of its seccomp profiles.
+    Raises CallerFault for a user it cannot express and a profile that leaves the folder."""
     container = spec.container
     return cri.ContainerConfig(
         metadata=cri.ContainerMetadata(name=container.name, attempt=spec.attempt),
@@ -182,9 +214,14 @@ def container_config(sandbox: Sandbox, spec: ContainerSpec) -> Any:
         args=container.arguments or (),
         working_dir=container.working_dir,
         envs=[cri.KeyValue(key=key, value=value) for key, value in container.environment],
-        mounts=[
-            cri.Mount(host_path=bind.source, container_path=bind.target, readonly=bind.read_only)
-            for bind in spec.binds
+        mounts=[_mount(bind) for bind in spec.binds if not bind.tmpfs],
+        devices=[
+            cri.Device(
+                host_path=device.host_path,
+                container_path=device.path,
+                permissions=device.permissions,
+            )
+            for device in container.devices
         ],
         labels={
             UID_LABEL: sandbox.uid,
@@ -197,6 +234,7 @@ def container_config(sandbox: Sandbox, spec: ContainerSpec) -> Any:
         stdin_once=container.stdin_once,
         tty=container.tty,
         linux=cri.LinuxContainerConfig(
-            resources=_resources(sandbox, container), security_context=_security(sandbox, container)
+            resources=_resources(sandbox, container),
+            security_context=_security(sandbox, container, profiles),
         ),
     )

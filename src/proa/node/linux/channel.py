@@ -20,6 +20,7 @@ from proa.node.linux import netlink
 from proa.node.linux.netlink import Answer, Link, Message, Routed
 
 _CLONE_NEWNET = 0x40000000
+_LOOPBACK = 1
 _MS_BIND = 4096
 _MNT_DETACH = 2
 _RECEIVE_BYTES = 1 << 17
@@ -71,6 +72,16 @@ def make_namespace(path: Path) -> None:
             _call("setns", back, _CLONE_NEWNET)
     finally:
         os.close(back)
+
+
+def raise_loopback(path: Path) -> None:
+    """Set the loopback device of the namespace at ``path`` up."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with channel_in(descriptor) as inside:
+            inside.do(netlink.set_link(_LOOPBACK))
+    finally:
+        os.close(descriptor)
 
 
 def is_namespace(path: Path) -> bool:

@@ -67,6 +67,17 @@ def sandbox_link(uid: str, netns_path: str) -> str:
     return "pv" + hashlib.sha256(f"{uid}\0{netns_path}".encode()).hexdigest()[:12]
 
 
+def isolated(uid: str, container: str) -> str:
+    """The name of a container's own namespace and the alias of its link; ``owner`` gives the uid
+    back. Of a length that names of containers do not change."""
+    return f"{uid}#{hashlib.sha256(container.encode()).hexdigest()[:12]}"
+
+
+def owner(alias: str) -> str:
+    """The uid of the Sandbox that a link, or a container's namespace, belongs to."""
+    return alias.partition("#")[0]
+
+
 def link_address(vpc: str) -> str:
     """The link-local address behind which the Sandboxes of a VPC appear that the Host cannot
     reach: stable, out of 169.254.64.0/18."""
