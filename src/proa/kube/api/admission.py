@@ -7,32 +7,22 @@ writes that must be committed with the object (an address that it takes).
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import orjson
 
-from proa.kube.api.call import ApiError
+from proa.kube.api import service_addresses as services
 from proa.kube.api.context import Api, Json
 from proa.kube.api.failures import forbidden, invalid, not_found
+from proa.kube.api.service_addresses import Admitted
 from proa.kube.keys import object_key
 from proa.kube.schema.errors import FieldError
 from proa.kube.schema.kinds import Resource
 from proa.kube.tables import NAMESPACES, SERVICE_ACCOUNTS
-from proa.store.api import Delete, Exists, Guard, Put
+from proa.store.api import Exists, Guard
 
 IMMORTAL = ("default", "kube-system", "kube-public", "kube-node-lease")
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-NODE_PORTS = range(30000, 32768)
-
-
-@dataclass(slots=True, frozen=True)
-class Admitted:
-    """What must hold and be written along with the object."""
-
-    guards: tuple[Guard | Exists, ...] = ()
-    writes: tuple[Put | Delete, ...] = ()
 
 
 def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitted:
@@ -53,7 +43,7 @@ def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitt
     elif kind == ("batch", "jobs"):
         _job_selector(resource, obj)
     elif kind == ("", "services"):
-        taken = _addresses(api, resource, obj)
+        taken = services.admitted(api, resource, obj, None)
         return Admitted((*guards, *taken.guards), taken.writes)
     return Admitted(guards)
 
@@ -68,14 +58,7 @@ def on_update(
     if kind == ("", "secrets"):
         _fold_text(new)
     if kind == ("", "services") and not subresource:
-        spec, before = new["spec"], old["spec"]
-        for name in ("clusterIP", "clusterIPs"):
-            if not spec.get(name) and before.get(name):
-                spec[name] = before[name]
-        if spec.get("type") != "ExternalName" and not spec.get("clusterIP"):
-            return _addresses(api, resource, new)
-        _keep_node_ports(spec, before)
-        return _node_ports(api, resource, new, old)
+        return services.admitted(api, resource, new, old)
     return Admitted()
 
 
@@ -87,18 +70,7 @@ def on_remove(api: Api, resource: Resource, obj: Json) -> Admitted:
         raise forbidden(resource, name, "this namespace may not be deleted")
     if kind != ("", "services"):
         return Admitted()
-    spec = obj.get("spec", {})
-    keys = [
-        _allocation(api, "clusterip", address)
-        for address in spec.get("clusterIPs") or []
-        if address and address != "None"
-    ]
-    keys += [
-        _allocation(api, "nodeport", str(port["nodePort"]))
-        for port in spec.get("ports") or []
-        if port.get("nodePort")
-    ]
-    return Admitted((), tuple(Delete(key) for key in dict.fromkeys(keys)))
+    return Admitted((), services.released(api, obj))
 
 
 def _fold_text(secret: Json) -> None:
@@ -251,99 +223,3 @@ def qos_class(spec: Json) -> str:
     if not asked:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"
-
-
-def _allocation(api: Api, kind: str, what: str) -> str:
-    return f"/kubealloc/{api.cluster.uid}/{kind}/{what}"
-
-
-def _addresses(api: Api, resource: Resource, obj: Json) -> Admitted:
-    """A virtual address for a Service, the one it names or a free one, and its node ports."""
-    spec = obj.setdefault("spec", {})
-    ports = _node_ports(api, resource, obj, None)
-    if spec.get("type") == "ExternalName" or spec.get("clusterIP") == "None":
-        if spec.get("clusterIP") == "None":
-            spec["clusterIPs"] = ["None"]
-        return ports
-    range_ = IPv4Network(api.cluster.service_cidr)
-    wanted = spec.get("clusterIP")
-    if wanted:
-        _check_address(resource, obj, wanted, range_)
-    else:
-        wanted = _free_address(api, range_)
-    spec["clusterIP"], spec["clusterIPs"] = wanted, [wanted]
-    spec.setdefault("ipFamilies", ["IPv4"])
-    spec.setdefault("ipFamilyPolicy", "SingleStack")
-    key = _allocation(api, "clusterip", wanted)
-    owner = f"{obj['metadata'].get('namespace')}/{obj['metadata']['name']}".encode()
-    return Admitted((Guard(key, 0), *ports.guards), (Put(key, owner), *ports.writes))
-
-
-def _check_address(resource: Resource, obj: Json, wanted: str, range_: IPv4Network) -> None:
-    try:
-        inside = IPv4Address(wanted) in range_
-    except ValueError:
-        inside = False
-    if not inside:
-        detail = f"failed to allocate IP {wanted}: the provided IP is not in the valid range"
-        error = FieldError("FieldValueInvalid", "spec.clusterIPs", detail, [wanted])
-        raise invalid(resource, obj["metadata"]["name"], [error])
-
-
-def _used_addresses(api: Api) -> set[str]:
-    services = api.builtin("", "services")
-    used: set[str] = set()
-    for entry in api.entries(services):
-        used.update(orjson.loads(entry.body).get("spec", {}).get("clusterIPs") or [])
-    return used
-
-
-def _free_address(api: Api, range_: IPv4Network) -> str:
-    """Drawn from the upper part of the range first: the lowest addresses are for those who ask
-    for them by number (KEP-3070)."""
-    used = _used_addresses(api)
-    size = range_.num_addresses
-    reserved = min(max(16, size // 16), 256)
-    base = int(range_.network_address)
-    start = api.chance.integer(reserved, size - 2)
-    for step in range(size):
-        number = reserved + (start - reserved + step) % (size - 1 - reserved)
-        address = str(IPv4Address(base + number))
-        if address not in used:
-            return address
-    raise ApiError(500, "InternalError", "failed to allocate a serviceIP: range is full")
-
-
-def _keep_node_ports(spec: Json, before: Json) -> None:
-    known = {(port.get("port"), port.get("protocol", "TCP")): port for port in before["ports"]}
-    for port in spec.get("ports") or []:
-        same = known.get((port.get("port"), port.get("protocol", "TCP")))
-        if same and same.get("nodePort") and not port.get("nodePort"):
-            port["nodePort"] = same["nodePort"]
-
-
-def _node_ports(api: Api, resource: Resource, obj: Json, old: Json | None) -> Admitted:
-    spec = obj["spec"]
-    if spec.get("type") not in ("NodePort", "LoadBalancer"):
-        for port in spec.get("ports") or []:
-            port.pop("nodePort", None)
-        return Admitted()
-    held = {port.get("nodePort") for port in (old or {}).get("spec", {}).get("ports") or []}
-    guards: list[Guard | Exists] = []
-    writes: list[Put | Delete] = []
-    for port in spec.get("ports") or []:
-        number = port.get("nodePort")
-        if number and number not in NODE_PORTS:
-            detail = (
-                "provided port is not in the valid range. The range of valid ports is "
-                f"{NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
-            )
-            error = FieldError("FieldValueInvalid", "spec.ports[0].nodePort", detail, number)
-            raise invalid(resource, obj["metadata"]["name"], [error])
-        if not number:
-            number = port["nodePort"] = api.chance.integer(NODE_PORTS.start, NODE_PORTS.stop - 1)
-        if number not in held:
-            key = _allocation(api, "nodeport", str(number))
-            guards.append(Guard(key, 0))
-            writes.append(Put(key, obj["metadata"]["name"].encode()))
-    return Admitted(tuple(guards), tuple(writes))
