@@ -15,6 +15,10 @@ from proa.kube.api.call import ApiError
 from proa.kube.api.duplicates import duplicate_fields
 from proa.kube.api.failures import bad_request, too_large
 from proa.kube.api.yaml_body import read_yaml_strictly
+from proa.kube.schema.defaults import apply_defaults
+from proa.kube.schema.kinds import Kinds, Resource
+from proa.kube.schema.versions import has_versions, in_version, storage_version
+from proa.reconcile.view import Entry
 from proa.wire.kube.protobuf import decode as decode_protobuf
 
 MAX_BODY = 3 * 1024 * 1024
@@ -44,6 +48,31 @@ def loaded(body: bytes, version: int) -> dict[str, Any]:
     obj: dict[str, Any] = orjson.loads(body)
     obj["metadata"]["resourceVersion"] = str(version)
     return obj
+
+
+def opened(resource: Resource, entry: Entry[Any]) -> dict[str, Any]:
+    """A stored object of a resource, in the resource's version, as a dict of the caller's own."""
+    obj = loaded(entry.body, entry.version)
+    return in_version(obj, resource.api_version) if has_versions(resource) else obj
+
+
+def shown(resource: Resource, entry: Entry[Any]) -> bytes:
+    """A stored object of a resource as it is served: as it lies, unless its version is another."""
+    if has_versions(resource):
+        return orjson.dumps(opened(resource, entry))
+    return served(entry.body, entry.version)
+
+
+def kept(kinds: Kinds, resource: Resource, obj: dict[str, Any]) -> bytes:
+    """The bytes that are kept of an object of a resource, in the version in which that is kept.
+    Raises 400 for one that is nested too deep."""
+    group, version = storage_version(resource)
+    if (group, version) != (resource.group, resource.version):
+        home = kinds.find(group, version, resource.name)
+        assert home is not None, f"{resource.name} is kept as {group}/{version}"
+        obj = in_version(orjson.loads(orjson.dumps(obj)), home.api_version)
+        apply_defaults(home, obj)
+    return stored(obj)
 
 
 def check_size(request: Request) -> None:

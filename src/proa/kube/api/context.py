@@ -11,6 +11,7 @@ from proa.base.clock import Clock
 from proa.kube.keys import object_key, prefix_of
 from proa.kube.objects import Object
 from proa.kube.schema.kinds import Kinds, Resource
+from proa.kube.schema.versions import storage_group
 from proa.kube.tables import OBJECTS
 from proa.reconcile.view import Entry, View
 from proa.store.api import Store
@@ -68,7 +69,7 @@ class Api:
         """The store key of an object."""
         return object_key(
             self.cluster.uid,
-            resource.group,
+            storage_group(resource),
             resource.name,
             namespace if resource.namespaced else "",
             name,
@@ -82,8 +83,11 @@ class Api:
         self, resource: Resource, namespace: str = "", after: str = ""
     ) -> Iterator[Entry[Object]]:
         """The objects of a resource, in key order."""
-        prefix = prefix_of(self.cluster.uid, resource.group, resource.name, namespace)
-        return self.view.rows(OBJECTS).scan(prefix, after)
+        return self.view.rows(OBJECTS).scan(self.prefix(resource, namespace), after)
+
+    def prefix(self, resource: Resource, namespace: str = "") -> str:
+        """Where the objects of a resource lie."""
+        return prefix_of(self.cluster.uid, storage_group(resource), resource.name, namespace)
 
     def builtin(self, group: str, name: str) -> Resource:
         """A resource that every cluster has."""

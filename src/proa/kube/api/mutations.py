@@ -198,7 +198,7 @@ class Mutations:
         entry = self._api.entry(resource, target.namespace, target.name)
         if entry is None:
             raise not_found(resource, target.name)
-        obj = bodies.loaded(entry.body, entry.version)
+        obj = bodies.opened(resource, entry)
         if target.verb == "get":
             return Response(200, orjson.dumps(scale_of(resource, obj)), dict(JSON))
         if target.verb == "update":

@@ -14,7 +14,6 @@ from proa.kube.api.context import Api
 from proa.kube.api.failures import JSON, bad_request, expired, not_found
 from proa.kube.api.listing import ListOptions, Place, list_options, token_of, too_large, too_old
 from proa.kube.api.paths import Target
-from proa.kube.keys import prefix_of
 from proa.kube.objects import Object, decoder
 from proa.kube.schema import selectors, tables
 from proa.kube.schema.kinds import Resource
@@ -40,15 +39,15 @@ class Reader:
         if entry is None:
             raise not_found(resource, target.name)
         if negotiation.form_of(request) == "object":
-            return Response(200, bodies.served(entry.body, entry.version), dict(JSON))
-        obj = bodies.loaded(entry.body, entry.version)
+            return Response(200, bodies.shown(resource, entry), dict(JSON))
+        obj = bodies.opened(resource, entry)
         return negotiation.shown(request, resource, obj, self._api.clock.now())
 
     async def collection(self, request: Request, resource: Resource, target: Target) -> Response:
         """A collection as of the newest version, or of the one that the request names; the pages
         of one list all show the picture of the first. Raises ApiError."""
         form = negotiation.form_of(request)
-        prefix = prefix_of(self._api.cluster.uid, resource.group, resource.name, target.namespace)
+        prefix = self._api.prefix(resource, target.namespace)
         options = list_options(request, prefix)
         matches = matcher(resource, request)
         await self._api.fresh()
@@ -111,9 +110,9 @@ class Reader:
                     "metadata": meta,
                 }
             )
-            items = b",".join(bodies.served(entry.body, entry.version) for entry in page)
+            items = b",".join(bodies.shown(resource, entry) for entry in page)
             return Response(200, b'%b,"items":[%b]}' % (head[:-1], items), dict(JSON))
-        objects = [bodies.loaded(entry.body, entry.version) for entry in page]
+        objects = [bodies.opened(resource, entry) for entry in page]
         if form == "table":
             now, include = self._api.clock.now(), negotiation.include_of(request)
             made = tables.table(resource, objects, now, include)
@@ -176,6 +175,6 @@ def matcher(resource: Resource, request: Request) -> Match:
             found = metadata.name if name == "metadata.name" else metadata.namespace
             if (found == value) != (operator == "="):
                 return False
-        return len(simple) == len(requirements) or fields(orjson.loads(entry.body))
+        return len(simple) == len(requirements) or fields(bodies.opened(resource, entry))
 
     return matches

@@ -232,7 +232,7 @@ class KubeApi:
             entry = self.api.entry(*where)
             if entry is None:
                 raise not_found(resource, call.name)
-            return Written(bodies.loaded(entry.body, entry.version))
+            return Written(bodies.opened(resource, entry))
         if call.subresource == "binding":
             target = Target("create", call.group, "", call.resource, call.namespace, call.name)
             return await bind(self._writer, resource, target, call.body, options)

@@ -40,7 +40,7 @@ class PodStreams:
         entry = self._api.entry(resource, target.namespace, target.name)
         if entry is None:
             raise not_found(resource, target.name)
-        return bodies.loaded(entry.body, entry.version)
+        return bodies.opened(resource, entry)
 
     # Logs
 

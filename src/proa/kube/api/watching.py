@@ -21,7 +21,6 @@ from proa.kube.api.failures import expired, status_body
 from proa.kube.api.listing import too_large, watch_options
 from proa.kube.api.paths import Target
 from proa.kube.api.reads import Match, entry_of, matcher
-from proa.kube.keys import prefix_of
 from proa.kube.objects import Object
 from proa.kube.schema import tables
 from proa.kube.schema.kinds import Resource
@@ -101,10 +100,7 @@ class Watcher:
                 yield bytes(chunk)
             if wanted.initial:
                 yield self._bookmark(wanted, version, {INITIAL_END: "true"})
-        target = wanted.target
-        prefix = prefix_of(
-            self._api.cluster.uid, wanted.resource.group, wanted.resource.name, target.namespace
-        )
+        prefix = self._api.prefix(wanted.resource, wanted.target.namespace)
         batches = self._api.store.watch(prefix, after=version)
         try:
             async for line in self._follow(wanted, batches, version, deadline):
@@ -163,9 +159,9 @@ class Watcher:
 
     def _line(self, wanted: Wanted, kind: str, entry: Entry[Object]) -> bytes:
         if wanted.form == "object":
-            body = bodies.served(entry.body, entry.version)
+            body = bodies.shown(wanted.resource, entry)
             return b'{"type":"%b","object":%b}\n' % (kind.encode(), body)
-        obj = bodies.loaded(entry.body, entry.version)
+        obj = bodies.opened(wanted.resource, entry)
         if wanted.form == "metadata":
             return _event(kind, negotiation.metadata_only(obj))
         now = self._api.clock.now()

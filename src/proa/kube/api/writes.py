@@ -28,6 +28,7 @@ from proa.kube.objects import Object
 from proa.kube.schema import merge
 from proa.kube.schema.errors import FieldError
 from proa.kube.schema.kinds import Kinds, Resource
+from proa.kube.schema.versions import storage_group
 from proa.reconcile.view import Entry
 from proa.store.api import Delete, Exists, Guard, Put, Transaction
 
@@ -99,7 +100,7 @@ class Writer:
             metadata.pop(name, None)
         if not options.applied:
             metadata.pop("managedFields", None)
-        if (resource.group, resource.name) not in self._api.acted_on:
+        if (storage_group(resource), resource.name) not in self._api.acted_on:
             warnings.append(f"{resource.kind} is stored, but nothing in this server acts on it yet")
         return obj, warnings
 
@@ -126,7 +127,7 @@ class Writer:
         _track(resource, None, obj, options, now)
         key = self._api.key(resource, namespace, metadata["name"])
         guards = (Guard(key, 0), *admitted.guards)
-        writes = (Put(key, bodies.stored(obj)), *admitted.writes)
+        writes = (Put(key, bodies.kept(self._api.kinds, resource, obj)), *admitted.writes)
         if options.dry_run:
             return Written(obj, warnings, created=True)
         version = await self._commit(guards, writes)
@@ -167,8 +168,8 @@ class Writer:
             entry = self._api.entry(resource, namespace, name)
             if entry is None:
                 raise not_found(resource, name)
-            old = bodies.loaded(entry.body, entry.version)
-            wanted = edit(bodies.loaded(entry.body, entry.version))
+            old = bodies.opened(resource, entry)
+            wanted = edit(bodies.opened(resource, entry))
             version = _version_of(wanted)
             if version and version != entry.version:
                 raise modified(resource, name)
@@ -221,7 +222,7 @@ class Writer:
             return await self._remove(resource, entry, new, options)
         _track(resource, old, new, options, self._api.clock.now(), subresource)
         guards = (Guard(entry.key, entry.version), *admitted.guards)
-        writes = (Put(entry.key, bodies.stored(new)), *admitted.writes)
+        writes = (Put(entry.key, bodies.kept(self._api.kinds, resource, new)), *admitted.writes)
         if options.dry_run:
             return Written(new, warnings)
         version = await self._commit(guards, writes)
@@ -248,7 +249,7 @@ class Writer:
             entry = self._api.entry(resource, namespace, name)
             if entry is None:
                 raise not_found(resource, name)
-            obj = bodies.loaded(entry.body, entry.version)
+            obj = bodies.opened(resource, entry)
             _check_preconditions(resource, name, obj, options)
             marked = _marked(resource, obj, options, self._api.clock.now())
             write = WriteOptions(dry_run=dry_run)
@@ -260,7 +261,8 @@ class Writer:
                 if dry_run:
                     return Written(marked)
                 version = await self._commit(
-                    (Guard(entry.key, entry.version),), (Put(entry.key, bodies.stored(marked)),)
+                    (Guard(entry.key, entry.version),),
+                    (Put(entry.key, bodies.kept(self._api.kinds, resource, marked)),),
                 )
             except Conflict:
                 continue
