@@ -26,6 +26,15 @@ spec:
     command: [sh, -c, "mkdir /www; echo hello > /www/index.html; httpd -p 8080 -h /www;
       echo one; echo two; echo three; exec sleep 1000"]
     ports: [{name: web, containerPort: 8080}]
+  - name: reader
+    image: busybox
+    stdin: true
+    command: [sh, -c, "while read line; do echo got $line; done"]
+  - name: screen
+    image: busybox
+    stdin: true
+    tty: true
+    command: [sh, -c, "while true; do sh; done"]
   - name: crashed
     image: busybox
     command: [sh, -c, "echo attempt; sleep 1; exit 3"]
@@ -87,6 +96,20 @@ def test_exec_gives_a_terminal_of_the_users_size(box: Proa, way: str) -> None:
     assert code == 0, err
     assert "33 101" in out
     assert "/dev/pts/" in out
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_attach_joins_a_running_container(box: Proa, way: str) -> None:
+    line = "(sleep 1; echo hello; sleep 2) | timeout 4 kubectl attach -n streams -i box -c reader"
+    assert "got hello\n" in run(box, line, way)[1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_attach_joins_a_terminal_and_resizes_it(box: Proa, way: str) -> None:
+    typed = "(sleep 2; echo stty size; sleep 1) | "
+    inner = "stty cols 99 rows 22; timeout 4 kubectl attach -n streams -it box -c screen"
+    _, out, _ = run(box, f"{typed} script -qec '{inner}' /dev/null", way)
+    assert "22 99" in out
 
 
 def test_directories_are_copied_both_ways(box: Proa, tmp_path: Path) -> None:

@@ -288,8 +288,7 @@ def _running(pod: Json, container: str) -> str:
     if waiting := _waiting(status):
         raise bad_request(f'container "{container}" in pod "{name}" is waiting to start: {waiting}')
     if "running" not in ((status or {}).get("state") or {}):
-        message = f'unable to upgrade connection: container not found ("{container}")'
-        raise ApiError(500, "InternalError", message)
+        raise ApiError(500, "InternalError", f'container not found ("{container}")')
     return str(node)
 
 
