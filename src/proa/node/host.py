@@ -50,7 +50,7 @@ class HostAgent:
             link=link,
             runtime=self.runtime,
             network=network,
-            volumes=DiskVolumes(folder / "sandboxes"),
+            volumes=DiskVolumes(folder / "sandboxes", folder / "shared"),
             prober=HostProber(self.runtime, self._sockets),
             checkpoint=FileCheckpoint(folder / "checkpoint"),
             logs=self._shipper,

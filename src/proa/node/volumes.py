@@ -1,7 +1,7 @@
 """Volumes on the Host's disk: the Volumes port of real agents.
 
-Each Sandbox has a folder; ``files`` volumes are replaced in one step by a symbolic link that
-is swapped, the way the kubelet does it, so a reader sees the old files or the new ones.
+Directories, tmpfs mounts and rendered files (``node.files``) that containers see, and what they
+find below /etc. Everything of a Sandbox but its ``shared`` volumes goes with it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proa.base.errors import CallerFault
-from proa.model.sandbox import Container, File, Mount, Sandbox, Volume
+from proa.model.sandbox import Container, Mount, Network, Sandbox, Volume
+from proa.node.files import write_files
 from proa.node.mounts import mount_tmpfs, unmount
 from proa.node.ports import Bind, MountError
 
 _MESSAGE_LIMIT = 4096  # bytes of a termination message (kubelet)
-_DATA = "..data"  # the link that is swapped; names that begin with ".." are never a user's
+_OWN_NAMES = ("hosts", "hostname", "resolv.conf")
 _HOSTS_HEAD = """# Managed by Proa: changes are lost.
 127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -38,14 +39,27 @@ _CHECKS: dict[str, tuple[Callable[[int], bool], str]] = {
 
 
 class DiskVolumes:
-    """Everything below ``root``/<uid>."""
+    """A folder for each Sandbox below ``root``, whose ``files`` volumes lie on a tmpfs, so that
+    secrets never reach the disk; ``shared`` volumes below ``shared``/<instance>."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def __init__(self, root: Path, shared: Path) -> None:
+        self._root, self._shared = root, shared
+        for folder in (root, shared):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def _volume(self, uid: str, name: str) -> Path:
-        return self._root / uid / "volumes" / name
+    def _files(self, uid: str) -> Path:
+        """The tmpfs of a Sandbox's files."""
+        return self._root / uid / "files"
+
+    def _source(self, sandbox: Sandbox, volume: Volume) -> Path:
+        """Where a volume lies on the Host."""
+        if volume.kind == "host":
+            return Path(volume.path)
+        if volume.kind == "shared":
+            return _inside(self._shared / (sandbox.instance or "local"), volume.path)
+        if volume.kind == "files":
+            return self._files(sandbox.uid) / volume.name
+        return self._root / sandbox.uid / "volumes" / volume.name
 
     async def prepare(self, sandbox: Sandbox) -> None:
         for volume in sandbox.volumes:
@@ -59,21 +73,43 @@ class DiskVolumes:
         if volume.kind == "host":
             _check_host_path(volume)
             return
-        folder = self._volume(sandbox.uid, volume.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._source(sandbox, volume)
         if volume.kind == "files":
-            _write_files(folder, volume.files)
-            return
-        if volume.medium == "Memory" and not os.path.ismount(folder):
+            self._write(sandbox, volume)
+        elif volume.kind == "shared":
+            _make_shared(folder, volume)
+        else:
+            self._make_empty(sandbox, volume, folder)
+
+    def _write(self, sandbox: Sandbox, volume: Volume) -> None:
+        top = self._files(sandbox.uid)
+        top.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.path.ismount(top):
+            mount_tmpfs(top, 0)
+        folder = self._source(sandbox, volume)
+        folder.mkdir(exist_ok=True)
+        write_files(folder, volume.files, sandbox.fs_group)
+
+    def _make_empty(self, sandbox: Sandbox, volume: Volume, folder: Path) -> None:
+        new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        on_tmpfs = volume.medium == "Memory" and not _own_tmpfs(sandbox, volume)
+        if on_tmpfs and not os.path.ismount(folder):
+            new = True
             mount_tmpfs(folder, volume.size_limit)
-        folder.chmod(0o777)
+        if new:  # a user may have changed the rights of one that is there
+            folder.chmod(0o777)
+            if sandbox.fs_group is not None:
+                os.chown(folder, -1, sandbox.fs_group)
+                folder.chmod(0o2777)
 
     async def update(self, sandbox: Sandbox) -> None:
+        if not self._files(sandbox.uid).exists():
+            return
         for volume in sandbox.volumes:
-            folder = self._volume(sandbox.uid, volume.name)
-            if volume.kind == "files" and folder.exists():
+            if volume.kind == "files":
                 try:
-                    _write_files(folder, volume.files)
+                    self._write(sandbox, volume)
                 except OSError as error:
                     raise MountError(f'volume "{volume.name}": {error}') from error
 
@@ -90,41 +126,43 @@ class DiskVolumes:
             written.touch()
             written.chmod(0o666)
             binds.append(Bind(str(written), container.termination_message_path))
-        if sandbox.network.mode != "host" and "/etc/hosts" not in targets:
-            binds.append(Bind(str(self._hosts(sandbox, address)), "/etc/hosts"))
+        names = self._names(sandbox, container, own, address)
+        binds += [bind for bind in names if bind.target not in targets]
         return tuple(binds)
 
     def _bind(self, sandbox: Sandbox, volumes: dict[str, Volume], mount: Mount) -> Bind:
         volume = volumes.get(mount.volume)
         if volume is None:
             raise CallerFault(f'container mounts unknown volume "{mount.volume}"')
-        if volume.kind == "host":
-            source = Path(volume.path)
-        else:
-            source = self._volume(sandbox.uid, mount.volume)
+        if mount.options and volume.medium == "Memory":
+            size = (f"size={volume.size_limit}",) if volume.size_limit else ()
+            return Bind("tmpfs", mount.path, mount.read_only, tmpfs=(*mount.options, *size))
+        source = self._source(sandbox, volume)
         read_only = mount.read_only or volume.kind == "files"
         if not mount.sub_path:
-            return Bind(str(source), mount.path, read_only)
+            return Bind(str(source), mount.path, read_only, mount.propagation)
         base = source.resolve()
         inside = (source / mount.sub_path).resolve()
         if not inside.is_relative_to(base):
             raise CallerFault(f"subPath {mount.sub_path!r} leaves its volume")
         if not inside.exists():
             inside.mkdir(parents=True)
-        return Bind(str(inside), mount.path, read_only)
+        return Bind(str(inside), mount.path, read_only, mount.propagation)
 
-    def _hosts(self, sandbox: Sandbox, address: str) -> Path:
-        network = sandbox.network
-        lines = [_HOSTS_HEAD]
-        if address and network.mode == "vpc":
-            short, dot, _ = network.hostname.partition(".")
-            names = f"{network.hostname} {short}" if dot else network.hostname or sandbox.name
-            lines.append(f"{address}\t{names}\n")
-        lines += [f"{entry}\t{' '.join(names)}\n" for entry, names in network.hosts]
-        path = self._root / sandbox.uid / "hosts"
-        path.write_text("".join(lines))
-        path.chmod(0o644)
-        return path
+    def _names(self, sandbox: Sandbox, container: Container, own: Path, address: str) -> list[Bind]:
+        """/etc/hosts and, for a container with a network of its own, what else CRI would take
+        from the Sandbox's."""
+        network = container.network
+        if network is None:
+            top = self._root / sandbox.uid / "hosts"
+            if sandbox.network.mode == "host" and not sandbox.network.hosts:
+                return []  # the Host's
+            _write(top, _hosts(sandbox.network, address, sandbox.name))
+            return [Bind(str(top), "/etc/hosts")]
+        _write(own / "hosts", _hosts(network, network.address, sandbox.name))
+        _write(own / "hostname", f"{network.hostname or sandbox.name}\n")
+        _write(own / "resolv.conf", _resolver(network))
+        return [Bind(str(own / name), f"/etc/{name}") for name in _OWN_NAMES]
 
     def termination_message(self, uid: str, container: str, attempt: int) -> str:
         path = self._root / uid / "containers" / container / f"termination-{attempt}"
@@ -138,10 +176,71 @@ class DiskVolumes:
         folder = self._root / uid
         if not folder.exists():
             return
-        for path in sorted((folder / "volumes").glob("*")):
+        for path in (self._files(uid), *sorted((folder / "volumes").glob("*"))):
             if os.path.ismount(path):
                 unmount(path)
         await asyncio.to_thread(shutil.rmtree, folder, True)
+
+
+def _inside(top: Path, name: str) -> Path:
+    path = (top / name).resolve()
+    if not path.is_relative_to(top.resolve()) or path == top.resolve():
+        raise CallerFault(f"{name!r} is no name of a volume")
+    return path
+
+
+def _own_tmpfs(sandbox: Sandbox, volume: Volume) -> bool:
+    """Whether each container that mounts it gets a tmpfs of its own, by mount options."""
+    mounts = [
+        mount
+        for container in sandbox.containers
+        for mount in container.mounts
+        if mount.volume == volume.name
+    ]
+    return bool(mounts) and all(mount.options for mount in mounts)
+
+
+def _make_shared(folder: Path, volume: Volume) -> None:
+    """One that must be there already ("Directory") is not made (ECS, autoprovision)."""
+    if volume.path_type == "Directory" and not folder.is_dir():
+        raise OSError(f"shared volume {volume.path} does not exist")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o644)
+
+
+def _hosts(network: Network, address: str, name: str) -> str:
+    lines = [_HOSTS_HEAD]
+    if network.mode == "host":  # the Host's own, with additions
+        with contextlib.suppress(OSError):
+            lines = [Path("/etc/hosts").read_text().rstrip() + "\n"]
+    elif address and network.mode == "vpc":
+        short, dot, _ = network.hostname.partition(".")
+        names = f"{network.hostname} {short}" if dot else network.hostname or name
+        lines.append(f"{address}\t{names}\n")
+    lines += [f"{entry}\t{' '.join(names)}\n" for entry, names in network.hosts]
+    return "".join(lines)
+
+
+def _resolver(network: Network) -> str:
+    """resolv.conf(5); without servers the Host's own, and nothing where there is no network."""
+    dns = network.dns
+    if not dns.servers:
+        if network.mode == "none":
+            return ""
+        try:
+            return Path("/etc/resolv.conf").read_text()
+        except OSError:
+            return ""
+    lines = [f"nameserver {server}" for server in dns.servers]
+    if dns.searches:
+        lines.append(f"search {' '.join(dns.searches)}")
+    if dns.options:
+        lines.append(f"options {' '.join(dns.options)}")
+    return "\n".join(lines) + "\n"
 
 
 def _check_host_path(volume: Volume) -> None:
@@ -157,50 +256,3 @@ def _check_host_path(volume: Volume) -> None:
     check = _CHECKS.get(kind)
     if check is not None and not (path.exists() and check[0](path.stat().st_mode)):
         raise OSError(f"hostPath type check failed: {path} {check[1]}")
-
-
-def _write_files(folder: Path, files: tuple[File, ...]) -> None:
-    """Write a new generation, swap the link, drop the old one. Unchanged content does nothing."""
-    link = folder / _DATA
-    if link.is_symlink() and _same(link, files):
-        return
-    number = int(os.readlink(link).removeprefix("..v")) + 1 if link.is_symlink() else 0
-    generation = folder / f"..v{number}"
-    shutil.rmtree(generation, ignore_errors=True)
-    generation.mkdir(mode=0o755)
-    for file in files:
-        path = generation / file.path
-        if not path.resolve().is_relative_to(generation.resolve()):
-            raise OSError(f"file {file.path!r} leaves its volume")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.content)
-        path.chmod(file.mode)
-    old = os.readlink(link) if link.is_symlink() else ""
-    fresh = folder / "..data_tmp"
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(generation.name)
-    fresh.rename(link)
-    _expose(folder, {file.path.split("/")[0] for file in files})
-    if old:
-        shutil.rmtree(folder / old, ignore_errors=True)
-
-
-def _same(link: Path, files: tuple[File, ...]) -> bool:
-    present = sorted(str(path.relative_to(link)) for path in link.rglob("*") if path.is_file())
-    if present != sorted(file.path for file in files):
-        return False
-    return all(
-        (link / file.path).read_bytes() == file.content
-        and stat.S_IMODE((link / file.path).stat().st_mode) == file.mode
-        for file in files
-    )
-
-
-def _expose(folder: Path, names: set[str]) -> None:
-    """Top-level names point into the current generation; those no longer there vanish."""
-    for path in sorted(folder.iterdir()):
-        if not path.name.startswith("..") and path.name not in names:
-            path.unlink()
-    for name in sorted(names):
-        with contextlib.suppress(FileExistsError):
-            (folder / name).symlink_to(f"{_DATA}/{name}")
