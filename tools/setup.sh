@@ -20,7 +20,7 @@ python=${PYTHON:-python3}
 
 packages="containerd runc containernetworking-plugins nftables iproute2 gcc libc6-dev
 busybox-static nginx-light awscli ca-certificates"
-[ "$purpose" = test ] && packages="$packages skopeo etcd-server"
+[ "$purpose" = test ] && packages="$packages skopeo buildah podman etcd-server"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
 
 missing=""

@@ -39,8 +39,22 @@ def test_reference_is_completed_as_docker_does(
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":v1", "x:", "X", "x:v 1", "x@", "x@sha256:1", "../x", "a//b", "quay.io/", "a b/c.d/x"]
-    + ["x:" + "v" * 129, "quay.io/../x", "-.io/x/"],
+    [
+        "",
+        ":v1",
+        "x:",
+        "X",
+        "x:v 1",
+        "x@",
+        "x@sha256:1",
+        "../x",
+        "a//b",
+        "quay.io/",
+        "a b/c.d/x",
+        "x:" + "v" * 129,
+        "quay.io/../x",
+        "-.io/x/",
+    ],
 )
 def test_what_is_no_reference_is_refused(text: str) -> None:
     with pytest.raises(CallerFault):
@@ -49,8 +63,14 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["docker.io/library/x", "quay.io/a/b", "localhost:5000/x", "localhost/x", f"{ECR}/x"]
-    + ["localhost:4510/team/x"],
+    [
+        "docker.io/library/x",
+        "quay.io/a/b",
+        "localhost:5000/x",
+        "localhost/x",
+        f"{ECR}/x",
+        "localhost:4510/team/x",
+    ],
 )
 def test_what_is_shown_is_what_containers_ask_for(name: str) -> None:
     assert shown(parse(name, PORT).repository, PORT) == name
