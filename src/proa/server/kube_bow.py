@@ -54,6 +54,7 @@ ACTED_ON = frozenset(
         ("", "events"),
         ("apps", "deployments"),
         ("apps", "replicasets"),
+        ("batch", "cronjobs"),
         ("batch", "jobs"),
         ("coordination.k8s.io", "leases"),
         ("discovery.k8s.io", "endpointslices"),

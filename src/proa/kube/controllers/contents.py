@@ -15,6 +15,7 @@ from proa.kube.controllers.cluster import (
     EventExpiryController,
     KubernetesServiceController,
 )
+from proa.kube.controllers.cron_job.controller import CronJobController
 from proa.kube.controllers.deployment.controller import DeploymentController
 from proa.kube.controllers.endpoint_slices import EndpointSliceController
 from proa.kube.controllers.endpoints import EndpointsController
@@ -47,6 +48,7 @@ def controllers(
         JobController(chance.child("job")),
         JobTtlController(),
         JobPodReleaseController(),
+        CronJobController(),
         EndpointSliceController(chance.child("endpoint-slice")),
         EndpointsController(),
         LoadBalancerController(place),

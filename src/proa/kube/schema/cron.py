@@ -27,6 +27,7 @@ _BOUNDS: tuple[tuple[int, int, dict[str, int]], ...] = (
     (1, 12, {name: number for number, name in enumerate(_MONTHS, start=1)}),
     (0, 6, {name: number for number, name in enumerate(_DAYS)}),
 )
+_STAR = re.compile(r"[*?](/1)?")  # with a larger step it says which days
 _DURATION = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
@@ -74,7 +75,7 @@ def parse(text: str) -> Schedule:
     minutes, hours, days, months, weekdays = (
         _field(field, *bounds) for field, bounds in zip(fields, _BOUNDS, strict=True)
     )
-    free = [field.startswith(("*", "?")) for field in fields]
+    free = [any(_STAR.fullmatch(part) for part in field.split(",")) for field in fields]
     return Schedule(minutes, hours, days, months, weekdays, free[2], free[4])
 
 
