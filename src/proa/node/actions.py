@@ -12,8 +12,10 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from proa.base.errors import CallerFault, TryAgain
-from proa.model.sandbox import Probe
+from proa.model.sandbox import Container, Probe
 from proa.node.machine import ECS_PULL_ATTEMPTS, StopContainer
 from proa.node.ports import (
     ContainerSpec,
@@ -23,7 +25,6 @@ from proa.node.ports import (
     MountError,
     NotFound,
     SandboxSpec,
-    Target,
 )
 from proa.node.state import ContainerRun
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Work = Coroutine[Any, Any, None]
 _START_ERROR = 128  # exit code of a container whose command cannot be started
 _LOST_EXIT = 137  # of one that the runtime has lost: it was killed
+_HOOK_S = 86_400.0  # a post-start hook may take as long as it likes
 _MIN_STOP_S = 2.0  # what remains for the signal after a pre-stop hook
 _BACKOFF_SHOWN_S = 1.0  # ErrImagePull turns into ImagePullBackOff after this
 _ECS_PULL_DELAY_S = 1.0
@@ -177,6 +179,7 @@ async def stop_sandbox(worker: SandboxWorker) -> None:
         text = "Pod sandbox changed, it will be killed and re-created."
         worker.tell("SandboxChanged", text)
     await _insist(worker, lambda: worker.context.runtime.stop_sandbox(id))
+    await _release_networks(worker)
     if not lost:
         run.runtime = replace(run.runtime, ready=False)
         return
@@ -204,9 +207,17 @@ async def remove_sandbox(worker: SandboxWorker) -> None:
         id = run.runtime.id
         await _insist(worker, lambda: context.runtime.stop_sandbox(id))
         await _insist(worker, lambda: context.runtime.remove_sandbox(id))
+    await _release_networks(worker)
     await _insist(worker, lambda: context.volumes.remove(run.uid))
     run.gone = True
     context.changed(run)
+
+
+async def _release_networks(worker: SandboxWorker) -> None:
+    """Those of single containers; the Sandbox's own goes with the CRI sandbox."""
+    run, network = worker.run, worker.context.network
+    if any(spec.network is not None for spec in run.sandbox.containers):
+        await _insist(worker, lambda: network.detach(run.uid))
 
 
 async def _insist(worker: SandboxWorker, work: Any) -> None:
@@ -244,6 +255,9 @@ async def start_container(worker: SandboxWorker, name: str, renew: bool) -> None
             stale = container.previous_id
             worker.background(_remove_container(worker, stale), f"remove {stale}")
         container.renew()
+    if container.id:  # created in an earlier try or life, and never started
+        stale, container.id = container.id, ""
+        await _remove_container(worker, stale)
     spec, image, sandbox = container.spec, container.image, run.runtime
     assert image is not None and sandbox is not None, "decide starts only what is prepared"
     if spec.run_as_non_root and _is_root(spec.user or image.user):
@@ -252,12 +266,19 @@ async def start_container(worker: SandboxWorker, name: str, renew: bool) -> None
             "container has runAsNonRoot and image will run as root",
         )  # fmt: skip
         return
+    spec = _adapted(worker, container)
     try:
-        address = sandbox.address
-        binds = context.volumes.binds(run.sandbox, spec, container.attempt, address)
-        log_path = f"{name}/{container.attempt}.log"
+        namespace = ""
+        if spec.network is not None:
+            namespace = await context.network.isolate(run.uid, name, spec.network)
         whole = ContainerSpec(
-            _sandbox_spec(worker, run.attempt), spec, container.attempt, image, binds, log_path
+            _sandbox_spec(worker, run.attempt),
+            spec,
+            container.attempt,
+            image,
+            context.volumes.binds(run.sandbox, spec, container.attempt, sandbox.address),
+            f"{name}/{container.attempt}.log",
+            namespace,
         )
         container.id = await context.runtime.create_container(sandbox, whole)
     except (TryAgain, CallerFault) as error:
@@ -266,6 +287,14 @@ async def start_container(worker: SandboxWorker, name: str, renew: bool) -> None
     container.created_at = context.clock.now()
     worker.tell("Created", f"Created container: {name}", container=name)
     await _start_created(worker, container)
+
+
+def _adapted(worker: SandboxWorker, container: ContainerRun) -> Container:
+    """The container as this machine can run it; what is left out is told once."""
+    spec, notes = worker.context.runtime.adapt(container.spec)
+    for note in notes if container.attempt == 0 else ():
+        worker.tell("Unsupported", note, "Warning", container.name)
+    return spec
 
 
 def _is_root(user: str) -> bool:
@@ -306,7 +335,7 @@ async def _start_created(worker: SandboxWorker, container: ContainerRun) -> None
 
 
 async def _post_start(worker: SandboxWorker, container: ContainerRun, hook: Probe) -> None:
-    problem = await worker.context.prober.check(hook, _target(worker, container))
+    problem = await _run_hook(worker, container, hook, _HOOK_S)
     if container.state != "running":
         return
     if problem:
@@ -318,14 +347,15 @@ async def _post_start(worker: SandboxWorker, container: ContainerRun, hook: Prob
     worker.poke()
 
 
-def _target(worker: SandboxWorker, container: ContainerRun) -> Target:
-    sandbox = worker.run.runtime
-    return Target(
-        worker.run.uid,
-        container.id,
-        sandbox.address if sandbox else "",
-        sandbox.netns if sandbox else "",
-    )
+async def _run_hook(
+    worker: SandboxWorker, container: ContainerRun, hook: Probe, limit_s: float
+) -> str:
+    """Empty, or why it failed. A hook has no timeout of its own."""
+    patient = msgspec.structs.replace(hook, timeout_s=limit_s)
+    try:
+        return await worker.context.prober.check(patient, worker.target(container))
+    except (TryAgain, CallerFault) as error:
+        return str(error)
 
 
 async def _remove_container(worker: SandboxWorker, id: str) -> None:
@@ -354,7 +384,7 @@ async def _pre_stop(
 ) -> None:
     try:
         async with asyncio.timeout(grace_s):
-            problem = await worker.context.prober.check(hook, _target(worker, container))
+            problem = await _run_hook(worker, container, hook, grace_s)
     except TimeoutError:
         problem = f"did not end within {grace_s:g}s"
     if problem:

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from proa.model.sandbox import Assignment, Sandbox
 from proa.node.ports import Exited, ImageInfo, Listing, RuntimeContainer, RuntimeSandbox
-from proa.node.state import ContainerRun, SandboxRun
+from proa.node.state import ContainerRun, Instant, SandboxRun
 
 LOST_EXIT = 137  # exit code of a container that vanished: it was killed with its shim
 
 
-def adopt(assignment: Assignment, sandbox: Sandbox, listing: Listing, mono: float) -> SandboxRun:
+def adopt(assignment: Assignment, sandbox: Sandbox, listing: Listing, now: Instant) -> SandboxRun:
     """The Sandbox as it stands in the runtime; nothing there means nothing done yet."""
     run = SandboxRun.of(assignment, sandbox)
     held = [item for item in listing.sandboxes if item.uid == sandbox.uid]
@@ -35,7 +35,7 @@ def adopt(assignment: Assignment, sandbox: Sandbox, listing: Listing, mono: floa
             key=lambda item: item.attempt,
         )
         if attempts:
-            _take(container, attempts, current, mono)
+            _take(container, attempts, current, now)
     run.pull_started_at = run.pull_stopped_at = current.created_at
     return run
 
@@ -44,22 +44,37 @@ def _take(
     container: ContainerRun,
     attempts: list[RuntimeContainer],
     current: RuntimeSandbox,
-    mono: float,
+    now: Instant,
 ) -> None:
     """Replay the last two attempts into the books."""
     for item in attempts[-2:]:
         if container.id:
             container.renew()
+        if item is attempts[-1] and item.state == "created" and item.sandbox_id == current.id:
+            container.attempt, container.id = item.attempt, item.id
+            return  # never started: it is made anew as the same attempt
         container.attempt, container.id = item.attempt, item.id
         container.image = ImageInfo(item.image_digest, item.image_digest)
         container.created_at, container.started_at = item.created_at, item.started_at
         container.state, container.pid = "running", item.pid
         if item.state == "exited":
-            container.exited(item.exit_code, item.finished_at, item.reason, item.message, mono)
+            container.exited(item.exit_code, item.finished_at, item.reason, item.message, now.mono)
         elif item.state != "running" or item.sandbox_id != current.id:
-            container.exited(LOST_EXIT, item.created_at, "Error", "never started", mono)
-        else:  # it was judged before: its probes go on from there
-            container.hooked = container.started = container.ready = True
+            container.exited(LOST_EXIT, item.created_at, "Error", "never started", now.mono)
+        else:
+            _judge(container, now)
+
+
+def _judge(container: ContainerRun, now: Instant) -> None:
+    """It was judged before: its probes go on from there. Whether its startup probe has succeeded
+    is known only when it would have been killed by now otherwise; if not, the probe goes on."""
+    container.hooked = True
+    probe = container.spec.startup
+    if probe is not None:
+        patience_s = probe.initial_delay_s + probe.failures * (probe.period_s + probe.timeout_s)
+        if now.wall - container.started_at <= patience_s:
+            return
+    container.started = container.ready = True
 
 
 def strays(known: Iterable[str], listing: Listing) -> tuple[RuntimeSandbox, ...]:

@@ -125,6 +125,7 @@ class Agent:
 
     async def _compare(self, listing: Listing) -> None:
         if not self._adopted.is_set():
+            await self._recall()
             self._adopt(listing)
             self._adopted.set()
             return
@@ -133,6 +134,18 @@ class Agent:
             for event in adoption.differences(worker.run, listing, now):
                 worker.exited(event)
             worker.poke()
+
+    async def _recall(self) -> None:
+        """The networks as they were last told, so that Sandboxes can start before the control
+        plane speaks."""
+        known = self._ports.checkpoint.instances()
+        if known is not None and self._known is None:
+            await self._learn(known)
+
+    async def _learn(self, known: Instances) -> None:
+        self._known = known
+        self._instances.set(known)
+        await self._instances.tried()
 
     def _adopt(self, listing: Listing) -> None:
         """The agent has just started: take over what it accepted in its last life."""
@@ -145,8 +158,8 @@ class Agent:
         log.info("adopted", sandboxes=len(self.workers), strays=len(listing.sandboxes))
 
     def _take_over(self, assignment: Assignment, sandbox: Sandbox, listing: Listing) -> None:
-        mono = self._ports.clock.monotonic()
-        run = adoption.adopt(assignment, sandbox, listing, mono)
+        run = adoption.adopt(assignment, sandbox, listing, self.context.now())
+        self._read_messages(run)
         held = [item for item in listing.sandboxes if item.uid == sandbox.uid]
         for item in adoption.strays([sandbox.uid], Listing(tuple(held))):
             self._remove_stray(item)
@@ -160,6 +173,14 @@ class Agent:
         if run.gone:  # the control plane has not taken note yet
             self.reporter.changed(run)
             self._tasks.spawn(self._bury(run.uid), f"bury {run.uid}")
+
+    def _read_messages(self, run: SandboxRun) -> None:
+        """What containers that ended meanwhile have written about it."""
+        for container in run.containers.values():
+            if container.state == "exited" and not container.message:
+                container.message = self._ports.volumes.termination_message(
+                    run.uid, container.name, container.attempt
+                )
 
     def _add(self, run: SandboxRun) -> SandboxWorker:
         worker = SandboxWorker(run, self.context)
@@ -203,9 +224,11 @@ class Agent:
                 self._seen[assignment.uid] = None
                 self.assign(assignment)
             case Instances():
-                self._known = message
-                self._instances.set(message)
-                await self._instances.tried()
+                if message != self._known:
+                    self._checkpoint(
+                        lambda: self._ports.checkpoint.save_instances(message), "instances"
+                    )
+                await self._learn(message)
             case Rules():
                 self._rules.set(message)
             case Zones():

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proa.base.aio import Tasks
+from proa.base.errors import CallerFault, TryAgain
 from proa.model.sandbox import NodeEvent, Probe
 from proa.node.context import Context
 from proa.node.ports import Target
@@ -71,29 +72,47 @@ class Health:
         good = bad = 0
         while True:
             began = clock.monotonic()
-            problem = await self._context.prober.check(probe, self._target)
+            if kind != "Readiness" and self._run.busy == "stop":
+                return  # it is ending anyway
+            problem = await self._check(probe, kind)
             if problem:
                 good, bad = 0, min(bad + 1, _MAX_STREAK)
                 if self._counts(probe):
-                    self._tell(kind, problem)
+                    self._say(f"{kind} probe failed: {problem}")
                 else:
                     bad = 0
-            else:
+            elif problem is not None:
                 good, bad = min(good + 1, _MAX_STREAK), 0
             if self._conclude(probe, kind, good, bad):
                 return
             await clock.sleep(max(0.0, probe.period_s - (clock.monotonic() - began)))
 
+    async def _check(self, probe: Probe, kind: str) -> str | None:
+        """Empty on success, why it failed, or None where that says nothing of the container."""
+        try:
+            return await self._context.prober.check(probe, self._target)
+        except (TryAgain, CallerFault) as error:
+            return self._not_carried_out(kind, error)
+
+    def _not_carried_out(self, kind: str, error: Exception) -> str | None:
+        """A check that failed by itself is thrown away (kubelet); for ECS a command that cannot
+        be run is one that fails."""
+        if self._skin == "ecs" and isinstance(error, CallerFault):
+            return str(error)
+        if not isinstance(error, TryAgain):  # the runtime is away: the user need not know
+            self._say(f"{kind} probe errored and resulted in unknown state: {error}")
+        return None
+
     def _counts(self, probe: Probe) -> bool:
         age_s = self._context.clock.now() - self._run.started_at
         return age_s >= probe.start_period_s
 
-    def _tell(self, kind: str, problem: str) -> None:
+    def _say(self, message: str) -> None:
         self._context.event(
             NodeEvent(
                 uid=self._target.uid,
                 reason="Unhealthy",
-                message=f"{kind} probe failed: {problem}",
+                message=message,
                 kind="Warning",
                 container=self._run.name,
                 at=self._context.clock.now(),

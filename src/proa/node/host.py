@@ -10,6 +10,7 @@ from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import Clock
 from proa.base.config import Config
+from proa.cloud.secrets import Sealer
 from proa.node.agent import Agent, Ports
 from proa.node.api import AgentApi
 from proa.node.checkpoint import FileCheckpoint
@@ -51,8 +52,10 @@ class HostAgent:
             runtime=self.runtime,
             network=network,
             volumes=DiskVolumes(folder / "sandboxes", folder / "shared"),
-            prober=HostProber(self.runtime, self._sockets),
-            checkpoint=FileCheckpoint(folder / "checkpoint"),
+            prober=HostProber(self.runtime, self._sockets, clock),
+            checkpoint=FileCheckpoint(
+                folder / "checkpoint", Sealer.from_file(folder / "checkpoint.key", chance)
+            ),
             logs=self._shipper,
             clock=clock,
         )

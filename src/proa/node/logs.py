@@ -228,6 +228,18 @@ def _start(files: LogFiles, options: LogOptions) -> tuple[LineParser, int]:
     return LineParser(start), start
 
 
+def last_lines(files: LogFiles, lines: int, limit: int) -> str:
+    """The end of what a container wrote: at most so many lines and bytes."""
+    parser, offset = _start(files, LogOptions(tail=lines))
+    text = b""
+    while True:
+        begin, data = files.read(offset)
+        if not data:
+            return text.decode(errors="replace")
+        offset = begin + len(data)
+        text = (text + b"".join(_render(parser.feed(data), LogOptions())))[-limit:]
+
+
 def _firsts(files: LogFiles, begin: int, end: int, torn: bool) -> Iterator[int]:
     """Offsets of the lines from ``begin`` on; the first is dropped where it may be torn."""
     parser, offset = LineParser(begin), begin

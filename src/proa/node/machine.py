@@ -305,12 +305,17 @@ def _wind_down(run: SandboxRun, stop: Stop, now: Instant, decision: Decision) ->
 
 
 def _needed(run: SandboxRun, container: ContainerRun) -> bool:
-    """Whether others that still run rely on it: dependents and, for sidecars, the mains."""
+    """Whether others that still run rely on it: dependents and, for sidecars, what was started
+    after them (KEP-753: sidecars end in reverse order, after the mains)."""
+    later = False
     for other in run.containers.values():
-        if other is container or other.state != "running":
+        if other is container:
+            later = True
+            continue
+        if other.state != "running":
             continue
         if any(item.container == container.name for item in other.spec.depends_on):
             return True
-        if container.sidecar() and not other.spec.init:
+        if container.sidecar() and (later or not other.spec.init):
             return True
     return False

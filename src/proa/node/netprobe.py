@@ -15,15 +15,16 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from proa.base.errors import CallerFault, TryAgain
+from proa.base.clock import Clock
 from proa.model.sandbox import HttpProbe, Probe
 from proa.node.mounts import enter_network_namespace
-from proa.node.ports import Runtime, Target
+from proa.node.ports import Runtime, Target, TimedOut
 
 _OUTPUT = 10 * 1024  # bytes of a command's output in an event (kubelet)
 _BODY = 1024  # bytes of an HTTP answer that are read
 _REDIRECTS = 10
 _CONCURRENT_COMMANDS = 8  # an exec costs several milliseconds of one core
+_SHORT_S = 60.0
 _HEALTH_PATH = "/grpc.health.v1.Health/Check"
 _FRAME, _SETTINGS, _HEADERS, _DATA = 9, 4, 1, 0
 
@@ -73,12 +74,15 @@ class SandboxSockets:
 class HostProber:
     """The Prober port of real agents."""
 
-    def __init__(self, runtime: Runtime, sockets: SandboxSockets) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, sockets: SandboxSockets, clock: Clock) -> None:
+        self._runtime, self._clock = runtime, clock
         self._sockets = sockets
         self._commands = asyncio.Semaphore(_CONCURRENT_COMMANDS)
 
     async def check(self, probe: Probe, target: Target) -> str:
+        if probe.sleep_s is not None:
+            await self._clock.sleep(probe.sleep_s)
+            return ""
         if probe.command:
             return await self._command(probe, target)
         try:
@@ -92,13 +96,18 @@ class HostProber:
             return _timed_out(probe, target)
 
     async def _command(self, probe: Probe, target: Target) -> str:
+        if probe.timeout_s > _SHORT_S:  # a hook: it may not keep probes waiting
+            return await self._exec(probe, target)
         async with self._commands:
-            try:
-                done = await self._runtime.exec_sync(
-                    target.container_id, probe.command, probe.timeout_s
-                )
-            except (TryAgain, CallerFault) as error:
-                return str(error)
+            return await self._exec(probe, target)
+
+    async def _exec(self, probe: Probe, target: Target) -> str:
+        try:
+            done = await self._runtime.exec_sync(
+                target.container_id, probe.command, probe.timeout_s
+            )
+        except TimedOut as error:
+            return str(error)
         if done.exit_code == 0:
             return ""
         text = (done.stdout + done.stderr)[:_OUTPUT].decode(errors="replace")

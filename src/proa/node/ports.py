@@ -73,6 +73,10 @@ class NetworkPort(Protocol):
         mode, so is ``eth0``, as by ``attach``. Returns its path; repeated, the same one."""
         ...
 
+    def container_namespace(self, uid: str, container: str) -> str:
+        """Where ``isolate`` puts it, whether or not it has been called."""
+        ...
+
     async def detach(self, uid: str) -> None:
         """Release the interface of a Sandbox and the namespaces of its containers; an unknown
         uid is no error."""
@@ -158,7 +162,8 @@ class Logs(Protocol):
 
 
 class Checkpoint(Protocol):
-    """The assignments that the agent has accepted, kept over its restarts."""
+    """The assignments that the agent has accepted and the networks it was last told of, kept
+    over its restarts."""
 
     def load(self) -> tuple[Assignment, ...]: ...
 
@@ -167,6 +172,12 @@ class Checkpoint(Protocol):
         ...
 
     async def forget(self, uid: str) -> None: ...
+
+    def instances(self) -> Instances | None: ...
+
+    async def save_instances(self, instances: Instances) -> None:
+        """Durable when it returns."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)

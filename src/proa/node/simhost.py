@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection
 
 from proa.base.chance import Chance
 from proa.base.clock import Clock
-from proa.base.errors import CallerFault, TryAgain
 from proa.model.feed import Instances, Rules, Zones
 from proa.model.sandbox import Container, Network, Probe, Sandbox
 from proa.node.agent import Ports
@@ -41,6 +40,9 @@ class SimNetwork:
 
     async def isolate(self, uid: str, container: str, network: Network) -> str:
         self.attached[f"{uid}#{container}"] = network.address
+        return self.container_namespace(uid, container)
+
+    def container_namespace(self, uid: str, container: str) -> str:
         return f"sim:{uid}#{container}"
 
     async def detach(self, uid: str) -> None:
@@ -102,15 +104,15 @@ class SimLogs:
 class SimProber:
     """The Prober port: a container answers once its ``ready_s`` is over."""
 
-    def __init__(self, runtime: SimRuntime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: SimRuntime, clock: Clock) -> None:
+        self._runtime, self._clock = runtime, clock
 
     async def check(self, probe: Probe, target: Target) -> str:
+        if probe.sleep_s is not None:
+            await self._clock.sleep(probe.sleep_s)
+            return ""
         if probe.command:
-            try:
-                done = await self._runtime.exec_sync(target.container_id, probe.command, 1)
-            except (TryAgain, CallerFault) as error:
-                return str(error)
+            done = await self._runtime.exec_sync(target.container_id, probe.command, 1)
             if done.exit_code:
                 return f"command exited with {done.exit_code}"
         if self._runtime.ready(target.container_id):
@@ -132,7 +134,7 @@ def simulated_ports(
         runtime=runtime,
         network=network,
         volumes=SimVolumes(),
-        prober=SimProber(runtime),
+        prober=SimProber(runtime, clock),
         checkpoint=MemoryCheckpoint(),
         logs=SimLogs(),
         clock=clock,

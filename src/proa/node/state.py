@@ -92,9 +92,14 @@ class ContainerRun:
         return self.state == "exited" and self.exit_code == 0
 
     def restarts(self) -> bool:
-        """Whether an exit is followed by another attempt."""
-        policy = self.spec.restart
-        return policy == "Always" or (policy == "OnFailure" and self.exit_code != 0)
+        """Whether an exit is followed by another attempt (ECS "Container restart policy": not
+        after codes that are ignored, nor after a run that was too short)."""
+        spec = self.spec
+        if spec.restart_after_s and self.finished_at - self.started_at < spec.restart_after_s:
+            return False
+        if self.exit_code in spec.restart_ignored:
+            return False
+        return spec.restart == "Always" or (spec.restart == "OnFailure" and self.exit_code != 0)
 
     def sidecar(self) -> bool:
         """An init container that keeps running beside the others (KEP-753)."""
@@ -107,10 +112,14 @@ class ContainerRun:
         self.reason = reason or ("Completed" if exit_code == 0 else "Error")
         self.message, self.pid, self.kill = message, 0, ""
         self.started = self.ready = self.hooked = False
+        self.kill_grace_s = None
         if self.spec.pull == "Always" and self.restarts():
             self.image = None
         self.healthy = None if self.healthy is None else False
-        self.starts.restart(mono, ran_s)
+        if self.spec.restart_after_s:
+            self.starts.clear()  # its own period holds it back
+        else:
+            self.starts.restart(mono, ran_s)
 
     def looping(self) -> bool:
         """It has ended and is started again after a pause only."""
@@ -246,7 +255,7 @@ class SandboxRun:
             assert self.stop is not None
             runs = self.mains()
             inits_failed = any(
-                run.spec.init and run.state == "exited" and run.exit_code != 0
+                run.spec.init and not run.sidecar() and run.state == "exited" and run.exit_code != 0
                 for run in self.containers.values()
             )
             good = all(run.succeeded() for run in runs)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import msgspec
+
 from proa.base.aio import Tasks
 from proa.base.telemetry import get_logger
 from proa.model.sandbox import Assignment, NodeEvent, Sandbox
 from proa.node import actions
 from proa.node.context import Context
 from proa.node.health import Health
+from proa.node.logs import LogFiles, last_lines
 from proa.node.machine import (
     AbandonPulls,
     Action,
@@ -33,6 +36,8 @@ from proa.node.ports import Exited, Target
 from proa.node.state import ContainerRun, SandboxRun, Stop
 
 log = get_logger(__name__)
+_MESSAGE_LINES, _MESSAGE_BYTES = 80, 2048  # kubelet, FallbackToLogsOnError
+_LOG_SETTLES_S = 0.2  # an exit is known before the runtime has written the last lines
 _CRASH_RETRY_S = 5.0  # after a bug of ours: decide again, not at once
 
 
@@ -107,12 +112,40 @@ class SandboxWorker:
         )
         reason = "OOMKilled" if event.oom else ""
         mono = self.context.clock.monotonic()
-        container.exited(event.exit_code, event.at, reason, message or written, mono)
+        text = message or written
+        if not text and event.exit_code and container.spec.termination_message_from_logs:
+            self.background(self._message_from_log(container, container.attempt), "message")
+        container.exited(event.exit_code, event.at, reason, text, mono)
         if container.looping() and self.run.stop is None:
             sandbox = self.run.sandbox
             pod = f"{sandbox.name}_{sandbox.namespace}({sandbox.uid})"
             text = f"Back-off restarting failed container {container.name} in pod {pod}"
             self.tell("BackOff", text, "Warning", container.name)
+
+    async def _message_from_log(self, container: ContainerRun, attempt: int) -> None:
+        """The end of the log as the termination message, once the runtime has written it."""
+        await self.context.clock.sleep(_LOG_SETTLES_S)
+        files = LogFiles(self.context.log_dir(self.run.uid) / container.name, attempt)
+        text = last_lines(files, _MESSAGE_LINES, _MESSAGE_BYTES)
+        if container.attempt == attempt and container.state == "exited":
+            container.message = container.message or text
+        elif container.last is not None and container.last.attempt == attempt:
+            container.last = msgspec.structs.replace(container.last, message=text)
+        self.poke()
+
+    def target(self, container: ContainerRun) -> Target:
+        """Where the probes and hooks of a container are aimed at."""
+        runtime, own = self.run.runtime, container.spec.network
+        if own is not None:
+            address = own.address if own.mode == "vpc" else ""
+            return Target(self.run.uid, container.id, address, self._own_namespace(container))
+        address, netns = (runtime.address, runtime.netns) if runtime is not None else ("", "")
+        if self.run.sandbox.network.mode == "host":
+            netns = self.context.network.instance_namespace(self.run.sandbox.instance)
+        return Target(self.run.uid, container.id, address, netns)
+
+    def _own_namespace(self, container: ContainerRun) -> str:
+        return self.context.network.container_namespace(self.run.uid, container.name)
 
     def early_exit(self, id: str) -> Exited | None:
         """An exit that was reported before the start had been answered."""
@@ -120,14 +153,8 @@ class SandboxWorker:
 
     def watch_health(self, container: ContainerRun, adopted: bool) -> None:
         """Begin the probes of a container that runs now."""
-        runtime = self.run.runtime
-        target = Target(
-            self.run.uid,
-            container.id,
-            runtime.address if runtime else "",
-            runtime.netns if runtime else "",
-        )
-        health = Health(self.context, container, target, self.run.sandbox.skin, adopted, self.poke)
+        skin, target = self.run.sandbox.skin, self.target(container)
+        health = Health(self.context, container, target, skin, adopted, self.poke)
         self._health[container.name] = health
         health.start()
 

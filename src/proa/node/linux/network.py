@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network, ip_address
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from proa.base.aio import Tasks
@@ -103,8 +104,7 @@ class LinuxNetwork:
 
     async def isolate(self, uid: str, container: str, network: Network) -> str:
         """See ``NetworkPort.isolate``. The namespace is a mount, which outlives the agent."""
-        name = isolated(uid, container)
-        path = self._layout.namespace(name)
+        name, path = isolated(uid, container), Path(self.container_namespace(uid, container))
         await self._in_links(lambda: kernel.make_namespace(path))
         if network.mode != "vpc":
             await self._in_links(lambda: kernel.raise_loopback(path))
@@ -118,6 +118,10 @@ class LinuxNetwork:
 
         await self._in_links(connect)
         return str(path)
+
+    def container_namespace(self, uid: str, container: str) -> str:
+        """Where ``isolate`` puts it."""
+        return str(self._layout.namespace(isolated(uid, container)))
 
     async def detach(self, uid: str) -> None:
         """Traffic stops at once; the link itself usually goes with the Sandbox's namespace, and
