@@ -11,6 +11,7 @@ import re
 PLATFORM_VERSION = "1.4.0"
 PLATFORM_VERSIONS = ("LATEST", "1.4.0", "1.3.0")
 PLATFORM_FAMILY = "Linux"
+STORAGE_GIB = 20  # of a task that does not ask for more
 LOG_DRIVERS = ("awslogs", "splunk", "awsfirelens")
 CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 NO_CAPACITY = (

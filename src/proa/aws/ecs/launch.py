@@ -121,8 +121,17 @@ def draft(task: Task, definition: TaskDefinition, chance: Chance) -> Task:
         cpu=str(cpu),
         memory=str(memory),
         network_mode=definition.network_mode,
+        storage_gib=_storage_gib(definition, task),
         containers=containers,
     )
+
+
+def _storage_gib(definition: TaskDefinition, task: Task) -> int:
+    """The disk of a Fargate task; elsewhere tasks share their Instance's."""
+    if task.launch_type != "FARGATE":
+        return 0
+    given = task.overrides.get("ephemeralStorage") or definition.document.get("ephemeralStorage")
+    return int((given or {}).get("sizeInGiB") or fargate.STORAGE_GIB)
 
 
 def is_checked(container: Document) -> bool:

@@ -155,6 +155,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     memory: str = ""
     capacity_provider: str = ""
     platform_version: str = ""
+    storage_gib: int = 0
     network_mode: str = "bridge"
     group: str = ""
     service: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proa.aws.ecs.fargate import PLATFORM_FAMILY, PLATFORM_VERSION
+from proa.aws.ecs.fargate import PLATFORM_FAMILY, PLATFORM_VERSION, STORAGE_GIB
 from proa.aws.ecs.names import arn, container_instance_id
 from proa.aws.ecs.records import PENDING, Deployment, Service, ServiceEvent, Task, TaskContainer
 
@@ -65,8 +65,8 @@ def _where(record: Task) -> Document:
     if record.launch_type == "FARGATE":
         found["platformVersion"] = record.platform_version
         found["platformFamily"] = PLATFORM_FAMILY
-        found["ephemeralStorage"] = {"sizeInGiB": 20}
-        found["fargateEphemeralStorage"] = {"sizeInGiB": 20}
+        found["ephemeralStorage"] = {"sizeInGiB": record.storage_gib or STORAGE_GIB}
+        found["fargateEphemeralStorage"] = {"sizeInGiB": record.storage_gib or STORAGE_GIB}
     elif record.instance:
         found["containerInstanceArn"] = arn(
             record.account,

@@ -130,17 +130,17 @@ def _container(container: TaskContainer, seen: ContainerStatus, alive: bool) -> 
     exited = seen.state == "exited"
     between = seen.state != "running" and container.restarts and alive and seen.restarts > 0
     status = {"running": "RUNNING", "exited": "STOPPED"}.get(seen.state, "PENDING")
-    reason = container_reason(seen)
-    ran = seen.started_at and not reason.startswith(_NEVER_RAN)
+    reason = container_reason(seen) or (container.reason if seen.state == "waiting" else "")
+    never_ran = reason.startswith(_NEVER_RAN)
     return msgspec.structs.replace(
         container,
         last_status="RUNNING" if between else status,
-        exit_code=seen.exit_code if exited and not between else None,
+        exit_code=seen.exit_code if exited and not between and not never_ran else None,
         reason=reason,
         runtime_id=seen.id or container.runtime_id,
         image_digest=seen.image_digest.rpartition("@")[2] or container.image_digest,
         health=health,
-        started_at=container.started_at or (seen.started_at if ran else 0.0),
+        started_at=container.started_at or (0.0 if never_ran else seen.started_at),
     )
 
 

@@ -218,7 +218,7 @@ def test_a_service_without_room_waits_says_so_and_starts_when_there_is_room() ->
         assert service["pendingCount"] == 1
         assert any(
             "no container instance met all of its requirements. The closest matching " in text
-            and text.endswith("has insufficient memory available.")
+            and "has insufficient memory available. For more information" in text
             for text in messages(service)
         )
         await world.call("StopTask", task=blocker)
@@ -318,5 +318,17 @@ def test_create_service_refuses(change: dict[str, Any], code: str, text: str) ->
             await world.create(**change)
         assert caught.value.code == code
         assert text in caught.value.message
+
+    run_world(story)
+
+
+def test_a_steady_service_says_so_again_every_six_hours() -> None:
+    async def story(world: World) -> None:
+        await world.define()
+        await world.create(count=1)
+        await world.until_steady()
+        await world.clock.sleep(13 * 3600)
+        said = [text for text in messages(await world.described()) if "steady state" in text]
+        assert len(said) == 3
 
     run_world(story)

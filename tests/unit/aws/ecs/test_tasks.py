@@ -390,3 +390,60 @@ def test_a_fargate_task_is_booked_on_the_pool_it_was_placed_on() -> None:
         assert world.scheduler.fleet.pool_used["host-1"][0] == 256 * CPU_PER_ECS_UNIT
 
     run_world(story)
+
+
+def test_a_task_is_given_up_when_a_start_timeout_passes() -> None:
+    async def story(world: World) -> None:
+        check = {"healthCheck": {"command": ["CMD", "x"]}, "startTimeout": 20}
+        containers = [
+            {"name": "web", "image": "web", "memory": 8,
+             "dependsOn": [{"containerName": "db", "condition": "HEALTHY"}]},
+            {"name": "db", "image": "db", "memory": 8, **check},
+        ]  # fmt: skip
+        await world.call("RegisterTaskDefinition", family="x", containerDefinitions=containers)
+        world.agent.behaviours["web"] = Behaviour(start_s=1000.0)
+        task = (await world.call("RunTask", taskDefinition="x"))["tasks"][0]
+        ended = await world.until_status(task["taskArn"], "STOPPED")
+        assert (ended["stopCode"], ended["stoppedReason"]) == (
+            "TaskFailedToStart",
+            "Task failed to start",
+        )
+        web = next(item for item in ended["containers"] if item["name"] == "web")
+        assert web["reason"].endswith("dependency [db] for container [web] has timed out")
+        assert 20 <= ended["stoppingAt"] - ended["createdAt"] < 25
+
+    run_world(story)
+
+
+def test_a_fargate_task_shows_the_storage_it_asked_for() -> None:
+    async def story(world: World) -> None:
+        await world.define(ephemeralStorage={"sizeInGiB": 30})
+        task = (await started(world))["tasks"][0]
+        assert task["ephemeralStorage"] == {"sizeInGiB": 30}
+        override = {"ephemeralStorage": {"sizeInGiB": 40}}
+        task = (await started(world, overrides=override))["tasks"][0]
+        assert task["ephemeralStorage"] == {"sizeInGiB": 40}
+
+    run_world(story)
+
+
+def test_environment_files_and_secrets_are_read_once_a_task() -> None:
+    async def story(world: World) -> None:
+        file = "arn:aws:s3:::bucket/app.env"
+        container = {
+            "environmentFiles": [{"type": "s3", "value": file}],
+            "secrets": [{"name": "PASSWORD", "valueFrom": "/app/password"}],
+        }
+        world.objects.bodies["bucket/app.env"] = b"MODE=fast"
+        world.secrets.values["/app/password"] = "first"
+        await world.define_ec2(container=container, executionRoleArn=ROLE)
+        task = (await world.call("RunTask", taskDefinition="local"))["tasks"][0]
+        await world.until_status(task["taskArn"], "RUNNING")
+        world.secrets.values["/app/password"] = "second"
+        (record,) = world.records()
+        assignment = await world.skin.assignment(world.view, record.key)
+        assert assignment is not None and assignment.sandbox is not None
+        values = dict(assignment.sandbox.containers[0].environment)
+        assert (values["MODE"], values["PASSWORD"]) == ("fast", "first")
+
+    run_world(story)

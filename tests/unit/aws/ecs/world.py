@@ -162,7 +162,7 @@ class FakeAgent:
             return ContainerStatus(
                 name, "exited" if gone else "waiting", "ErrImagePull", rule.pull_error
             )
-        if now - born < rule.start_s and not gone:
+        if now - born < rule.start_s:
             return ContainerStatus(name, "waiting", "ContainerCreating")
         started = born + rule.start_s
         ended = rule.exits_after is not None and now - started >= rule.exits_after

@@ -2,6 +2,7 @@
 
 provision  sees to a new task's log groups and hands a placed one to its agent
 service    keeps a service's tasks at their count, rolls deployments, drains
+timeouts   gives up a task whose containers wait for each other for too long
 sweep      forgets stopped tasks after an hour, inactive services and used client tokens
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from proa.aws.ecs.controllers.provision import Provision
 from proa.aws.ecs.controllers.service import ServiceController
+from proa.aws.ecs.controllers.start_timeouts import StartTimeouts
 from proa.aws.ecs.controllers.sweep import Sweep
 from proa.aws.ecs.ports import LogGroups, Vpc
 from proa.aws.ecs.rollout import SETTLE_S
@@ -24,5 +26,6 @@ def CONTROLLERS(
     return [
         Provision(vpc, logs),
         ServiceController(vpc, logs, chance, settle_s),
+        StartTimeouts(vpc),
         Sweep(),
     ]

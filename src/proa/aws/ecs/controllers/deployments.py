@@ -20,10 +20,9 @@ BLOCKED = (
     "was unable to stop or start tasks during a deployment because of the service deployment "
     "configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
 )
-UNABLE_TO_START = (
-    "is unable to consistently start tasks successfully. For more information, see the "
-    "Troubleshooting section of the Amazon ECS Developer Guide."
-)
+MORE = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
+UNABLE_TO_START = f"is unable to consistently start tasks successfully. {MORE}"
+STEADY = "has reached a steady state."
 BREAKER = "ECS deployment circuit breaker: tasks failed to start."
 _SHORT = {
     "RESOURCE:CPU": "has insufficient CPU units available",
@@ -173,7 +172,7 @@ def completed(service: Service, now: float) -> tuple[Service, list[str]]:
         messages.append(f"(deployment {primary.id}) deployment completed.")
     if not service.steady:
         service = msgspec.structs.replace(service, steady=True)
-        messages.append("has reached a steady state.")
+        messages.append(STEADY)
     return service, messages
 
 
@@ -183,11 +182,11 @@ def unplaced(task: Task) -> str:
     if task.launch_type == "FARGATE":
         return (
             f"{text}. Reason: Capacity is unavailable at this time. Please try again later or in "
-            "a different availability zone."
+            f"a different availability zone. {MORE}"
         )
     text += " because no container instance met all of its requirements."
-    if not task.unplaced_closest:
-        return f"{text} Reason: No Container Instances were found in your cluster."
+    if not task.unplaced_closest or task.unplaced[0] == "INACTIVE":
+        return f"{text} Reason: No Container Instances were found in your cluster. {MORE}"
     closest = container_instance_id(task.unplaced_closest)
     short = _SHORT.get(task.unplaced[0], f'encountered error "{task.unplaced[0]}"')
-    return f"{text} The closest matching (container-instance {closest}) {short}."
+    return f"{text} The closest matching (container-instance {closest}) {short}. {MORE}"

@@ -29,6 +29,7 @@ from proa.reconcile.view import Change, Entry, View
 OWN_ROOM = 12  # operations kept free for the service and its closing events
 NOTES_LEAVE = 40  # operations that taking note of ended tasks leaves for starting and stopping
 NO_ADDRESS_AGAIN_S = 30.0
+STEADY_TOPIC = "steady"  # said again every SUPPRESS_S, as "Service event messages" has it
 DRAINED = "draining"  # stands for the deployment of a task that has to leave its Instance
 SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
@@ -65,6 +66,10 @@ class _Round:
         if self.now - self.service.said.get(topic, -SUPPRESS_S) < SUPPRESS_S:
             return
         self.messages.append(message)
+        self.note(topic)
+
+    def note(self, topic: str) -> None:
+        """Remember that something has been said now."""
         recent = {name: at for name, at in self.service.said.items() if self.now - at < SUPPRESS_S}
         said = {**recent, topic: self.now}
         self.service = msgspec.structs.replace(self.service, said=said)
@@ -167,7 +172,8 @@ class ServiceController:
             here.complain(f"throttled {primary.id}", deployments.UNABLE_TO_START)
         for item in tasks:
             if item.value.unplaced and item.value.last_status == "PROVISIONING":
-                here.complain("unplaced", deployments.unplaced(item.value))
+                topic = f"unplaced {item.value.unplaced[0]}"
+                here.complain(topic, deployments.unplaced(item.value))
                 break
 
     def _unit(self, view: View, here: _Round, item: Entry[Task]) -> rollout.Unit:
@@ -247,7 +253,12 @@ class ServiceController:
         )
         if is_steady and not here.parts:
             here.service, messages = deployments.completed(service, here.now)
-            here.messages += messages
+            if messages:
+                here.note(STEADY_TOPIC)
+                here.messages += messages
+            else:
+                here.complain(STEADY_TOPIC, deployments.STEADY)
+            here.again_at.append(here.service.said[STEADY_TOPIC] + SUPPRESS_S)
         elif not is_steady and service.steady:
             here.service = msgspec.structs.replace(here.service, steady=False)
 

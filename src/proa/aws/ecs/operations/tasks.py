@@ -72,6 +72,8 @@ async def list_tasks(ecs: Ecs, context: Context, request: Input) -> Output:
     """ARNs of tasks whose desired status is RUNNING (by default) and that pass every filter."""
     if request.get("serviceName") and request.get("startedBy"):
         raise invalid("Cannot filter by both serviceName and startedBy.")
+    if request.get("daemonName"):
+        raise AwsError("UnsupportedFeatureException", "Proa does not support daemons yet.")
     await ecs.fresh()
     cluster = ecs.cluster(context, request).value
     filters = _filters(ecs, context, cluster, request)
