@@ -438,6 +438,46 @@ def test_overlapping_vpcs_stay_apart(directory: Path) -> None:
     HOST.remove()
 
 
+def test_clusters_come_and_go_in_a_vpc(directory: Path) -> None:
+    """Each brings a range of virtual addresses and a name server; both go with it."""
+    first = default_range(config_in(directory))
+    dns, address_of_web = "10.215.0.10", "10.215.0.99"
+    both = VpcRange(first.id, first.cidrs, (*first.services, "10.215.0.0/20"), (*first.dns, dns))
+    name = "web.a.svc.cluster.local"
+    record = ZoneRecord(name, "A", (address_of_web,), server=dns)
+    rule = Vip(first.id, address_of_web, 80, endpoints=(Endpoint(address(1), 8080),))
+
+    async def main(sandboxes: list[Place]) -> None:
+        client, server = sandboxes
+        loop = asyncio.get_running_loop()
+
+        async def asked(place: Place, at: str) -> str:
+            look_up = f"timeout 5 busybox nslookup {name} {at} || true"
+            return (await loop.run_in_executor(None, place.shell, look_up)).stdout
+
+        async with agent(directory, names=DnsServer(Chance("dns"), lambda: ())) as network:
+            await network.ensure(state(vpcs=(first,)))
+            await attach(network, directory, sandboxes)
+            server.serve("web", 8080)
+            await network.ensure(state(vpcs=(both,)))
+            await network.apply_rules(Rules((rule,)))
+            await network.apply_zones(Zones((record,)))
+            for place in (client, HOST):
+                assert place.call(address_of_web, 80).startswith("web")
+                assert address_of_web in await asked(place, dns)
+                assert address_of_web not in await asked(place, first.dns[0])
+            await network.apply_rules(Rules())
+            await network.ensure(state(vpcs=(first,)))
+            with pytest.raises(OSError):
+                client.call(dns, 53)
+            assert not HOST.shell("ip route show 10.215.0.0/20").stdout
+            assert address_of_web not in await asked(client, dns)
+            assert "NXDOMAIN" in await asked(client, first.dns[0])
+
+    with places(directory, 2) as sandboxes:
+        asyncio.run(main(sandboxes))
+
+
 def test_forwarding_is_switched_on_and_back(directory: Path) -> None:
     if Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() != "0":
         pytest.skip("this machine forwards anyway, or for another Proa")
