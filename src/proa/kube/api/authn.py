@@ -19,10 +19,11 @@ from proa.kube.api.call import ApiError
 from proa.kube.api.context import ANONYMOUS, Api, User
 from proa.kube.api.tokens import Claims, TokenIssuer
 from proa.kube.keys import object_key
-from proa.kube.tables import PODS, SERVICE_ACCOUNTS
+from proa.kube.tables import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 
 AUTHENTICATED = "system:authenticated"
 EXTRA = "authentication.kubernetes.io/"
+ACCOUNT_UID = "kubernetes.io/service-account.uid"
 ForeignTokens = Callable[[str], Awaitable[User | None]]
 """Who a bearer token that is none of ours stands for; None where it is no token of theirs either,
 or is not valid. ``AUTHENTICATED`` is added to the user's groups here."""
@@ -78,7 +79,7 @@ def user_of_certificate(der: bytes) -> User:
 
 
 def user_of_claims(api: Api, claims: Claims) -> User:
-    """The service account behind a token, if it and the pod it is bound to are still there.
+    """The service account behind a token, if it and what it is bound to are still there.
 
     ``extra`` as in KEP-4193. Raises ValueError."""
     cluster = api.cluster.uid
@@ -94,6 +95,7 @@ def user_of_claims(api: Api, claims: Claims) -> User:
             raise ValueError("the pod has gone")
         extra[f"{EXTRA}pod-name"] = (claims.pod,)
         extra[f"{EXTRA}pod-uid"] = (claims.pod_uid,)
+    _check_bound(api, claims)
     if claims.node:
         extra[f"{EXTRA}node-name"] = (claims.node,)
     if claims.id:
@@ -105,3 +107,20 @@ def user_of_claims(api: Api, claims: Claims) -> User:
     )
     name = f"system:serviceaccount:{claims.namespace}:{claims.name}"
     return User(name, groups, claims.uid, extra)
+
+
+def _check_bound(api: Api, claims: Claims) -> None:
+    """Raises ValueError where the Secret or the Node that a token is bound to has gone."""
+    if claims.secret:
+        key = object_key(api.cluster.uid, "", "secrets", claims.namespace, claims.secret)
+        secret = api.view.rows(SECRETS).get(key)
+        if secret is None or claims.secret_uid not in ("", secret.value.metadata.uid):
+            raise ValueError("the secret has gone")
+        if not claims.secret_uid and (
+            secret.value.metadata.annotations.get(ACCOUNT_UID) != claims.uid
+        ):
+            raise ValueError("the secret is another")
+    if claims.node_uid:
+        node = api.view.rows(NODES).get(object_key(api.cluster.uid, "", "nodes", "", claims.node))
+        if node is None or node.value.metadata.uid != claims.node_uid:
+            raise ValueError("the node has gone")

@@ -174,7 +174,12 @@ def token_request(
     spec = _object(body, "spec")
     expires_s = _expiration(spec)
     audiences = _texts(spec, "audiences") or [issuer.issuer]
-    pod = _bound_pod(api, namespace, name, _object(spec, "boundObjectRef"))
+    reference = _object(spec, "boundObjectRef")
+    pod, other = None, None
+    if _text(reference, "kind") in ("Secret", "Node"):
+        other = _bound_object(api, namespace, reference)
+    else:
+        pod = _bound_pod(api, namespace, name, reference)
     token, expires_at = issuer.mint(
         namespace,
         name,
@@ -185,6 +190,7 @@ def token_request(
         pod=(pod.metadata.name, pod.metadata.uid) if pod else None,
         node=pod.spec.node_name if pod else "",
         id=api.chance.uid(),
+        bound_to=other,
     )
     return {
         "kind": "TokenRequest",
@@ -205,6 +211,29 @@ def _expiration(spec: Json) -> int:
     raise _wrong(_AUTHENTICATION, "TokenRequest", "spec.expirationSeconds", detail, seconds)
 
 
+def _bound_object(api: Api, namespace: str, reference: Json) -> tuple[str, str, str]:
+    """(kind, name, uid) of the Secret or the Node that a token shall be bound to."""
+    kind, name, uid = (_text(reference, part) for part in ("kind", "name", "uid"))
+    resource = api.builtin("", f"{kind.lower()}s")
+    entry = api.entry(resource, namespace, name)
+    if entry is None:
+        raise not_found(resource, name)
+    found = entry.value.metadata.uid
+    if uid and uid != found:
+        raise _other(kind, name, uid)
+    return kind.lower(), name, found
+
+
+def _other(kind: str, name: str, uid: str) -> ApiConflict:
+    """409 for an object that was deleted and made again."""
+    return ApiConflict(
+        f'Operation cannot be fulfilled on {kind} "{name}": the UID in the bound object reference '
+        f"({uid}) does not match the UID in record. The object might have been deleted and "
+        "then recreated",
+        {"name": name, "kind": kind},
+    )
+
+
 def _bound_pod(api: Api, namespace: str, account: str, reference: Json) -> Pod | None:
     """The pod that a token shall be bound to, which must run as the account."""
     if not reference:
@@ -223,10 +252,5 @@ def _bound_pod(api: Api, namespace: str, account: str, reference: Json) -> Pod |
             "serviceaccount name."
         )
     if uid and uid != pod.metadata.uid:
-        raise ApiConflict(
-            f'Operation cannot be fulfilled on Pod "{name}": the UID in the bound object reference '
-            f"({uid}) does not match the UID in record. The object might have been deleted and "
-            "then recreated",
-            {"name": name, "kind": "Pod"},
-        )
+        raise _other(kind, name, uid)
     return pod

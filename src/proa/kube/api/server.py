@@ -17,6 +17,7 @@ from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
 from proa.kube.api import bodies, documents, schemas
+from proa.kube.api.account_tokens import AccountTokens
 from proa.kube.api.authn import ForeignTokens, authenticate, nobodys_tokens
 from proa.kube.api.call import ApiError, Call
 from proa.kube.api.context import LOOPBACK, Api, Json, User
@@ -65,7 +66,8 @@ class KubeApi:
         self.api = api
         self._issuer, self._foreign_tokens = issuer, foreign_tokens
         self._rbac = Rbac(api)
-        self._reader, self._watcher, self._writer = Reader(api), Watcher(api), Writer(api)
+        self._reader, self._watcher = Reader(api), Watcher(api)
+        self._writer = Writer(api, AccountTokens(api, issuer).complete)
         self._streams, self._proxy = PodStreams(api, link), Proxy(api, link)
         self._mutations = Mutations(api, self._rbac, self._reader, self._writer)
         self._documents = documents.Documents(api, issuer, openapi)

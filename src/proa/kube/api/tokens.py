@@ -1,11 +1,13 @@
 """Service account tokens: ES256 JWTs with Kubernetes' claims, minted and verified here.
 
 The claims are those of "Bound service account tokens" (KEP-1205): issuer, subject, audience,
-times, and under ``kubernetes.io`` what the token is bound to.
+times, and under ``kubernetes.io`` what the token is bound to. Tokens in Secrets have the older
+claims, which start with ``kubernetes.io/serviceaccount``.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from joserfc.jwk import ECKey
 CACHE_SIZE = 4096
 LEEWAY_S = 60.0  # the machines' clocks differ
 CLAIMS_KEY = "kubernetes.io"
+LEGACY_ISSUER = "kubernetes/serviceaccount"
+_LEGACY = "kubernetes.io/serviceaccount/"
 
 
 @dataclass(slots=True, frozen=True)
@@ -34,6 +38,9 @@ class Claims:
     node: str = ""
     id: str = ""
     not_before: float = 0.0
+    node_uid: str = ""  # set where the token is bound to the node itself, not to a pod on it
+    secret: str = ""
+    secret_uid: str = ""  # "" for a token that lies in its Secret and never expires
 
 
 class TokenIssuer:
@@ -57,8 +64,10 @@ class TokenIssuer:
         pod: tuple[str, str] | None = None,
         node: str = "",
         id: str = "",
+        bound_to: tuple[str, str, str] | None = None,
     ) -> tuple[str, float]:
-        """(token, when it expires). ``pod`` is (name, uid); ``id`` becomes the jti."""
+        """(token, when it expires). ``pod`` is (name, uid), ``bound_to`` ("secret" or "node",
+        name, uid) instead of a pod; ``id`` becomes the jti."""
         bound: dict[str, Any] = {
             "namespace": namespace,
             "serviceaccount": {"name": name, "uid": uid},
@@ -67,6 +76,9 @@ class TokenIssuer:
             bound["pod"] = {"name": pod[0], "uid": pod[1]}
         if node:
             bound["node"] = {"name": node}
+        if bound_to is not None:
+            kind, bound_name, bound_uid = bound_to
+            bound[kind] = {"name": bound_name, "uid": bound_uid}
         expires_at = int(now) + expires_s
         claims = {
             "iss": self.issuer,
@@ -79,8 +91,23 @@ class TokenIssuer:
         }
         if id:
             claims["jti"] = id
-        header = {"alg": "ES256", "kid": self._key_id}
-        return str(jwt.encode(header, claims, self._key)), float(expires_at)
+        return self._signed(claims), float(expires_at)
+
+    def mint_for_secret(self, namespace: str, name: str, uid: str, secret: str) -> str:
+        """The token that a Secret of type kubernetes.io/service-account-token holds: without an
+        end, and good for as long as the Secret is there."""
+        claims = {
+            "iss": LEGACY_ISSUER,
+            "sub": f"system:serviceaccount:{namespace}:{name}",
+            f"{_LEGACY}namespace": namespace,
+            f"{_LEGACY}secret.name": secret,
+            f"{_LEGACY}service-account.name": name,
+            f"{_LEGACY}service-account.uid": uid,
+        }
+        return self._signed(claims)
+
+    def _signed(self, claims: dict[str, Any]) -> str:
+        return str(jwt.encode({"alg": "ES256", "kid": self._key_id}, claims, self._key))
 
     def verify(self, token: str, now: float, audiences: Sequence[str]) -> Claims:
         """What a valid token says. Raises ValueError for every other."""
@@ -104,11 +131,14 @@ class TokenIssuer:
             content = jwt.decode(token, self._key, algorithms=["ES256"]).claims
         except (JoseError, ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"no token of ours: {error}") from error
+        if content.get("iss") == LEGACY_ISSUER:
+            return self._legacy(content)
         if content.get("iss") != self.issuer:
             raise ValueError("the token is of another issuer")
         try:
             bound = content[CLAIMS_KEY]
             account, pod = bound["serviceaccount"], bound.get("pod") or {}
+            node, secret = bound.get("node") or {}, bound.get("secret") or {}
             return Claims(
                 namespace=bound["namespace"],
                 name=account["name"],
@@ -117,12 +147,22 @@ class TokenIssuer:
                 expires_at=float(content["exp"]),
                 pod=pod.get("name", ""),
                 pod_uid=pod.get("uid", ""),
-                node=(bound.get("node") or {}).get("name", ""),
+                node=node.get("name", ""),
                 id=content.get("jti", ""),
                 not_before=float(content.get("nbf", 0)),
+                node_uid=node.get("uid", ""),
+                secret=secret.get("name", ""),
+                secret_uid=secret.get("uid", ""),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no token of ours: {error!r}") from error
+
+    def _legacy(self, content: dict[str, Any]) -> Claims:
+        names = ("namespace", "service-account.name", "service-account.uid", "secret.name")
+        namespace, name, uid, secret = (str(content.get(_LEGACY + part, "")) for part in names)
+        if not secret:
+            raise ValueError("no token of ours: it names no Secret")
+        return Claims(namespace, name, uid, (self.issuer,), math.inf, secret=secret)
 
     def jwks(self) -> dict[str, Any]:
         """The public key, for those who verify tokens themselves."""

@@ -45,6 +45,13 @@ _SERVER_OWNED = (
 )
 
 
+Completion = Callable[[Resource, str, Json], None]
+
+
+def _nothing_to_add(_resource: Resource, _namespace: str, _obj: Json) -> None:
+    """Objects are complete as they are."""
+
+
 @dataclass(slots=True)
 class Written:
     """The object after a write, and what to warn the caller of."""
@@ -59,8 +66,10 @@ class Written:
 class Writer:
     """The write half of the registry."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, complete: Completion = _nothing_to_add) -> None:
+        """``complete`` adds what this server itself has to say of an object, before the rules
+        are checked."""
+        self._api, self._complete = api, complete
 
     async def create(
         self, resource: Resource, namespace: str, body: Json, user: User, options: WriteOptions
@@ -119,6 +128,7 @@ class Writer:
             raise already_exists(resource, metadata["name"])
         metadata["uid"] = self._api.chance.uid()
         admitted = admission.on_create(self._api, resource, namespace, obj)
+        self._complete(resource, namespace, obj)
         schemas.check(resource, None, obj)
         now = self._api.clock.now()
         metadata["creationTimestamp"] = iso8601(now)
@@ -213,6 +223,7 @@ class Writer:
         new = _kept(resource, old, wanted, subresource, options.applied)
         admitted = admission.on_update(self._api, resource, namespace, old, new, subresource)
         if not subresource:
+            self._complete(resource, namespace, new)
             schemas.check(resource, old, new)
         if _meaning(new) == _meaning(old):
             return Written(old, warnings, entry.version)

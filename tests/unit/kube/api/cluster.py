@@ -22,6 +22,7 @@ _KINDS = (
     ("", "v1", "pods", "Pod", True),
     ("", "v1", "serviceaccounts", "ServiceAccount", True),
     ("", "v1", "nodes", "Node", False),
+    ("", "v1", "secrets", "Secret", True),
     (RBAC, "v1", "roles", "Role", True),
     (RBAC, "v1", "rolebindings", "RoleBinding", True),
     (RBAC, "v1", "clusterroles", "ClusterRole", False),

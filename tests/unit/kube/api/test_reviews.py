@@ -196,7 +196,7 @@ def test_a_token_is_bound_to_the_pod_that_is_named() -> None:
         ({"expirationSeconds": 2**32 + 1}, 422, "larger than 2^32 seconds"),
         ({"expirationSeconds": "600"}, 400, "expirationSeconds"),
         ({"audiences": "a"}, 400, "audiences"),
-        ({"boundObjectRef": {"kind": "Secret", "name": "s"}}, 400, "cannot bind token"),
+        ({"boundObjectRef": {"kind": "ConfigMap", "name": "s"}}, 400, "cannot bind token"),
         ({"boundObjectRef": {"kind": "Pod", "name": "gone"}}, 404, 'pods "gone" not found'),
         ({"boundObjectRef": {"kind": "Pod", "name": "web", "uid": "x"}}, 409, "UID"),
         ({"boundObjectRef": {"kind": "Pod", "name": "other"}}, 400, "different"),

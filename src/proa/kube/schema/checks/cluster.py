@@ -19,6 +19,8 @@ _CLAIM_UPDATE = (
 )
 _MODES = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]
 # The keys that secrets of these types must have.
+_ACCOUNT_TOKEN = "kubernetes.io/service-account-token"
+_ACCOUNT_NAME = "kubernetes.io/service-account.name"
 _SECRET_KEYS: dict[str, tuple[str, ...]] = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
@@ -57,7 +59,14 @@ def check_secret(secret: JSON) -> Errors:
     errors = _check_data(secret, encoded=True)
     data = secret.get("data", {})
     needed = _SECRET_KEYS.get(secret.get("type", ""), ())
+    if secret.get("type") == _ACCOUNT_TOKEN and not _names_account(secret):
+        errors.append(required(f"metadata.annotations[{_ACCOUNT_NAME}]"))
     return errors + [required(f"data[{key}]") for key in needed if key not in data]
+
+
+def _names_account(secret: JSON) -> bool:
+    annotations = secret.get("metadata", {}).get("annotations") or {}
+    return bool(annotations.get(_ACCOUNT_NAME))
 
 
 def check_data_update(old: JSON, new: JSON) -> Errors:
