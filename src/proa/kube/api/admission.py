@@ -37,6 +37,7 @@ def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitt
     elif kind == ("", "pods"):
         _service_account(api, resource, namespace, obj)
         _runtime_class(api, resource, obj)
+        _priority(api, resource, obj)
         _pod(obj)
     elif kind == ("", "secrets"):
         _fold_text(obj)
@@ -113,6 +114,8 @@ def _service_account(api: Api, resource: Resource, namespace: str, obj: Json) ->
         why = f'error looking up service account {account_name}: serviceaccount "{name}" not found'
         raise forbidden(resource, obj["metadata"].get("name", ""), why)
     account = orjson.loads(entry.body)
+    if account.get("imagePullSecrets") and not spec.get("imagePullSecrets"):
+        spec["imagePullSecrets"] = account["imagePullSecrets"]
     declined = spec.get("automountServiceAccountToken")
     if declined is None:
         declined = account.get("automountServiceAccountToken")
@@ -137,6 +140,34 @@ def _runtime_class(api: Api, resource: Resource, obj: Json) -> None:
     selector = (found.get("scheduling") or {}).get("nodeSelector") or {}
     if selector:
         spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **selector}
+
+
+def _priority(api: Api, resource: Resource, obj: Json) -> None:
+    """Priority: the number and the policy of the pod's class, or of the one that is the default."""
+    spec, pod = obj["spec"], obj["metadata"].get("name", "")
+    classes = api.builtin("scheduling.k8s.io", "priorityclasses")
+    name = spec.get("priorityClassName")
+    if name:
+        entry = api.entry(classes, "", name)
+        if entry is None:
+            raise forbidden(resource, pod, f"no PriorityClass with name {name} was found")
+        found = orjson.loads(entry.body)
+    else:
+        bodies = (orjson.loads(entry.body) for entry in api.entries(classes))
+        defaults = [body for body in bodies if body.get("globalDefault")]
+        found = min(defaults, key=lambda body: body["value"]) if defaults else {}
+        if found:
+            spec["priorityClassName"] = found["metadata"]["name"]
+    wanted = found.get("value", 0), found.get("preemptionPolicy") or "PreemptLowerPriority"
+    computed = "priority admission controller computed {} from the given PriorityClass name"
+    if spec.get("priority") not in (None, wanted[0]):
+        why = f"the integer value of priority ({spec['priority']}) must not be provided in pod spec"
+        raise forbidden(resource, pod, f"{why}; {computed.format(wanted[0])}")
+    if spec.get("preemptionPolicy") not in (None, "", wanted[1]):
+        given = spec["preemptionPolicy"]
+        why = f"the string value of PreemptionPolicy ({given}) must not be provided in pod spec"
+        raise forbidden(resource, pod, f"{why}; {computed.format(wanted[1])}")
+    spec["priority"], spec["preemptionPolicy"] = wanted
 
 
 def _job_selector(resource: Resource, job: Json) -> None:
@@ -191,7 +222,7 @@ def _token_sources() -> dict[str, Any]:
 
 
 def _pod(obj: Json) -> None:
-    """DefaultTolerationSeconds and Priority; a new pod is Pending."""
+    """DefaultTolerationSeconds; a new pod is Pending."""
     spec = obj["spec"]
     tolerations = spec.setdefault("tolerations", [])
     for condition in ("not-ready", "unreachable"):
@@ -205,8 +236,6 @@ def _pod(obj: Json) -> None:
                     "tolerationSeconds": 300,
                 }
             )
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
     obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
 
 
