@@ -5,7 +5,7 @@ PROA = .venv/bin/proa
 PYTEST = .venv/bin/pytest
 export PROA_DATA_DIR = $(DATA_DIR)
 
-.PHONY: up down test setup setup-test check format lint types imports tidy unit api e2e sim bench reference
+.PHONY: up down test setup setup-test test-vm check format lint types imports tidy unit api e2e sim bench reference
 
 setup:
 	@tools/setup.sh run
@@ -34,6 +34,11 @@ unit: ; $(PYTEST) tests/unit tests/conformance tests/protocols
 api: ; $(PYTEST) tests/api
 e2e: ; $(PYTEST) tests/e2e
 sim: ; $(PYTEST) tests/sim
+
+# A new machine, up to its reboot, in QEMU; see tests/vm. Takes a quarter of an hour and more.
+test-vm:
+	@tools/setup.sh vm
+	PROA_TEST_VM=1 $(PYTEST) -s tests/vm
 
 bench: ; .venv/bin/python -m bench
 

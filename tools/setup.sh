@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what Proa needs on a Debian machine: tools/setup.sh run | test
-# "run" is what `make up` needs, "test" adds what the tests drive. Only what is missing is
-# installed; services that a package would start are not started: Proa runs its own.
+# Installs what Proa needs on a Debian machine: tools/setup.sh run | test | vm | packages
+# "run" is what `make up` needs, "test" adds what the tests drive, "vm" what `make test-vm` boots;
+# "packages" only prints the Debian packages of "run". Only what is missing is installed;
+# services that a package would start are not started: Proa runs its own.
 set -eu
 
 purpose=${1:-run}
@@ -12,15 +13,22 @@ cd "$top"
 say() { printf '%s\n' "proa setup: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
+packages="containerd runc containernetworking-plugins nftables iproute2 gcc libc6-dev
+busybox-static nginx-light awscli ca-certificates"
+case $purpose in
+    run) extra=build ;;
+    test) extra=build,dev packages="$packages skopeo buildah podman etcd-server" ;;
+    vm) extra=build,dev packages="qemu-system-x86 debootstrap e2fsprogs openssh-client" ;;
+    packages) printf '%s\n' $packages python3-venv && exit ;;
+    *) fail "there is nothing to install for $purpose" ;;
+esac
+
 [ "$(uname -s)" = Linux ] || fail "containers need Linux: run this in a Linux virtual machine"
 [ "$(id -u)" = 0 ] || fail "not root: run it with sudo"
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     fail "no Python 3.11 or newer: apt-get install python3"
 
-packages="containerd runc containernetworking-plugins nftables iproute2 gcc libc6-dev
-busybox-static nginx-light awscli ca-certificates"
-[ "$purpose" = test ] && packages="$packages skopeo buildah podman etcd-server"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
 
 missing=""
@@ -49,8 +57,6 @@ stamp=$venv/.installed-$purpose
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ tools/setup.sh -nt "$stamp" ]; then
     say "installing Python packages into .venv"
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-    extra=build
-    [ "$purpose" = test ] && extra=build,dev
     "$venv/bin/pip" install -q --disable-pip-version-check -e ".[$extra]"
     touch "$stamp"
 fi
