@@ -49,6 +49,10 @@ def _fault_of(error: AwsError) -> Fault:
     return Fault(error.code, error.message, error.status, error.fields)
 
 
+MAX_OWN_BODY = 8 * 1024 * 1024  # no operation of ours takes more; objects of S3 are not ours
+_TOO_LARGE = Fault("RequestEntityTooLargeException", "The request body is too large.", 413)
+
+
 class AwsGateway:
     """Request → response for every AWS service that Proa serves."""
 
@@ -101,8 +105,7 @@ class AwsGateway:
 
     def oversized(self, request: Request) -> Response:
         """The refusal of a request whose body the shell would not read."""
-        fault = Fault("RequestEntityTooLargeException", "The request body is too large.", 413)
-        return bare_fault(request, fault, self._chance.uid())
+        return bare_fault(request, _TOO_LARGE, self._chance.uid())
 
     def _health(self) -> Response:
         services = dict.fromkeys(sorted(self._services), "available")
@@ -146,6 +149,9 @@ class AwsGateway:
         protocol: Protocol,
         request_id: str,
     ) -> Response:
+        if len(request.body) > MAX_OWN_BODY:
+            fault = _TOO_LARGE
+            raise AwsError(fault.code, fault.message, fault.status)
         service = self._services[codec.name]
         operation, labels, unknown = _locate(protocol, codec, request)
         context = self._context(request, claim, service, operation, protocol.name, request_id)
