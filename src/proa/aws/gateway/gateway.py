@@ -42,15 +42,13 @@ from proa.wire.sigv4 import Claim, SignatureFault, SigningKeys, read_claim
 log = get_logger(__name__)
 HEALTH_PATHS = ("/", "/_proa/health")
 MAX_INFLATED = 16 * 1024 * 1024
+MAX_OWN_BODY = 8 * 1024 * 1024  # no operation of ours takes more; objects of S3 are not ours
+_TOO_LARGE = Fault("RequestEntityTooLargeException", "The request body is too large.", 413)
 _INTERNAL = "The request processing has failed because of an unknown error, exception or failure."
 
 
 def _fault_of(error: AwsError) -> Fault:
     return Fault(error.code, error.message, error.status, error.fields)
-
-
-MAX_OWN_BODY = 8 * 1024 * 1024  # no operation of ours takes more; objects of S3 are not ours
-_TOO_LARGE = Fault("RequestEntityTooLargeException", "The request body is too large.", 413)
 
 
 class AwsGateway:
@@ -150,8 +148,7 @@ class AwsGateway:
         request_id: str,
     ) -> Response:
         if len(request.body) > MAX_OWN_BODY:
-            fault = _TOO_LARGE
-            raise AwsError(fault.code, fault.message, fault.status)
+            raise AwsError(_TOO_LARGE.code, _TOO_LARGE.message, _TOO_LARGE.status)
         service = self._services[codec.name]
         operation, labels, unknown = _locate(protocol, codec, request)
         context = self._context(request, claim, service, operation, protocol.name, request_id)
