@@ -189,7 +189,8 @@ async def stop_sandbox(worker: SandboxWorker) -> None:
     for container in run.containers.values():
         if container.state == "exited" and (container.spec.init or container.restarts()):
             container.renew()
-            container.previous_id = ""  # removed with its sandbox
+        if container.state == "waiting":
+            container.id = container.previous_id = ""  # removed with its sandbox
             container.starts.clear()  # it was not its fault
 
 

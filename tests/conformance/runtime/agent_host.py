@@ -12,6 +12,7 @@ from proa.base.clock import SystemClock
 from proa.base.http import Request
 from proa.model.sandbox import Container, Network, Sandbox
 from proa.node.host import HostAgent
+from proa.node.linux.channel import drop_namespace, make_namespace, raise_loopback
 from proa.node.simhost import SimNetwork
 from tests.conformance.runtime.control import Control
 from tests.conformance.runtime.daemon import BUSYBOX, INSTANCE, Daemon
@@ -20,7 +21,26 @@ FOREVER = "trap 'exit 0' TERM; echo begun; while true; do sleep 0.05; done"
 
 
 class LonelyNetwork(SimNetwork):
-    """Gives the Sandbox its address on a link that leads nowhere: enough to be probed there."""
+    """Gives the Sandbox its address on a link that leads nowhere: enough to be probed there. A
+    container's own namespace has a loopback only."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def container_namespace(self, uid: str, container: str) -> str:
+        return str(self._folder / f"{uid}#{container}")
+
+    async def isolate(self, uid: str, container: str, network: Network) -> str:
+        path = Path(await super().isolate(uid, container, network))
+        await asyncio.to_thread(make_namespace, path)
+        await asyncio.to_thread(raise_loopback, path)
+        return str(path)
+
+    async def detach(self, uid: str) -> None:
+        await super().detach(uid)
+        for path in self._folder.glob(f"{uid}#*"):
+            drop_namespace(path)
 
     async def attach(self, netns_path: str, network: Network, uid: str) -> str:
         script = (
@@ -38,7 +58,7 @@ class Host:
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self.control = Control(SystemClock())
-        self.network = LonelyNetwork()
+        self.network = LonelyNetwork(daemon.layout.data_dir / "netns")
         self.agent: HostAgent
         self._task: asyncio.Task[None] | None = None
 
