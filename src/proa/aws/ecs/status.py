@@ -123,9 +123,10 @@ def _contained(task: Task, status: SandboxStatus, now: float) -> Task:
 
 
 def _container(container: TaskContainer, seen: ContainerStatus, alive: bool) -> TaskContainer:
-    """``alive``: its task goes on, so a container with a restart policy comes back."""
-    health = "UNKNOWN"
-    if seen.healthy is not None:
+    """``alive``: its task goes on, so a container with a restart policy comes back. One that has
+    stopped keeps its last health."""
+    health = "UNKNOWN" if seen.state == "running" else container.health
+    if seen.healthy is not None and seen.state == "running":
         health = "HEALTHY" if seen.healthy else "UNHEALTHY"
     exited = seen.state == "exited"
     between = seen.state != "running" and container.restarts and alive and seen.restarts > 0
@@ -229,7 +230,7 @@ def _winding_down(task: Task, status: SandboxStatus, now: float) -> Task:
         return msgspec.structs.replace(
             task,
             last_status="DEPROVISIONING" if task.network_mode == "awsvpc" else "STOPPING",
-            execution_stopped_at=task.execution_stopped_at or finished,
+            execution_stopped_at=task.execution_stopped_at or max(finished, task.started_at),
         )
     if status.stopping and task.last_status in (*PENDING, "RUNNING"):
         return msgspec.structs.replace(task, last_status="STOPPING")
