@@ -1,9 +1,9 @@
-"""Everything that is no resource: version, health, discovery, OpenAPI, the token issuer's keys."""
+"""Everything that is no resource: version, health, metrics, discovery, OpenAPI, issuer's keys."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -11,18 +11,25 @@ import orjson
 from proa.base.http import Request, Response
 from proa.kube.api.context import Api
 from proa.kube.api.failures import JSON, no_such_path
+from proa.kube.api.metrics import Counts
 from proa.kube.api.tokens import TokenIssuer
 from proa.kube.schema import discovery
 from proa.kube.schema.openapi import OpenAPI
+from proa.wire.kube import openapi_proto
 
+PROTOBUF = {"content-type": openapi_proto.MEDIA_TYPE}
+METRICS = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
 _HEALTH = ("/healthz", "/livez", "/readyz")
 
 
 class Documents:
     """Answers by path."""
 
-    def __init__(self, api: Api, issuer: TokenIssuer, openapi: Callable[[], OpenAPI]) -> None:
+    def __init__(
+        self, api: Api, issuer: TokenIssuer, openapi: Callable[[], OpenAPI], counts: Counts
+    ) -> None:
         self._api, self._issuer, self._make_openapi = api, issuer, openapi
+        self._counts = counts
         self._made: OpenAPI | None = None
 
     @property
@@ -41,7 +48,11 @@ class Documents:
             return self._health(request, path)
         if path in ("/api", "/apis") or path.startswith(("/api/", "/apis/")):
             return self._discovery(request, path)
+        if path == "/metrics":
+            return Response(200, self._counts.text(self._api).encode(), dict(METRICS))
         if path == "/openapi/v2":
+            if openapi_proto.MEDIA_TYPE in request.headers.get("accept", ""):
+                return self._document(request, self._openapi.v2_protobuf(), PROTOBUF)
             return self._document(request, self._openapi.v2())
         if path == "/openapi/v3":
             return self._document(request, self._openapi.index())
@@ -54,7 +65,13 @@ class Documents:
         if path == "/openid/v1/jwks":
             return _json(self._issuer.jwks())
         if path == "/":
-            paths = ["/api", "/apis", *_HEALTH, "/openapi/v2", "/openapi/v3", "/version"]
+            groups = self._api.kinds.groups()
+            named = [f"/apis/{group}" for group in groups if group]
+            named += [f"/apis/{group}/{version}" for group in groups if group
+                      for version in self._api.kinds.versions(group)]  # fmt: skip
+            paths = sorted(["/.well-known/openid-configuration", "/api", "/api/v1", "/apis",
+                            "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks",
+                            "/version", *_HEALTH, *named])  # fmt: skip
             return _json({"paths": paths})
         raise no_such_path()
 
@@ -74,13 +91,29 @@ class Documents:
         }
 
     def _health(self, request: Request, path: str) -> Response:
-        if not self._api.view.synced.is_set():
-            return Response(503, b"[-]view failed\n", {"content-type": "text/plain"})
-        name = path.strip("/").partition("/")[0]
-        if any(key == "verbose" for key, _ in request.query):
-            text = f"[+]ping ok\n[+]view ok\n[+]store ok\n{name} check passed\n"
-            return Response(200, text.encode(), {"content-type": "text/plain; charset=utf-8"})
-        return Response(200, b"ok", {"content-type": "text/plain; charset=utf-8"})
+        """One check by its own path, or all but the excluded ones; kube-apiserver's format."""
+        endpoint, _, single = path.strip("/").partition("/")
+        checks = {"ping": True, "view": self._api.view.synced.is_set()}
+        if single:
+            if single not in checks:
+                raise no_such_path()
+            return _plain(200, "ok") if checks[single] else _plain(500, "internal server error: ")
+        excluded = {value for key, value in request.query if key == "exclude"}
+        lines = [
+            f"[+]{name} excluded: ok" if name in excluded
+            else f"[+]{name} ok" if ok else f"[-]{name} failed: reason withheld"
+            for name, ok in checks.items()
+        ]  # fmt: skip
+        unknown = sorted(excluded - checks.keys())
+        if unknown:
+            shown = ", ".join(f'"{name}"' for name in unknown)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {shown}")
+        failed = [name for name, ok in checks.items() if not ok and name not in excluded]
+        lines.append(f"{endpoint} check {'failed' if failed else 'passed'}")
+        if failed:
+            return _plain(500, "\n".join(lines))
+        verbose = any(key == "verbose" for key, _ in request.query)
+        return _plain(200, "\n".join(lines) + "\n" if verbose else "ok")
 
     def _discovery(self, request: Request, path: str) -> Response:
         kinds, parts = self._api.kinds, path.strip("/").split("/")
@@ -103,14 +136,19 @@ class Documents:
             raise no_such_path()
         return _json(listed)
 
-    def _document(self, request: Request, body: bytes) -> Response:
+    def _document(self, request: Request, body: bytes, kind: Mapping[str, str] = JSON) -> Response:
         tag = f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"'
-        headers = {**JSON, "etag": tag, "cache-control": "no-cache, private"}
+        headers = {**kind, "vary": "Accept", "etag": tag, "cache-control": "no-cache, private"}
         if request.param("hash"):
             headers["cache-control"] = "public, immutable"
         if request.headers.get("if-none-match") == tag:
             return Response(304, b"", headers)
         return Response(200, body, headers)
+
+
+def _plain(status: int, text: str) -> Response:
+    headers = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
+    return Response(status, text.encode(), {**headers, "cache-control": "no-cache, private"})
 
 
 def _json(value: Any) -> Response:

@@ -31,6 +31,7 @@ from proa.kube.api.failures import (
     too_large,
 )
 from proa.kube.api.impersonation import impersonated
+from proa.kube.api.metrics import Counts
 from proa.kube.api.mutations import Mutations, Wanted
 from proa.kube.api.node_link import NodeLink
 from proa.kube.api.options import WriteOptions, write_options
@@ -69,13 +70,28 @@ class KubeApi:
         self._reader, self._watcher = Reader(api), Watcher(api)
         self._writer = Writer(api, AccountTokens(api, issuer).complete)
         self._streams, self._proxy = PodStreams(api, link), Proxy(api, link)
+        self._counts = Counts()
         self._mutations = Mutations(api, self._rbac, self._reader, self._writer)
-        self._documents = documents.Documents(api, issuer, openapi)
+        self._documents = documents.Documents(api, issuer, openapi, self._counts)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises but for cancellation."""
+        target = target_of(request)
+        answer = await self._safely(request, target)
+        if target is None:
+            self._counts.request(request.method, "", "", "", answer.status)
+        else:
+            found = self.api.kinds.find(target.group, target.version, target.resource)
+            what = target.resource
+            if found is not None and target.subresource in found.subresources:
+                what = f"{what}/{target.subresource}"
+            named = (target.group, target.version, what) if found else ("", "", "")
+            self._counts.request(target.verb, *named, answer.status)
+        return answer
+
+    async def _safely(self, request: Request, target: Target | None) -> Response:
         try:
-            return await self._answer(request)
+            return await self._answer(request, target)
         except ApiError as error:
             return failure(error)
         except Conflict as error:
@@ -90,10 +106,9 @@ class KubeApi:
             log.error("request failed", method=request.method, path=request.path, exc_info=error)
             return failure(ApiError(500, "InternalError", "Internal error occurred"))
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, target: Target | None) -> Response:
         user = await authenticate(request, self.api, self._issuer, self._foreign_tokens)
         user = impersonated(request, user, self._rbac)
-        target = target_of(request)
         if target is None:
             attributes = Attributes(verb=request.method.lower(), path=request.path)
             if not self._rbac.allows(user, attributes):

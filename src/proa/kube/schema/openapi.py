@@ -19,6 +19,7 @@ from proa.kube.schema.cache import SchemaCache
 from proa.kube.schema.convert import COMPONENTS
 from proa.kube.schema.discovery import subresource_kind
 from proa.kube.schema.kinds import Kinds, Resource
+from proa.wire.kube import openapi_proto
 
 JSON = dict[str, Any]
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
@@ -72,6 +73,10 @@ class OpenAPI:
     def v2(self) -> bytes:
         """/openapi/v2 as JSON."""
         return self._kept("v2", self._swagger)
+
+    def v2_protobuf(self) -> bytes:
+        """/openapi/v2 as openapi.v2.Document."""
+        return self._kept("v2.pb", lambda: openapi_proto.encode(orjson.loads(self.v2())))
 
     def _kept(self, name: str, build: Any) -> bytes:
         compressed = self._built.get(name)

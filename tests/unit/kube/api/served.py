@@ -54,7 +54,7 @@ class Client:
     """Asks as a member of system:masters."""
 
     def __init__(self, api: KubeApi, token: str) -> None:
-        self.api, self._token = api, token
+        self.api, self.token = api, token
 
     async def ask(
         self, method: str, path: str, body: object = None, content_type: str = "application/json"
@@ -63,7 +63,7 @@ class Client:
         where, _, raw = path.partition("?")
         pairs = tuple(tuple(part.split("=", 1)) for part in raw.split("&") if part)
         sent = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-        headers = {"authorization": f"Bearer {self._token}", "content-type": content_type}
+        headers = {"authorization": f"Bearer {self.token}", "content-type": content_type}
         return await self.api.handle(Request(method, where, pairs, headers, sent, raw))  # type: ignore[arg-type]
 
     async def make(self, path: str, body: Json) -> Json:
