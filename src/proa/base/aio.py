@@ -44,8 +44,11 @@ class Tasks:
         return len(self._tasks)
 
     async def close(self) -> None:
-        """Cancel every task, newest first, and wait until all have ended."""
+        """Cancel every task, newest first, and wait until all have ended; a cancellation of the
+        caller meanwhile is raised after that."""
         tasks = list(self._tasks)
+        mine = asyncio.current_task()
+        cancelled = mine.cancelling() if mine else 0
         for task in reversed(tasks):
             task.cancel()
         for task in tasks:
@@ -55,6 +58,8 @@ class Tasks:
                 continue
             except Exception:  # already logged by _ended
                 continue
+        if mine is not None and mine.cancelling() > cancelled:
+            raise asyncio.CancelledError
 
 
 async def gather(works: Sequence[Awaitable[T]]) -> list[T]:

@@ -3,8 +3,8 @@ clears away what a deleted one leaves.
 
 ``EksController`` decides over the records; ``Lifecycle`` carries out what is no transaction. A
 cluster goes in this order: its door closes; its objects but pods and nodes go, namespaces first,
-so that no controller makes anew what is deleted; its pods end; then nodes, Instances, keys, the
-rest of its prefix, and the record last.
+so that no controller makes anew what is deleted; its pods end, however long their Host is silent;
+then nodes, Instances, keys, the rest of its prefix, and the record last.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from proa.reconcile.view import Change, Entry, View
 from proa.store.api import Delete, Guard, Put, Transaction
 
 GRACE_S = 2  # what a pod gets when its cluster goes with its nodes
-PATIENCE_S = 45.0  # until pods whose Host is silent are given up
 AGAIN_S = 0.5
 BATCH, BATCHES = 90, 20
 
@@ -141,8 +140,6 @@ def _ending(view: View, entry: Entry[Cluster], now: float) -> Plan:
     if others:
         others.sort(key=lambda item: (not _is_namespace(item), item.key))
         return Plan((lower, *_deletes(item.key for item in others)), now + AGAIN_S)
-    if pods and now - cluster.deleting_at > PATIENCE_S:
-        return Plan((lower, *_deletes(item.key for item in pods)), now + AGAIN_S)
     if pods:
         doomed = [item for item in pods if not item.value.metadata.deleting]
         return Plan((lower, *(_stop(item) for item in doomed)), now + AGAIN_S)

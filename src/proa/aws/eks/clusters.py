@@ -53,7 +53,7 @@ async def delete_cluster(eks: Eks, context: Context, given: Input) -> Output:
                 f"Cannot delete because cluster {cluster.name} currently has an update in progress",
                 cluster.name,
             )
-        gone = msgspec.structs.replace(cluster, status="DELETING", deleting_at=context.now)
+        gone = msgspec.structs.replace(cluster, status="DELETING")
         guard = Guard(entry.key, entry.version)
         return Change(gone, (guard,), (Put(entry.key, encode(gone)),))
 

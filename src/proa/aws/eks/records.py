@@ -55,7 +55,6 @@ class Cluster(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     token: str = ""
     update: str = ""
-    deleting_at: float = 0.0
 
     @property
     def key(self) -> str:
