@@ -142,7 +142,7 @@ async def run_sandbox(worker: SandboxWorker, attempt: int) -> None:
     """Volumes, then namespace, address and CRI sandbox."""
     run, context = worker.run, worker.context
     try:
-        await context.volumes.prepare(run.sandbox)
+        await _make_volumes(worker)
         run.runtime = await context.runtime.run_sandbox(_sandbox_spec(worker, attempt))
     except (TryAgain, CallerFault) as error:
         run.runs.next(context.clock.monotonic())
@@ -158,6 +158,15 @@ async def run_sandbox(worker: SandboxWorker, attempt: int) -> None:
     run.attempt = attempt
     run.runs.clear()
     run.ready_at = run.ready_at or context.clock.now()
+
+
+async def _make_volumes(worker: SandboxWorker) -> None:
+    """Also when they have changed since, or were made in an earlier life: mounts may be lost."""
+    run = worker.run
+    sandbox = run.sandbox
+    if run.made != sandbox.volumes:
+        await worker.context.volumes.prepare(sandbox)
+        run.made = sandbox.volumes
 
 
 def _sandbox_spec(worker: SandboxWorker, attempt: int) -> SandboxSpec:
@@ -186,6 +195,7 @@ async def stop_sandbox(worker: SandboxWorker) -> None:
     await _settle(worker)
     await _insist(worker, lambda: worker.context.runtime.remove_sandbox(id))
     run.runtime, run.attempt, run.initialized = None, run.attempt + 1, False
+    run.made = None
     for container in run.containers.values():
         if container.state == "exited" and (container.spec.init or container.restarts()):
             container.renew()
@@ -231,15 +241,18 @@ async def _insist(worker: SandboxWorker, work: Any) -> None:
         except NotFound:
             return
         except (TryAgain, CallerFault) as error:
-            worker.tell("FailedKillPod", f"error killing pod: {error}", "Warning")
+            if delay_s > _RETRY_S:  # once is no news: it may be ending at this moment
+                worker.tell("FailedKillPod", f"error killing pod: {error}", "Warning")
             await worker.context.clock.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MAX_S)
 
 
 async def update_volumes(worker: SandboxWorker) -> None:
     """Config maps, secrets or tokens have new content."""
+    sandbox = worker.run.sandbox
     try:
-        await worker.context.volumes.update(worker.run.sandbox)
+        await worker.context.volumes.update(sandbox)
+        worker.run.made = sandbox.volumes
     except CallerFault as error:
         worker.tell("FailedMount", str(error), "Warning")
 
@@ -269,6 +282,7 @@ async def start_container(worker: SandboxWorker, name: str, renew: bool) -> None
         return
     spec = _adapted(worker, container)
     try:
+        await _make_volumes(worker)
         namespace = ""
         if spec.network is not None:
             namespace = await context.network.isolate(run.uid, name, spec.network)

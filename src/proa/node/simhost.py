@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from proa.base.chance import Chance
 from proa.base.clock import Clock
 from proa.model.feed import Instances, Rules, Zones
-from proa.model.sandbox import Container, Network, Probe, Sandbox
+from proa.model.sandbox import Container, Network, Probe, Sandbox, Volume
 from proa.node.agent import Ports
 from proa.node.checkpoint import MemoryCheckpoint
 from proa.node.ports import Bind, ControlLink, Target
@@ -65,13 +65,16 @@ class SimNetwork:
 
 
 class SimVolumes:
-    """The Volumes port: nothing is written."""
+    """The Volumes port: remembers what it was told to make."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, tuple[Volume, ...]] = {}
 
     async def prepare(self, sandbox: Sandbox) -> None:
-        """Every volume can be made."""
+        self.made[sandbox.uid] = sandbox.volumes
 
     async def update(self, sandbox: Sandbox) -> None:
-        """Nobody reads them."""
+        self.made[sandbox.uid] = sandbox.volumes
 
     def binds(
         self, sandbox: Sandbox, container: Container, attempt: int, address: str
@@ -82,7 +85,7 @@ class SimVolumes:
         return ""
 
     async def remove(self, uid: str) -> None:
-        """Nothing is held."""
+        self.made.pop(uid, None)
 
 
 class SimLogs:

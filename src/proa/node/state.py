@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from proa.model.sandbox import Assignment, Container, ContainerStatus, Sandbox, SandboxStatus
+from proa.model.sandbox import (
+    Assignment,
+    Container,
+    ContainerStatus,
+    Sandbox,
+    SandboxStatus,
+    Volume,
+)
 from proa.node.ports import ImageInfo, RuntimeSandbox
 
 BACKOFF_FIRST_S = 10.0  # of restarts and of pulls (kubelet: 10 s doubling to 300 s)
@@ -204,6 +211,7 @@ class SandboxRun:
     runtime: RuntimeSandbox | None = None  # the CRI sandbox, ready or not
     attempt: int = 0
     busy: str = ""  # "run", "stop", "remove"
+    made: tuple[Volume, ...] | None = None  # the volumes as they were last made here
     runs: Backoff = field(default_factory=Backoff)
     initialized: bool = False  # every init container has done its part in this CRI sandbox
     stop: Stop | None = None  # once set it is only sharpened

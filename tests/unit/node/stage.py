@@ -12,7 +12,7 @@ from proa.base.clock import VirtualClock, run_virtual
 from proa.model.sandbox import Container, Network, Sandbox
 from proa.node.agent import Agent
 from proa.node.sim import Behaviour
-from proa.node.simhost import simulated_ports
+from proa.node.simhost import SimVolumes, simulated_ports
 from tests.conformance.runtime.control import Control
 
 Story = Callable[["Play"], Awaitable[None]]
@@ -28,6 +28,8 @@ class Play:
         self.ports, self.runtime, self.network = simulated_ports(
             self.control, self.clock, Chance("play"), self._behave
         )
+        self.volumes = self.ports.volumes
+        assert isinstance(self.volumes, SimVolumes)
         self.agent: Agent
         self._task: asyncio.Task[None] | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from proa.model.feed import Instances
 from proa.model.host import Host, Instance
-from proa.model.sandbox import Container, Network, Probe
+from proa.model.sandbox import Container, File, Network, Probe, Volume
 from proa.node.ports import AttachRequest
 from proa.node.sim import Behaviour
 from tests.conformance.runtime.control import POOL
@@ -222,3 +222,17 @@ def test_attaching_in_simulation_lasts_as_long_as_the_container() -> None:
         assert (await stage.runtime.container(seen.id)).state == "exited"
 
     play(story, work=Behaviour(runs_s=9))
+
+
+def test_files_that_came_while_the_sandbox_was_made_are_there_at_the_start() -> None:
+    async def story(stage: Play) -> None:
+        blocked = "ContainerCreating: no secret yet"
+        spec = Container("main", "image", blocked=blocked)
+        stage.control.want(sandbox("pod", spec, volumes=(Volume("v", "files"),)))
+        await stage.sleep(0.01)
+        filled = Volume("v", "files", files=(File("key", b"value"),))
+        stage.control.want(sandbox("pod", Container("main", "image"), volumes=(filled,)))
+        await stage.control.running("pod")
+        assert stage.volumes.made["pod"] == (filled,)
+
+    play(story)
