@@ -134,7 +134,8 @@ def test_ec2_task_shares_the_default_clusters_instance(proa: Proa) -> None:
     ecs.register_task_definition(
         family="shared", networkMode="host",
         containerDefinitions=[
-            {"name": "s", "image": "busybox", "command": ["sleep", "600"], "memory": 32}
+            {"name": "s", "image": "busybox", "command": ["sleep", "600"], "memory": 32,
+             "stopTimeout": 2}
         ],
     )  # fmt: skip
     task = ecs.run_task(taskDefinition="shared", launchType="EC2")["tasks"][0]["taskArn"]
