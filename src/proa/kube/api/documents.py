@@ -17,7 +17,7 @@ from proa.kube.schema import discovery
 from proa.kube.schema.openapi import OpenAPI
 from proa.wire.kube import openapi_proto
 
-PROTOBUF = {"content-type": openapi_proto.MEDIA_TYPE}
+PROTOBUF = {"content-type": openapi_proto.CONTENT_TYPE}
 METRICS = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
 _HEALTH = ("/healthz", "/livez", "/readyz")
 

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+CONTENT_TYPE = MEDIA_TYPE.replace("@", ".")  # an @ is no part of a media type to Go's parser
 JSON = dict[str, Any]
 Encode = Callable[[Any], bytes]
 _STRING, _BOOL, _DOUBLE, _INT = "string", "bool", "double", "int"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proa.base.http import Request, Response
-from proa.wire.kube.openapi_proto import MEDIA_TYPE
+from proa.wire.kube.openapi_proto import CONTENT_TYPE, MEDIA_TYPE
 from tests.unit.kube.api.served import DEFAULT, ISSUER, Client, said, serving
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
@@ -114,7 +114,7 @@ def test_the_issuer_says_where_its_keys_are() -> None:
 def test_openapi_v2_is_protobuf_for_those_who_ask_for_that() -> None:
     async def check(client: Client) -> None:
         answer = await get(client, "/openapi/v2", MEDIA_TYPE)
-        assert answer.headers["content-type"] == MEDIA_TYPE
+        assert answer.headers["content-type"] == CONTENT_TYPE
         assert answer.body.startswith(b"\x0a\x032.0")  # swagger = 1
         again = Request("GET", "/openapi/v2", (), {
             "accept": MEDIA_TYPE, "if-none-match": answer.headers["etag"],
