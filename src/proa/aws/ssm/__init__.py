@@ -1,0 +1,1 @@
+"""AWS Systems Manager's Parameter Store: parameters with versions, labels and hierarchies."""
