@@ -251,6 +251,26 @@ def test_overrides_replace_what_the_definition_says(tasks: Tasks) -> None:
     assert shown["environment"] == [{"name": "WHO", "value": "override"}]
 
 
+def test_environment_files_come_from_s3(proa: Proa, tasks: Tasks) -> None:
+    s3 = proa.boto("s3")
+    s3.create_bucket(Bucket="task-files")
+    s3.put_object(Bucket="task-files", Key="app.env", Body=b"# ours\nMODE=from file\nWHO=file\n")
+
+    def container(key: str) -> dict[str, Any]:
+        return {
+            "command": shell("echo $WHO $MODE"),
+            "environment": [{"name": "WHO", "value": "definition"}],
+            "environmentFiles": [{"type": "s3", "value": f"arn:aws:s3:::task-files/{key}"}],
+        }
+
+    arn = tasks.start("env-file", container("app.env"))
+    assert tasks.said(arn, "over") == ["definition from file", "over"]
+    ended = tasks.until(tasks.start("no-env-file", container("other.env")), "STOPPED")
+    assert ended["stopCode"] == "TaskFailedToStart"
+    assert ended["stoppedReason"].startswith("ResourceInitializationError: failed to download env")
+    assert "NoSuchKey" in ended["stoppedReason"]
+
+
 def test_host_and_none_modes_attach_as_they_say(tasks: Tasks) -> None:
     look = {"command": shell("echo $(ls /sys/class/net)")}
     alone = tasks.start("none", look, {**look, "essential": False}, networkMode="none")
