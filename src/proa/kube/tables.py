@@ -15,6 +15,7 @@ from proa.kube.event_objects import Event
 from proa.kube.host_ports import HostPorts, decode_host_ports
 from proa.kube.keys import is_resource, object_key
 from proa.kube.objects import Meta, Object, Pod
+from proa.kube.set_objects import DaemonSet, Revision, StatefulSet
 from proa.reconcile.view import Entry, Table, View
 
 O = TypeVar("O", bound=Object)  # noqa: E741
@@ -160,6 +161,10 @@ HOST_PORTS: Table[HostPorts] = Table(
 )
 REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, _claimed)
 DEPLOYMENTS = _table("apps", "deployments", objects.Deployment)
+STATEFUL_SETS = _table("apps", "statefulsets", StatefulSet)
+DAEMON_SETS = _table("apps", "daemonsets", DaemonSet)
+REVISIONS = _table("apps", "controllerrevisions", Revision, {"controller": _by_controller})
+CLAIMS = _table("", "persistentvolumeclaims", objects.Object)
 JOBS = _table("batch", "jobs", Job, _claimed)
 CRON_JOBS = _table("batch", "cronjobs", CronJob)
 SERVICES = _table("", "services", objects.Service)
@@ -181,6 +186,10 @@ TABLES: tuple[Table[Any], ...] = (
     HOST_PORTS,
     REPLICA_SETS,
     DEPLOYMENTS,
+    STATEFUL_SETS,
+    DAEMON_SETS,
+    REVISIONS,
+    CLAIMS,
     JOBS,
     CRON_JOBS,
     SERVICES,

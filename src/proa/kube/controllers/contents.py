@@ -16,6 +16,7 @@ from proa.kube.controllers.cluster import (
     KubernetesServiceController,
 )
 from proa.kube.controllers.cron_job.controller import CronJobController
+from proa.kube.controllers.daemon_set.controller import DaemonSetController
 from proa.kube.controllers.deployment.controller import DeploymentController
 from proa.kube.controllers.endpoint_slices import EndpointSliceController
 from proa.kube.controllers.endpoints import EndpointsController
@@ -31,6 +32,7 @@ from proa.kube.controllers.namespaces import (
 )
 from proa.kube.controllers.node_lifecycle import NodeLifecycleController
 from proa.kube.controllers.replica_set import ReplicaSetController
+from proa.kube.controllers.stateful_set.controller import StatefulSetController
 from proa.reconcile.controller import Controller
 
 
@@ -45,6 +47,8 @@ def controllers(
     return [
         DeploymentController(),
         ReplicaSetController(chance.child("replica-set")),
+        StatefulSetController(),
+        DaemonSetController(chance.child("daemon-set")),
         JobController(chance.child("job")),
         JobTtlController(),
         JobPodReleaseController(),

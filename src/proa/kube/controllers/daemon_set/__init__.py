@@ -1,0 +1,1 @@
+"""DaemonSets: one pod a node. ``nodes`` says which nodes, ``controller`` what to do there."""

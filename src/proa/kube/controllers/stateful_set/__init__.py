@@ -1,0 +1,1 @@
+"""StatefulSets: pods with names that last. ``identity`` makes them, ``controller`` decides."""
