@@ -28,13 +28,13 @@ TRUST = (
     '{"Statement":[{"Effect":"Allow","Principal":{"Service":"eks.amazonaws.com"},'
     '"Action":"sts:AssumeRole"}]}'
 )
-POD = {
+Json = dict[str, Any]
+POD: Json = {
     "apiVersion": "v1",
     "kind": "Pod",
     "metadata": {"name": "one"},
     "spec": {"containers": [{"name": "c", "image": "web:1"}]},
 }
-Json = dict[str, Any]
 
 
 def behave(_container: Container) -> Behaviour:
@@ -112,9 +112,10 @@ async def active(world: World, name: str) -> Cluster:
     return found
 
 
-async def run_pod(world: World, uid: str) -> None:
+async def run_pod(world: World, uid: str, finalizers: list[str] | None = None) -> None:
     assert world.front is not None
-    call = Call(uid, "create", "", "pods", "default", "one", body=POD)
+    body = {**POD, "metadata": {"name": "one", "finalizers": finalizers or []}}
+    call = Call(uid, "create", "", "pods", "default", "one", body=body)
     for _ in range(20):  # until the namespace has its service account
         try:
             await world.front.plane.kube.perform(call)
@@ -150,6 +151,18 @@ def test_a_cluster_comes_up_runs_pods_and_leaves_nothing() -> None:
         assert not [holder for holder in held if cluster.uid in holder]
         assert not (await world.hosts["h-1"].runtime.list()).sandboxes
         assert world.front is not None and cluster.uid not in world.front.plane.kube.clusters
+
+    play(story)
+
+
+def test_a_finalizer_does_not_keep_a_cluster() -> None:
+    async def story(world: World) -> None:
+        await create(world, "dev")
+        cluster = await active(world, "dev")
+        await run_pod(world, cluster.uid, finalizers=["example.com/never"])
+        await ask(world, "eks", "DELETE", "/clusters/dev")
+        await until(world, lambda: record(world, "dev") is None)
+        assert not (await world.hosts["h-1"].runtime.list()).sandboxes
 
     play(story)
 

@@ -141,8 +141,10 @@ def _ending(view: View, entry: Entry[Cluster], now: float) -> Plan:
         others.sort(key=lambda item: (not _is_namespace(item), item.key))
         return Plan((lower, *_deletes(item.key for item in others)), now + AGAIN_S)
     if pods:
+        held = [item for item in pods if item.value.metadata.finalizers]
         doomed = [item for item in pods if not item.value.metadata.deleting]
-        return Plan((lower, *(_stop(item) for item in doomed)), now + AGAIN_S)
+        calls = (*(_freed(item) for item in held), *(_stop(item) for item in doomed))
+        return Plan((lower, *calls), now + AGAIN_S)
     return Plan((lower, *_without_instances(view, prefix), Clear(cluster.uid), _gone(view, entry)))
 
 
@@ -162,6 +164,12 @@ def _deletes(keys: Iterable[str]) -> list[Commit]:
         Commit(Transaction((), tuple(Delete(key) for key in doomed[start : start + BATCH])))
         for start in range(0, len(doomed), BATCH)
     ]
+
+
+def _freed(pod: Entry[Any]) -> Call:
+    """Nobody is left who would take a finalizer away."""
+    key, body = parse_key(pod.key), {"metadata": {"finalizers": None}}
+    return Call(key.cluster, "patch", "", "pods", key.namespace, key.name, body=body)
 
 
 def _stop(pod: Entry[Any]) -> Call:

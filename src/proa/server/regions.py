@@ -10,6 +10,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 
 from proa.aws.ecs.bootstrap import bootstrap as bootstrap_ecs
+from proa.aws.eks.records import CLUSTERS
 from proa.base.clock import Clock
 from proa.base.config import Config
 from proa.base.errors import Conflict
@@ -49,6 +50,7 @@ class Regions:
             return str(home)
         used = [IPv4Network(entry.value.cidr) for entry in self._view.rows(VPCS).scan()]
         used += [home, IPv4Network(self._config.service_cidr)]
+        used += [IPv4Network(row.value.service_cidr) for row in self._view.rows(CLUSTERS).scan()]
         size = home.num_addresses
         base = int(home.network_address)
         while base > size:

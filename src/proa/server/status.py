@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from proa.aws.ecs.tables import TASKS
+from proa.aws.eks.records import DEFAULT, cluster_of_uid
 from proa.base.quantity import CPU_PER_VCPU, MIB
 from proa.cloud import compute
-from proa.kube.tables import PODS
+from proa.kube.tables import PODS, cluster_of
 from proa.server.core import Core
 
 if TYPE_CHECKING:
@@ -82,10 +83,16 @@ class StatusReport:
             owner = pod.metadata.controller
             yield {
                 "api": "kubernetes",
-                "where": pod.metadata.namespace,
+                "where": self._where(entry.key, pod.metadata.namespace),
                 "name": pod.metadata.name,
                 "owner": f"{owner.kind}/{owner.name}" if owner else "",
                 "status": "Terminating" if pod.metadata.deleting else pod.status.phase,
                 "address": pod.status.pod_ip,
                 "instance": pod.spec.node_name,
             }
+
+    def _where(self, key: str, namespace: str) -> str:
+        """A pod's namespace; in another cluster than the first, after the cluster's name."""
+        uid = cluster_of(key)
+        cluster = cluster_of_uid(self._core.view, uid) if uid != DEFAULT else None
+        return f"{cluster.name}/{namespace}" if cluster is not None else namespace

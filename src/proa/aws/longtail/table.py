@@ -17,7 +17,6 @@ REFUSED: Mapping[str, str] = {
     "autoscaling": f"{_PLANNED}; groups would hold instances that are not there",
     "cloudformation": f"{_PLANNED}; stacks would be made of resources that are not Proa's",
     "ecr": f"{_PLANNED}; repositories would hold no images",
-    "eks": f"{_PLANNED}; clusters would not be there",
     "eks-auth": _PLANNED,
     "elb": "nothing would be balanced",
     "elbv2": f"{_PLANNED}; nothing would be balanced",
