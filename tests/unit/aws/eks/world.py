@@ -14,6 +14,7 @@ from proa.aws.eks.records import CLUSTERS, TABLES, UPDATES, Cluster, encode
 from proa.aws.eks.service import build
 from proa.base.config import Config
 from proa.cloud.network import NETWORK_TABLES, NetworkPlanner, bootstrap_network
+from proa.reconcile.view import Table
 from proa.store.api import Delete, Put, Transaction
 from tests.unit.aws.realm import ACCOUNT, REGION, Realm
 
@@ -36,8 +37,11 @@ HOME = Home(ACCOUNT, REGION, "1.36", FIRST_RANGE, 6443, "https://127.0.0.1:6443"
 class World:
     """A realm with EKS in it."""
 
-    def __init__(self) -> None:
-        self.realm = Realm((*NETWORK_TABLES, *TABLES), lambda realm: [build(eks_of(realm))])
+    def __init__(self, tables: tuple[Table[Any], ...] = ()) -> None:
+        """``tables`` are further ones that its view shows."""
+        self.realm = Realm(
+            (*NETWORK_TABLES, *TABLES, *tables), lambda realm: [build(eks_of(realm))]
+        )
         self.commit(bootstrap_network(ACCOUNT, REGION, Config()))
         first = bootstrap(self.realm.view, HOME, self.realm.clock.now())
         assert first is not None
