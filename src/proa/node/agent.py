@@ -282,8 +282,9 @@ class Agent:
             else:
                 self.reporter.send(run.status())
             return
-        if assignment != run.assignment:
-            self._save(assignment)
+        if msgspec.structs.replace(assignment, version=run.assignment.version) == run.assignment:
+            return  # the record was written anew, and nothing in it concerns this Host
+        self._save(assignment)
         worker.assign(assignment)
 
     def _unknown_gone(self, assignment: Assignment) -> None:

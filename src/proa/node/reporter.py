@@ -1,13 +1,15 @@
 """Tells the control plane what is new, in batches: the latest status of each Sandbox, and events.
 
-``Agent`` marks; the loop sends as soon as the last call has returned, so that what happens
-meanwhile goes together and a status is never sent in two old forms. Bounded: a Sandbox is in
-it once, and the oldest events are dropped first.
+``Agent`` marks; the loop sends at once what somebody may be waiting for (a container runs, is
+ready, has ended; a Sandbox is gone), and everything else a moment later together, because each
+report costs the control plane a write. A status is never sent in two old forms. Bounded: a
+Sandbox is in it once, and the oldest events are dropped first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 import msgspec
@@ -23,6 +25,7 @@ from proa.node.state import SandboxRun
 log = get_logger(__name__)
 _BATCH = 200  # statuses, and events, in one report
 _EVENTS = 2000
+_GATHER_S = 0.1  # how long what is not urgent waits for more
 _RETRY_S = 0.2
 _RETRY_MAX_S = 5.0
 
@@ -35,7 +38,7 @@ class Reporter:
         self._dirty: dict[str, SandboxStatus] = {}
         self._said: dict[str, SandboxStatus] = {}
         self._events: deque[NodeEvent] = deque(maxlen=_EVENTS)
-        self._wake = asyncio.Event()
+        self._wake, self._urgent = asyncio.Event(), asyncio.Event()
 
     def changed(self, run: SandboxRun) -> None:
         """Send this Sandbox's status if it differs from what was last marked."""
@@ -44,10 +47,16 @@ class Reporter:
         if before is not None and msgspec.structs.replace(status, serial=before.serial) == before:
             return
         run.serial = max(run.serial + 1, int(self._clock.now() * 1000))
-        self.send(msgspec.structs.replace(status, serial=run.serial))
+        self._mark(msgspec.structs.replace(status, serial=run.serial))
+        if _outline(before or SandboxStatus(run.uid)) != _outline(status):
+            self._urgent.set()
 
     def send(self, status: SandboxStatus) -> None:
         """Send this status, whatever was sent before."""
+        self._mark(status)
+        self._urgent.set()
+
+    def _mark(self, status: SandboxStatus) -> None:
         self._said[status.uid] = self._dirty[status.uid] = status
         self._wake.set()
 
@@ -55,6 +64,7 @@ class Reporter:
         """The control plane may have forgotten: send everything once more."""
         self._dirty = dict(self._said)
         self._wake.set()
+        self._urgent.set()
 
     def forget(self, uid: str) -> None:
         """The Sandbox is gone and the control plane knows."""
@@ -68,9 +78,17 @@ class Reporter:
         """Send for ever."""
         while True:
             await self._wake.wait()
+            await self._gather()
             self._wake.clear()
+            self._urgent.clear()
             while self._dirty or self._events:
                 await self._send_some()
+
+    async def _gather(self) -> None:
+        """Wait for more, unless something is urgent."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_S):
+                await self._urgent.wait()
 
     async def _send_some(self) -> None:
         delay_s = _RETRY_S
@@ -93,3 +111,13 @@ class Reporter:
         for event in events:
             if self._events and self._events[0] is event:
                 self._events.popleft()
+
+
+def _outline(status: SandboxStatus) -> tuple[object, ...]:
+    """What of a status others act on."""
+    containers = tuple(
+        (item.name, item.state, item.ready, item.started, item.healthy, item.attempt)
+        for item in status.containers
+        if item.state != "waiting" or item.last is not None
+    )
+    return status.phase, status.reason, status.stopping, status.gone, containers

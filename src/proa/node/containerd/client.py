@@ -22,6 +22,7 @@ from proa.base.aio import gather
 from proa.base.chance import Chance
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
+from proa.base.telemetry import get_logger
 from proa.model.feed import Instances
 from proa.model.sandbox import Container
 from proa.node.cni.server import CniServer
@@ -31,6 +32,7 @@ from proa.node.containerd.attach import Attachment
 from proa.node.containerd.config import Layout
 from proa.node.containerd.native import CALL_S, Native, call, translate
 from proa.node.containerd.oci import Patch, patch_of
+from proa.node.containerd.seccomp import RuntimeProfiles
 from proa.node.containerd.spec import (
     CONTAINER_LABEL,
     MODE_LABEL,
@@ -62,6 +64,7 @@ from proa.node.ports import (
 from proa.pb import cri_pb2 as cri
 from proa.pb import cri_pb2_grpc as cri_grpc
 
+log = get_logger(__name__)
 _STATES = {
     cri.CONTAINER_CREATED: "created",
     cri.CONTAINER_RUNNING: "running",
@@ -109,6 +112,7 @@ class ContainerdRuntime:
         self._chance = chance.child("exec")
         self._cni = CniServer(network)
         self._instances: tuple[str, ...] = ()  # dedicated ones that have a cgroup
+        self._profiles = RuntimeProfiles(layout.seccomp_dir / ".runtime")
         self._abilities = Abilities.of_this_machine()
         self._parents: dict[str, str] = {}  # container → the cgroup of its Sandbox
         self._kills: dict[str, int] = {}  # that cgroup → kills for memory seen so far
@@ -233,9 +237,11 @@ class ContainerdRuntime:
     async def create_container(self, sandbox: RuntimeSandbox, spec: ContainerSpec) -> str:
         whole = spec.sandbox
         (Path(whole.log_dir) / spec.log_path).parent.mkdir(parents=True, exist_ok=True)
+        profile = self._profiles.path(spec.container)
+        config = container_config(whole.sandbox, spec, self._layout.seccomp_dir, profile)
         request = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id,
-            config=container_config(whole.sandbox, spec, self._layout.seccomp_dir),
+            config=config,
             sandbox_config=sandbox_config(whole, self._layout.cgroup),
         )
         init = ""
@@ -244,6 +250,8 @@ class ContainerdRuntime:
         answer = await call(self._runtime.CreateContainer(request, timeout=CALL_S))
         id = str(answer.container_id)
         self._parents[id] = cgroup_parent(self._layout.cgroup, whole.sandbox)
+        if self._profiles.wanted(spec.container):
+            await self._learn_profile(id, spec.container)
         patch = patch_of(spec, init)
         if patch != Patch():
             try:
@@ -252,6 +260,12 @@ class ContainerdRuntime:
                 await self.remove_container(id)
                 raise
         return id
+
+    async def _learn_profile(self, id: str, container: Container) -> None:
+        try:
+            self._profiles.learn(container, await self._native.spec(id))
+        except (TryAgain, CallerFault, OSError) as error:
+            log.warning("the runtime's seccomp profile is not known", error=str(error))
 
     async def start_container(self, id: str) -> int:
         request = cri.StartContainerRequest(container_id=id)

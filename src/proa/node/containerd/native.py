@@ -123,6 +123,10 @@ class Native:
         )
         await call(self._containers.Update(request, metadata=NAMESPACE, timeout=CALL_S))
 
+    async def spec(self, id: str) -> dict[str, Any]:
+        """A container's OCI spec."""
+        return (await self._spec(id))[1]
+
     async def _spec(self, id: str) -> tuple[Any, dict[str, Any]]:
         """The container record and its OCI spec."""
         request = containers_pb.GetContainerRequest(id=id)
