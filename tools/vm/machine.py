@@ -50,28 +50,32 @@ class Machine:
         self.console = folder / "console.log"
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [
-                *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"),
-                *("-smp", "2", "-m", str(self._memory_mib)),
-                *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd)),
-                *("-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0"),
-                *("-drive", f"file={self._image.disk},format=raw,if=virtio,{LAYER}"),
-                *(word for disk in self._disks for word in _drive(disk)),
-                *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self._port}-:22"),
-                *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
-                *("-display", "none", "-monitor", "none", "-serial", f"file:{self.console}"),
-            ],
-            env={**os.environ, "TMPDIR": str(self._folder)},  # where QEMU puts the layer
-            stdin=subprocess.DEVNULL,
-            stderr=(self._folder / "qemu.log").open("wb"),
-        )
+        with (self._folder / "qemu.log").open("wb") as said:
+            self._process = subprocess.Popen(
+                self._qemu(),
+                env={**os.environ, "TMPDIR": str(self._folder)},  # where QEMU puts the layer
+                stdin=subprocess.DEVNULL,
+                stderr=said,
+            )
         try:
             self._await_login(before="")
         except BaseException:
             self._end()
             raise
         return self
+
+    def _qemu(self) -> list[str]:
+        return [
+            *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"),
+            *("-smp", "2", "-m", str(self._memory_mib)),
+            *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd)),
+            *("-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0"),
+            *("-drive", f"file={self._image.disk},format=raw,if=virtio,{LAYER}"),
+            *(word for disk in self._disks for word in _drive(disk)),
+            *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self._port}-:22"),
+            *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
+            *("-display", "none", "-monitor", "none", "-serial", f"file:{self.console}"),
+        ]
 
     def __exit__(
         self,
