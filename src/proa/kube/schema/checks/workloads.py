@@ -16,6 +16,7 @@ from proa.kube.schema.checks.basics import (
     same,
     selects,
 )
+from proa.kube.schema.checks.jobs import check_job_fields
 from proa.kube.schema.checks.pods import check_template
 from proa.kube.schema.cron import schedule_fault
 from proa.kube.schema.errors import forbidden, invalid, required
@@ -166,24 +167,9 @@ def check_job(job: JSON) -> Errors:
 
 
 def _check_job_spec(spec: JSON, path: str) -> Errors:
-    errors: Errors = []
-    for name in (
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ):
-        errors += not_negative(spec.get(name), f"{path}.{name}")
-    mode = spec.get("completionMode")
-    errors += one_of(mode, ["Indexed", "NonIndexed"], f"{path}.completionMode")
-    if mode == "Indexed" and spec.get("completions") is None:
-        detail = "when completion mode is Indexed"
-        errors.append(required(f"{path}.completions", detail))
     restarts = ["OnFailure", "Never"]
-    return errors + check_template(spec.get("template"), f"{path}.template", restarts)
+    fields = check_job_fields(spec, path)
+    return fields + check_template(spec.get("template"), f"{path}.template", restarts)
 
 
 def check_cron_job(cron_job: JSON) -> Errors:
