@@ -29,8 +29,14 @@ from proa.aws.logs.groups import LogGroups
 from proa.aws.logs.intake import Intake
 from proa.aws.logs.shared import LogsDesk
 from proa.aws.longtail.port import LongTail
+from proa.aws.secretsmanager import service as secrets_service
+from proa.aws.secretsmanager.records import TABLES as SECRETS_TABLES
+from proa.aws.secretsmanager.shared import SecretsDesk
+from proa.aws.ssm import service as ssm_service
+from proa.aws.ssm.records import TABLES as SSM_TABLES
+from proa.aws.ssm.shared import SsmDesk
 from proa.aws.sts import service as sts_service
-from proa.base.errors import CallerFault
+from proa.aws.task_secrets import TaskSecrets
 from proa.base.http import Request, Response
 from proa.cloud import identity, logs
 from proa.cloud.logs import EventLog, KnownExtents
@@ -43,17 +49,14 @@ from proa.server.regions import Regions
 from proa.wire.sigv4 import SignatureFault, read_claim
 
 SWEEP_S = 3600.0
-TABLES: tuple[Table[Any], ...] = (*ECS_TABLES, *EKS_TABLES, *identity.TABLES, *logs.TABLES)
-
-
-class NoSecrets:
-    """ECS's port to Secrets Manager and Parameter Store, which are not built yet."""
-
-    async def value(self, account: str, region: str, value_from: str) -> str:
-        raise CallerFault(
-            "ResourceInitializationError: unable to pull secrets or registry auth: "
-            f"{value_from} cannot be read: Secrets Manager and Parameter Store are not served yet"
-        )
+TABLES: tuple[Table[Any], ...] = (
+    *ECS_TABLES,
+    *EKS_TABLES,
+    *identity.TABLES,
+    *logs.TABLES,
+    *SSM_TABLES,
+    *SECRETS_TABLES,
+)
 
 
 class Aws:
@@ -67,7 +70,13 @@ class Aws:
             core.store, core.view, core.chance.child("logs"), KnownExtents(events)
         )
         self._regions = Regions(core.store, core.view, core.clock, core.config)
-        self.skin = EcsSkin(core.store, core.clock, self._vpc, NoSecrets(), long_tail)
+        self._ssm_desk = SsmDesk(core.store, core.view, core.chance.child("ssm"), sealer)
+        self._secrets_desk = SecretsDesk(
+            core.store, core.view, core.chance.child("secretsmanager"), sealer
+        )
+        self._authority = Authority(core.view)
+        secrets = TaskSecrets(self._ssm_desk, self._secrets_desk, self._authority, core.clock)
+        self.skin = EcsSkin(core.store, core.clock, self._vpc, secrets, long_tail)
         self.intake = Intake(self._logs_desk, core.clock)
         self.gateway: AwsGateway | None = None
 
@@ -94,10 +103,14 @@ class Aws:
         )
 
     async def sweep(self) -> None:
-        """Let log events go once their group's retention is over; runs until cancelled."""
+        """Let go what has run out: log events, parameters, deleted secrets; runs until
+        cancelled."""
         while True:
             await self._core.clock.sleep(SWEEP_S)
-            await logs_service.sweep(self._logs_desk, self._core.clock.now())
+            now = self._core.clock.now()
+            await logs_service.sweep(self._logs_desk, now)
+            await ssm_service.sweep(self._ssm_desk, now)
+            await secrets_service.sweep(self._secrets_desk, now)
 
     def _eks(self) -> Eks:
         core = self._core
@@ -123,15 +136,16 @@ class Aws:
             sts_service.build(desk, self._sealer),
             eks_service.build(self._eks()),
             logs_service.build(self._logs_desk),
+            ssm_service.build(self._ssm_desk),
+            secrets_service.build(self._secrets_desk),
         ]
         credentials = identity.Identities(core.view, self._sealer)
-        authority = Authority(core.view)
         self.gateway = AwsGateway(
             services,
             credentials,
             core.clock,
             core.chance.child("gateway"),
-            authority,
+            self._authority,
             self._long_tail,
         )
 

@@ -29,6 +29,14 @@ def ssm(realm: Realm) -> Any:
     return realm.client("ssm")
 
 
+@pytest.fixture(scope="module")
+def empty() -> Iterator[Any]:
+    """A client of a realm that stays without parameters."""
+    made = Realm(records.TABLES, lambda realm: [service.build(ssm_desk(realm))])
+    yield made.client("ssm")
+    made.close()
+
+
 def put(ssm: Any, name: str, value: str = "v", type: str = "String", **more: Any) -> Any:
     return ssm.put_parameter(Name=name, Value=value, Type=type, **more)
 
@@ -111,11 +119,13 @@ def test_a_parameter_that_is_there_is_not_overwritten_unasked(ssm: Any) -> None:
         ({"Tags": [{"Key": str(n), "Value": ""} for n in range(51)]}, "TooManyTagsError", "50"),
     ],
 )  # fmt: skip
-def test_what_put_parameter_refuses(ssm: Any, given: dict[str, Any], code: str, word: str) -> None:
+def test_what_put_parameter_refuses(
+    empty: Any, given: dict[str, Any], code: str, word: str
+) -> None:
     whole = {"Name": "x", "Value": "v", "Type": "String", **given}
-    found = refusal(ssm.put_parameter, **{k: v for k, v in whole.items() if v is not None})
+    found = refusal(empty.put_parameter, **{k: v for k, v in whole.items() if v is not None})
     assert found[0] == code and word in found[1]
-    assert not ssm.describe_parameters()["Parameters"]
+    assert not empty.describe_parameters()["Parameters"]
 
 
 def test_tiers_grow_and_do_not_shrink(ssm: Any) -> None:

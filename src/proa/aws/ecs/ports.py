@@ -126,9 +126,10 @@ class LogGroups(Protocol):
 class Secrets(Protocol):
     """Secret values for containers, read at the last moment before a Sandbox is sent out."""
 
-    async def value(self, account: str, region: str, value_from: str) -> str:
-        """The value of a Secrets Manager or Parameter Store reference. Raises CallerFault with
-        the service's own message when there is none."""
+    async def value(self, account: str, region: str, role: str, value_from: str) -> str:
+        """The value of a Secrets Manager or Parameter Store reference, read as the task's
+        execution role (an ARN or a name). Raises CallerFault with the service's own message when
+        there is none or the role may not read it."""
         ...
 
 

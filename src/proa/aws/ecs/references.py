@@ -33,17 +33,18 @@ class References:
             return known
         containers = launch.overridden(definition, task.overrides)
         found: dict[str, str] = {}
+        role = _execution_role(task, definition)
         for reference in environment.references(containers, "secrets", "valueFrom"):
-            found[reference] = await self._secret(task, reference)
+            found[reference] = await self._secret(task, role, reference)
         for reference in environment.references(containers, "environmentFiles", "value"):
             found[reference] = await self._file(task, reference)
         if found and not any(isinstance(text, Unresolved) for text in found.values()):
             self._known[task.key] = found
         return found
 
-    async def _secret(self, task: Task, reference: str) -> str:
+    async def _secret(self, task: Task, role: str, reference: str) -> str:
         try:
-            return await self._secrets.value(task.account, task.region, reference)
+            return await self._secrets.value(task.account, task.region, role, reference)
         except CallerFault as error:
             return Unresolved(str(error))
 
@@ -60,3 +61,8 @@ class References:
             return body.decode()
         except UnicodeDecodeError:
             return Unresolved(f"{reference} is not UTF-8 text")
+
+
+def _execution_role(task: Task, definition: TaskDefinition) -> str:
+    overridden = task.overrides.get("executionRoleArn")
+    return str(overridden or definition.document.get("executionRoleArn") or "")

@@ -9,7 +9,14 @@ from typing import Any
 from proa.aws.gateway.desk import Handler
 from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.aws.ssm import public, rules
-from proa.aws.ssm.records import PARAMETERS, Parameter, Version, find_version, parameter_key
+from proa.aws.ssm.records import (
+    PARAMETERS,
+    Parameter,
+    Version,
+    find_version,
+    is_over,
+    parameter_key,
+)
 from proa.aws.ssm.shared import (
     SsmDesk,
     after_token,
@@ -32,7 +39,7 @@ _PLAIN_OPTIONS = ("Equals", "BeginsWith")
 def _all(desk: SsmDesk, context: Context) -> Iterator[Listed]:
     """Every parameter with its newest version, by the order of names."""
     scan = desk.view.rows(PARAMETERS).scan(parameter_key(context.account, context.region, ""))
-    found = (e.value for e in scan if not 0 < e.value.expires_at <= context.now)
+    found = (e.value for e in scan if not is_over(e.value, context.now))
     for parameter in sorted(found, key=lambda one: one.name):
         version = find_version(desk.view, parameter, parameter.latest)
         if version is not None:  # deleted between two reads of one call, never half

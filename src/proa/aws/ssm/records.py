@@ -118,9 +118,12 @@ def find_parameter(
 ) -> Entry[Parameter] | None:
     """A parameter by its name; one whose time is over is not there."""
     entry = view.rows(PARAMETERS).get(parameter_key(account, region, name))
-    if entry is None or 0 < entry.value.expires_at <= now:
-        return None
-    return entry
+    return None if entry is None or is_over(entry.value, now) else entry
+
+
+def is_over(parameter: Parameter, now: float) -> bool:
+    """Whether an Expiration policy has ended the parameter."""
+    return 0 < parameter.expires_at <= now
 
 
 def find_version(view: View, parameter: Parameter, number: int) -> Entry[Version] | None:

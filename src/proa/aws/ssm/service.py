@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from proa.aws.gateway.desk import bound
+from functools import partial
+
+from proa.aws.gateway.desk import Change, bound
 from proa.aws.gateway.service import Service
 from proa.aws.ssm import listing, parameters, tags
-from proa.aws.ssm.records import PARAMETERS, TABLES, VERSIONS
+from proa.aws.ssm.records import PARAMETERS, TABLES, VERSIONS, is_over
 from proa.aws.ssm.shared import SsmDesk
+from proa.store.api import Delete, Guard
 
 __all__ = ["TABLES", "build", "sweep"]
 
@@ -21,9 +24,17 @@ async def sweep(desk: SsmDesk, now: float) -> None:
     """Remove parameters whose time is over, and versions whose parameter is gone. The assembly
     calls this every hour or so."""
     rows = desk.view.rows(PARAMETERS)
-    over = [entry.key for entry in rows.scan() if 0 < entry.value.expires_at <= now]
+    over = [entry.key for entry in rows.scan() if is_over(entry.value, now)]
     for key in over:
-        await desk.delete([key])
+        await desk.carry_out(partial(_removal, desk, key, now))
     left = [e.key for e in desk.view.rows(VERSIONS).scan() if not rows.by("id", e.value.id)]
     for start in range(0, len(left), 50):
         await desk.delete(left[start : start + 50])
+
+
+def _removal(desk: SsmDesk, key: str, now: float) -> Change[None]:
+    """A new parameter may have taken the name meanwhile."""
+    entry = desk.view.rows(PARAMETERS).get(key)
+    if entry is None or not is_over(entry.value, now):
+        return Change(None)
+    return Change(None, (Guard(key, entry.version),), (Delete(key),))

@@ -65,7 +65,7 @@ class FakeLogGroups:
 class FakeSecrets:
     values: dict[str, str] = field(default_factory=dict)
 
-    async def value(self, account: str, region: str, value_from: str) -> str:
+    async def value(self, account: str, region: str, role: str, value_from: str) -> str:
         if value_from not in self.values:
             raise CallerFault(f"no secret {value_from}")
         return self.values[value_from]
