@@ -44,13 +44,19 @@ _GB = re.compile(r"^\s*(\d+(?:\.\d+)?|\.\d+)\s*gb\s*$", re.IGNORECASE)
 def cpu_units(text: str) -> int:
     """CPU units of "256", ".25 vCPU" or "1 vcpu"; raises ValueError."""
     match = _VCPU.match(text)
-    return int(float(match.group(1)) * 1024) if match else int(text.strip())
+    return int(float(match.group(1)) * 1024) if match else _whole(text)
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"\s*[0-9]+\s*", text):
+        raise ValueError(f"not a whole number: {text}")
+    return int(text)
 
 
 def memory_mib(text: str) -> int:
     """MiB of "512", "0.5GB" or "1 GB"; raises ValueError."""
     match = _GB.match(text)
-    return int(float(match.group(1)) * 1024) if match else int(text.strip())
+    return int(float(match.group(1)) * 1024) if match else _whole(text)
 
 
 def is_size(cpu: int, memory: int) -> bool:

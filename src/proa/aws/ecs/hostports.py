@@ -23,7 +23,7 @@ MODES = ("bridge", "host")
 def port_range(text: str) -> tuple[int, int]:
     """(first, last) of "8000-8010"; raises ValueError for anything else."""
     first, dash, last = text.partition("-")
-    if not dash or not first.isdigit() or not last.isdigit():
+    if not dash or not first.isdecimal() or not last.isdecimal():
         raise ValueError(f"not a port range: {text}")
     low, high = int(first), int(last)
     if not 1 <= low <= high <= 65_535:

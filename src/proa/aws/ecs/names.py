@@ -106,7 +106,7 @@ def task_definition_name(context: Context, text: str) -> tuple[str, int]:
         raise client_fault("Invalid identifier: Unexpected number of separators")
     if not colon:
         return family, 0
-    if not revision.isdigit() or int(revision) == 0:
+    if not revision.isdecimal() or int(revision) == 0:
         raise client_fault(f"Invalid revision number. Number: {revision}")
     return family, int(revision)
 

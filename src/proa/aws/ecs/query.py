@@ -76,7 +76,7 @@ def _holds(requirement: Requirement, attributes: dict[str, str]) -> bool:
             return value in requirement.values
         case "NotIn":
             return value not in requirement.values
-    if value is None or not value.lstrip("-").isdigit():
+    if value is None or not value.lstrip("-").isdecimal():
         return False
     bound = int(requirement.values[0])
     return int(value) > bound if requirement.operator == "Gt" else int(value) < bound

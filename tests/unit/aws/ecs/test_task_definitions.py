@@ -57,6 +57,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (definition(cpu="256", memory="4096"), "No Fargate configuration exists for given values."),
     (definition(cpu="300"), "No Fargate configuration exists for given values."),
     (definition(cpu="lots"), "Invalid 'cpu' setting for task."),
+    (definition(cpu="2_56"), "Invalid 'cpu' setting for task."),
     (definition(cpu=""), "Fargate requires that 'cpu' be defined at the task level."),
     (definition(memory=""), "Fargate requires that 'memory' be defined at the task level."),
     (definition(networkMode="bridge"), "Fargate only supports network mode ‘awsvpc’."),

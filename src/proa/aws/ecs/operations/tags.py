@@ -73,7 +73,7 @@ def _resource(ecs: Ecs, context: Context, text: str) -> Tagged:
                 raise AwsError("ClusterNotFoundException", "Cluster not found.")
         case "task-definition", (name,):
             family, _, revision = name.partition(":")
-            key = task_definition_key(*place, family, int(revision) if revision.isdigit() else 0)
+            key = task_definition_key(*place, family, int(revision) if revision.isdecimal() else 0)
             entry = ecs.view.rows(TASK_DEFINITIONS).get(key)
         case "task", (cluster, id):
             entry = ecs.view.rows(TASKS).get(task_key(*place, cluster, id))

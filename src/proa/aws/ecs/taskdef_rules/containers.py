@@ -159,7 +159,7 @@ def _requirements(name: str, container: Document) -> Iterator[str]:
             yield invalid(
                 "resourceRequirements", name, "Specify either value or sharingStrategy for a GPU."
             )
-        if kind == "GPU" and value and value != "ALL" and not (value.isdigit() and int(value)):
+        if kind == "GPU" and value and value != "ALL" and not (value.isdecimal() and int(value)):
             yield invalid("resourceRequirements", name, f"'{value}' is no number of GPUs.")
         if kind == "NeuronDevice" and value != "ALL":
             yield invalid("resourceRequirements", name, "The value of NeuronDevice must be ALL.")
@@ -183,7 +183,9 @@ def _dependencies(request: Document) -> Iterator[str]:
     graph: dict[str, list[str]] = {}
     for name, container in containers.items():
         graph[name] = [text.partition(":")[0] for text in container.get("links") or []]
-        graph[name] += [item["sourceContainer"] for item in container.get("volumesFrom") or []]
+        graph[name] += [
+            str(item.get("sourceContainer")) for item in container.get("volumesFrom") or []
+        ]
         for dependency in container.get("dependsOn") or []:
             other = containers.get(dependency["containerName"])
             if other is None or other is container:

@@ -40,8 +40,6 @@ def _names(mode: str, name: str, container: Document) -> Iterator[str]:
         yield "Hostname is not supported on container when networkMode=host."
     if container.get("hostname") and not _HOSTNAME.match(container["hostname"]):
         yield invalid("hostname", name)
-    if container.get("disableNetworking") and mode in ("host", "awsvpc"):
-        yield f"disableNetworking is not supported on container when networkMode={mode}."
     for server in container.get("dnsServers") or []:
         if not _is_address(server):
             yield invalid("dnsServers", name, f"'{server}' is not an IP address.")
