@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from proa.base.clock import Clock
 from proa.base.http import Request, Response
+from proa.base.telemetry import get_logger
 from proa.serve.references import is_name, is_tag, repositories_of
 from proa.serve.registry_files import Manifest, Repositories
 from proa.serve.registry_garbage import Garbage
@@ -35,6 +36,7 @@ from proa.store.blobs import (
     read_whole,
 )
 
+log = get_logger(__name__)
 MANIFEST_LIMIT = 4 * 1024 * 1024
 PAGE = 10_000
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -90,6 +92,11 @@ class Registry:
             response = await self._answer(request)
         except Refusal as refusal:
             response = refusal.response()
+        except ConnectionError:
+            raise  # nobody is there to be answered
+        except OSError as error:  # a full disk, most likely; what was uploaded so far stays
+            log.warning("the registry's disk", path=request.path, error=str(error))
+            response = Refusal(507, "UNKNOWN", f"the registry's disk: {error.strerror}").response()
         response.headers["docker-distribution-api-version"] = "registry/2.0"
         if request.method == "HEAD":
             response.headers.setdefault("content-length", str(len(response.body)))

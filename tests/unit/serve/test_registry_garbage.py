@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from proa.base.chance import Chance
 from proa.base.clock import SystemClock
 from proa.serve.registry import Registry
 from proa.serve.registry_garbage import PUSH_S
+from proa.store import blobs as blobs_module
 from proa.store.blobs import FileBlobs, digest_of
 from tests.unit.serve.registry_client import IMAGE, INDEX, Client, Story
 
@@ -170,5 +172,23 @@ def test_chunk_is_what_its_range_says(
         assert await client.status("PATCH", path, body=b"hello", **headers) == wanted
         answer = await client.ask("GET", path)
         assert answer.headers["range"] == ("0-4" if wanted[0] == 202 else "0-0")
+
+    play(story)
+
+
+def test_full_disk_is_said_and_the_upload_goes_on_later(
+    play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def story(client: Client) -> None:
+        path = (await client.ask("POST", "/v2/app/blobs/uploads/")).headers["location"]
+        with monkeypatch.context() as patched:
+            patched.setattr(blobs_module, "_add", full)
+            assert await client.status("PATCH", path, body=b"hello") == (507, "UNKNOWN")
+        assert (await client.ask("PATCH", path, b"hello")).headers["range"] == "0-4"
+        finish = [("digest", digest_of(b"hello"))]
+        assert (await client.ask("PUT", path, query=finish)).status == 201
 
     play(story)
