@@ -6,10 +6,12 @@ is missing and what to do.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
@@ -132,10 +134,24 @@ def _prepare(config: Config) -> None:
     config.data_dir.chmod(0o711)
     for name in ("run", "logs", "containerd", "agent"):
         (config.data_dir / name).mkdir(exist_ok=True)
+    _forget_before_boot(config)
     for name in COMPONENTS:
         (config.run_dir / f"{name}.pid").unlink(missing_ok=True)
     config.save()
     write(layout_of(config))
+
+
+def _forget_before_boot(config: Config) -> None:
+    """What belongs to processes of before the machine's last start: sockets, and containerd's
+    state, which it expects on a file system that a restart empties."""
+    mark = config.run_dir / "boot-id"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    if mark.exists() and mark.read_text() == boot:
+        return
+    shutil.rmtree(config.run_dir)
+    shutil.rmtree(config.data_dir / "containerd" / "state", ignore_errors=True)
+    config.run_dir.mkdir()
+    mark.write_text(boot)
 
 
 def _build_plugin(config: Config) -> None:
