@@ -142,7 +142,8 @@ class AgentClient:
             socket = await session.ws_connect(path, params=params, max_msg_size=MESSAGE_LIMIT)
         except aiohttp.WSServerHandshakeError as error:
             await session.close()
-            text = unquote((error.headers or {}).get("x-refusal", "")) or f"status {error.status}"
+            refusal = error.headers.get("x-refusal", "") if error.headers else ""
+            text = unquote(refusal) or f"status {error.status}"
             if error.status < 500:
                 raise CallerFault(text) from error
             raise TryAgain(f"the agent cannot now: {text}") from error
