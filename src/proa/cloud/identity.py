@@ -375,8 +375,8 @@ class Identities:
         )
 
 
-def entity_by_arn(view: View, arn: str) -> Entity | None:
-    """The user, group or role of an ARN, path included."""
+def entity_by_arn(view: View, arn: str, *, any_path: bool = False) -> Entity | None:
+    """The user, group or role of an ARN, path included unless ``any_path``."""
     parts = arn.split(":", 5)
     if len(parts) != 6 or parts[2] != "iam":
         return None
@@ -385,7 +385,9 @@ def entity_by_arn(view: View, arn: str) -> Entity | None:
     if table is None:
         return None
     entry = view.rows(table).get(entity_key(parts[4], kind, arn.rpartition("/")[2]))
-    return entry.value if entry is not None and entry.value.arn == arn else None
+    if entry is None or not (any_path or entry.value.arn == arn):
+        return None
+    return entry.value
 
 
 def entity_of(view: View, principal_arn: str) -> Entity | None:

@@ -70,7 +70,7 @@ class Realm:
             Identities(self.view, self.sealer),
             self.clock,
             self.chance.child("gateway"),
-            Authority(self.view),
+            Authority(self.view, self.sealer),
         )
         self.caller = Caller(self.gateway.handle, self.loop)
 

@@ -182,11 +182,11 @@ class AwsGateway:
         if claim is None:
             if operation not in service.anonymous:
                 raise missing(protocol)
-            return Context("", "us-east-1", "", "", request_id, now)
+            return Context("", "us-east-1", "", "", request_id, now, request.peer.address)
         credential = self._known(request, claim, protocol)
         return Context(
             credential.account, claim.region, credential.principal_arn, claim.access_key,
-            request_id, now,
+            request_id, now, request.peer.address,
         )  # fmt: skip
 
     def _check_allowed(
@@ -238,7 +238,7 @@ class AwsGateway:
             raise unknown
         context = Context(
             credential.account, claim.region, credential.principal_arn, claim.access_key,
-            request_id, self._clock.now(),
+            request_id, self._clock.now(), request.peer.address,
         )  # fmt: skip
         given = _parse(codec, protocol, operation, _inflated(plain), labels)
         self._check_allowed(context, codec, protocol, operation, given)

@@ -20,7 +20,8 @@ Output = dict[str, Any]
 
 @dataclass(slots=True, frozen=True)
 class Context:
-    """Who calls, where, and when. ``now`` is wall seconds."""
+    """Who calls, where, and when. ``now`` is wall seconds; ``source_ip`` is "" for callers
+    without a connection."""
 
     account: str
     region: str
@@ -28,6 +29,7 @@ class Context:
     access_key: str
     request_id: str
     now: float
+    source_ip: str = ""
 
 
 class AwsError(CallerFault):

@@ -5,14 +5,19 @@ allow in its policies, within its permissions boundary and its session's policie
 in any. The resources of a call are the ARNs among its input's top-level members, and those that
 ``resources.json`` makes of names; a call that names none is for ``*``. A call on several
 resources passes when one of them is allowed and none denied: AWS's per-operation resource lists
-are in no public model.
+are in no public model. Who hands a role to a service (``pass_role.json``) needs ``iam:PassRole``
+on it. Words: IAM User Guide, "Troubleshoot access denied error messages".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import orjson
 
@@ -22,12 +27,14 @@ from proa.cloud.identity import (
     SESSIONS,
     Entity,
     Session,
+    entity_by_arn,
     entity_of,
     is_root,
     policies_of,
     policy_by_arn,
 )
 from proa.cloud.policy import Access, Policy, decide, parse_policy
+from proa.cloud.secrets import CannotOpen, Sealer
 from proa.reconcile.view import View
 
 # What every caller may do, whatever the policies say (STS API reference); AssumeRole asks the
@@ -35,11 +42,24 @@ from proa.reconcile.view import View
 ALWAYS = frozenset({"sts:GetCallerIdentity", "sts:GetSessionToken", "sts:AssumeRole"})
 
 
+_SEALED = "authorization message"
+
+
+def _data(name: str) -> Any:
+    return orjson.loads((resources.files("proa.aws.iam") / name).read_bytes())
+
+
 @cache
-def _templates() -> Mapping[str, Mapping[str, str]]:
-    file = resources.files("proa.aws.iam") / "resources.json"
-    templates: Mapping[str, Mapping[str, str]] = orjson.loads(file.read_bytes())
+def _templates() -> Mapping[str, Mapping[str, Any]]:
+    templates: Mapping[str, Mapping[str, Any]] = _data("resources.json")
     return templates
+
+
+@cache
+def _passed() -> Mapping[str, Mapping[str, str]]:
+    """Action → member (dotted) → the service that gets the role."""
+    passed: Mapping[str, Mapping[str, str]] = _data("pass_role.json")
+    return passed
 
 
 def resources_of(context: Context, action: str, given: Input) -> list[str]:
@@ -51,12 +71,38 @@ def resources_of(context: Context, action: str, given: Input) -> list[str]:
             if isinstance(text, str) and text.startswith("arn:"):
                 found[text] = None
             elif isinstance(text, str) and name in templates:
-                names = {"cluster": "default", **given}
-                arn = templates[name].format_map(
-                    _Names(names, region=context.region, account=context.account, value=text)
-                )
-                found[arn.replace(":parameter//", ":parameter/")] = None
+                arn = _arn(context, templates[name], given, text)
+                if arn:
+                    found[arn] = None
     return list(found) or ["*"]
+
+
+def _arn(context: Context, template: Any, given: Input, text: str) -> str:
+    """The ARN that a template makes of a member's value; "" where a narrower member is given."""
+    if isinstance(template, dict):
+        if template["unless"] in given:
+            return ""
+        template = template["arn"]
+    known = {"cluster": "default", **given}
+    names = _Names(
+        known,
+        region=context.region,
+        account=context.account,
+        value=text,
+        tail=text.rpartition("/")[2],
+    )
+    arn: str = template.format_map(names)
+    return arn.replace(":parameter//", ":parameter/")
+
+
+def passed_roles(action: str, given: Input) -> Iterator[tuple[str, str]]:
+    """The roles (ARNs) that a call hands to a service, and that service."""
+    for member, service in _passed().get(action, {}).items():
+        value: Any = given
+        for part in member.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, str) and value.startswith("arn:"):
+            yield value, service
 
 
 class _Names(dict[str, object]):
@@ -89,7 +135,11 @@ def keys_of(
         "aws:requestedregion": (context.region,),
         "aws:currenttime": (iso8601(context.now),),
         "aws:epochtime": (str(int(context.now)),),
+        "aws:securetransport": ("false",),
+        "aws:viaawsservice": ("false",),
     }
+    if context.source_ip:
+        keys["aws:sourceip"] = (context.source_ip,)
     tags: dict[str, str] = {}
     if entity is not None:
         keys["aws:principaltype"] = ("AssumedRole" if entity.kind == "role" else "User",)
@@ -106,49 +156,124 @@ def keys_of(
     return keys
 
 
-class Authority:
-    """Decides calls over the identities in the view."""
+@dataclass(slots=True, frozen=True)
+class _Layer:
+    """Policies of one kind; each layer must allow."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    name: str  # as refusals call it
+    policies: Sequence[Policy]
+
+
+class Authority:
+    """Decides calls over the identities in the view. With a sealer, refusals of EC2 calls carry
+    the message that DecodeAuthorizationMessage opens."""
+
+    def __init__(self, view: View, sealer: Sealer | None = None) -> None:
+        self._view, self._sealer = view, sealer
 
     def __call__(self, context: Context, action: str, given: Input) -> str | None:
         """The denial's message, or None when the call is allowed."""
         if is_root(context.principal_arn) or action in ALWAYS:
             return None
-        return self.denial(context, action, given)
+        denial = self.denial(context, action, given)
+        for role, service in passed_roles(action, given) if denial is None else ():
+            passed = {"iam:passedtoservice": (service,)}
+            denial = denial or self._denial(context, "iam:PassRole", [role], given, passed)
+        return denial
 
     def denial(self, context: Context, action: str, given: Input) -> str | None:
         """Like a call, but for every caller and action alike (AssumeRole asks it)."""
+        wanted = [self._whole(arn) for arn in resources_of(context, action, given)]
+        return self._denial(context, action, wanted, given, {})
+
+    def _whole(self, arn: str) -> str:
+        """The ARN of a user, group or role with its path, which a call names without."""
+        head, slash, name = arn.rpartition("/")
+        kind = head.rpartition(":")[2]
+        if not slash or ":iam::" not in head or kind not in ("user", "group", "role"):
+            return arn
+        entity = entity_by_arn(self._view, arn, any_path=True)
+        return entity.arn if entity is not None and entity.name == name else arn
+
+    def _denial(
+        self,
+        context: Context,
+        action: str,
+        wanted: Sequence[str],
+        given: Input,
+        more: Mapping[str, tuple[str, ...]],
+    ) -> str | None:
         entity = entity_of(self._view, context.principal_arn)
         sessions = self._view.rows(SESSIONS).by("id", context.access_key)
         session = sessions[0].value if sessions else None
-        keys = keys_of(context, entity, session, given)
+        keys = {**keys_of(context, entity, session, given), **more}
         layers = self._layers(entity, session)
-        resources = resources_of(context, action, given)
-        allowed = False
-        for resource in resources:
+        missing = ""
+        for resource in wanted:
             access = Access(action, resource, ("AWS", context.principal_arn), keys)
-            decisions = [decide(access, layer) for layer in layers]
+            decisions = [decide(access, layer.policies) for layer in layers]
             if "deny" in decisions:
-                return _message(context, action, resource, explicit=True)
-            allowed = allowed or all(decision == "allow" for decision in decisions)
-        return None if allowed else _message(context, action, resources[0], explicit=False)
+                layer = layers[decisions.index("deny")].name
+                words = f" with an explicit deny in {_a(layer)}"
+                return self._message(context, access, words, denied=True)
+            lacking = [
+                layer.name for layer, d in zip(layers, decisions, strict=True) if d == "none"
+            ]
+            if not lacking:
+                missing = "-"  # one of several resources is enough
+            elif not missing:
+                words = f" because no {lacking[0]} allows the {action} action"
+                missing = self._message(context, access, words, denied=False)
+        return None if missing == "-" else missing
 
-    def _layers(self, entity: Entity | None, session: Session | None) -> list[list[Policy]]:
-        """Each must allow: the identity's policies, its boundary, the session's policies."""
-        layers = [list(policies_of(self._view, entity)) if entity is not None else []]
+    def _layers(self, entity: Entity | None, session: Session | None) -> list[_Layer]:
+        own = tuple(policies_of(self._view, entity)) if entity is not None else ()
+        layers = [_Layer("identity-based policy", own)]
         if entity is not None and entity.boundary:
             found = policy_by_arn(self._view, entity.account, entity.boundary)
             version = found.version(found.default) if found else None
-            layers.append([parse_policy(version.document)] if version else [])
+            bounds = (parse_policy(version.document),) if version else ()
+            layers.append(_Layer("permissions boundary", bounds))
         if session is not None and session.policies:
-            layers.append([parse_policy(document) for document in session.policies])
+            narrowed = tuple(parse_policy(document) for document in session.policies)
+            layers.append(_Layer("session policy", narrowed))
         return layers
 
+    def _message(self, context: Context, access: Access, words: str, *, denied: bool) -> str:
+        text = (
+            f"User: {context.principal_arn} is not authorized to perform: {access.action} on "
+            f"resource: {access.resource}{words}"
+        )
+        if self._sealer is None or not access.action.startswith("ec2:"):
+            return text
+        said = {
+            "allowed": False,
+            "explicitDeny": denied,
+            "matchedStatements": {"items": []},
+            "failures": {"items": []},
+            "context": {
+                "principal": {"arn": context.principal_arn},
+                "action": access.action,
+                "resource": access.resource,
+                "conditions": {"items": [
+                    {"key": key, "values": {"items": [{"value": value} for value in values]}}
+                    for key, values in sorted(access.context.items())
+                ]},
+            },
+        }  # fmt: skip
+        sealed = self._sealer.seal(orjson.dumps(said), _SEALED)
+        encoded = base64.urlsafe_b64encode(sealed).decode()
+        return f"{text}. Encoded authorization failure message: {encoded}"
 
-def _message(context: Context, action: str, resource: str, *, explicit: bool) -> str:
-    head = f"User: {context.principal_arn} is not authorized to perform: {action} on resource: "
-    if explicit:
-        return f"{head}{resource} with an explicit deny in an identity-based policy"
-    return f"{head}{resource} because no identity-based policy allows the {action} action"
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def opened_denial(sealer: Sealer, encoded: str) -> str:
+    """The JSON that an encoded authorization message holds. Raises CannotOpen."""
+    try:
+        sealed = base64.urlsafe_b64decode(encoded.encode())
+    except (binascii.Error, ValueError) as error:
+        raise CannotOpen("not base64") from error
+    return sealer.open(sealed, _SEALED).decode()

@@ -7,11 +7,16 @@ roles here, which AWS refuses, because a local user of Proa has no other identit
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from proa.aws.gateway.desk import Desk, Handler, bound
 from proa.aws.gateway.service import AwsError, Context, Input, Output, Service
-from proa.aws.iam.authorize import Authority
+from proa.aws.iam.authorize import Authority, opened_denial
 from proa.aws.sts.sessions import Grant, Issued, Sessions, role_by_arn, role_grant
+from proa.aws.sts.web_identity import IssuerKeys, NoIssuers, WebIdentities
 from proa.cloud.identity import (
+    ACCESS_KEYS,
     SESSIONS,
     TABLES,
     Entity,
@@ -28,7 +33,8 @@ from proa.cloud.policy import (
     parse_policy,
     role_of_session,
 )
-from proa.cloud.secrets import Sealer
+from proa.cloud.secrets import CannotOpen, Sealer
+from proa.reconcile.view import Table
 
 __all__ = ["TABLES", "build"]
 CHAINED_MAX_S = 3600
@@ -54,8 +60,9 @@ async def get_caller_identity(desk: Desk, context: Context, _given: Input) -> Ou
 class Tokens:
     """The operations that make sessions."""
 
-    def __init__(self, sessions: Sessions, authority: Authority) -> None:
+    def __init__(self, sessions: Sessions, authority: Authority, issuers: IssuerKeys) -> None:
         self._sessions, self._authority = sessions, authority
+        self._web = WebIdentities(issuers)
 
     async def assume_role(self, desk: Desk, context: Context, given: Input) -> Output:
         """AssumeRole."""
@@ -71,14 +78,37 @@ class Tokens:
         _check_duration(context, role, duration_s)
         grant = role_grant(role, given["RoleSessionName"], duration_s)
         tags = tuple((tag["Key"], tag["Value"]) for tag in given.get("Tags", []))
-        policies = _session_policies(desk, context, given)
-        grant = Grant(
-            grant.account, grant.principal, grant.entity_id, duration_s, grant.owner, policies,
-            tags,
-        )  # fmt: skip
+        policies = _session_policies(desk, context.account, given)
+        grant = replace(grant, policies=policies, tags=tags)
         issued = await self._sessions.issue(grant, context.now)
         user = {"AssumedRoleId": issued.entity_id, "Arn": issued.principal_arn}
         return {"Credentials": _shown(issued), "AssumedRoleUser": user}
+
+    async def assume_role_with_web_identity(
+        self, desk: Desk, context: Context, given: Input
+    ) -> Output:
+        """AssumeRoleWithWebIdentity: nobody signs the call, the token says who it is."""
+        account = given["RoleArn"].split(":")[4] if given["RoleArn"].count(":") == 5 else ""
+        web = await self._web.verify(desk, account, given["WebIdentityToken"], context.now)
+        role = role_by_arn(desk, given["RoleArn"])
+        keys = {**web.keys, "sts:rolesessionname": (given["RoleSessionName"],)}
+        principal = ("Federated", web.provider.arn)
+        access = Access("sts:AssumeRoleWithWebIdentity", given["RoleArn"], principal, keys)
+        if role is None or decide(access, [parse_policy(role.trust)]) != "allow":
+            message = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+            raise AwsError("AccessDenied", message, 403)
+        duration_s = given.get("DurationSeconds", DEFAULT_ROLE_S)
+        _check_duration(context, role, duration_s)
+        policies = _session_policies(desk, role.account, given)
+        grant = role_grant(role, given["RoleSessionName"], duration_s)
+        issued = await self._sessions.issue(replace(grant, policies=policies), context.now)
+        return {
+            "Credentials": _shown(issued),
+            "SubjectFromWebIdentityToken": web.subject,
+            "AssumedRoleUser": {"AssumedRoleId": issued.entity_id, "Arn": issued.principal_arn},
+            "Provider": web.provider.arn,
+            "Audience": web.audience,
+        }
 
     def _may_assume(self, context: Context, role: Entity, given: Input) -> bool:
         trust = parse_policy(role.trust)
@@ -131,10 +161,10 @@ def _check_duration(context: Context, role: Entity, duration_s: int) -> None:
         raise AwsError("ValidationError", message)
 
 
-def _session_policies(desk: Desk, context: Context, given: Input) -> tuple[str, ...]:
+def _session_policies(desk: Desk, account: str, given: Input) -> tuple[str, ...]:
     documents = [given["Policy"]] if "Policy" in given else []
     for item in given.get("PolicyArns", []):
-        policy = policy_by_arn(desk.view, context.account, item.get("arn", ""))
+        policy = policy_by_arn(desk.view, account, item.get("arn", ""))
         version = policy.version(policy.default) if policy else None
         if version is None:
             raise AwsError("NoSuchEntity", f"Policy {item.get('arn')} was not found.", 404)
@@ -147,12 +177,38 @@ def _session_policies(desk: Desk, context: Context, given: Input) -> tuple[str, 
     return tuple(documents)
 
 
-def build(desk: Desk, sealer: Sealer) -> Service:
+async def get_access_key_info(desk: Desk, _context: Context, given: Input) -> Output:
+    """GetAccessKeyInfo: whose account a key belongs to."""
+    id = given["AccessKeyId"]
+    tables: tuple[Table[Any], ...] = (SESSIONS, ACCESS_KEYS)
+    for table in tables:
+        for entry in desk.view.rows(table).by("id", id):
+            return {"Account": entry.value.account}
+    raise AwsError("ValidationError", f"Invalid access key id: {id}")
+
+
+def _decoder(sealer: Sealer) -> Handler[Desk]:
+    async def decode(_desk: Desk, _context: Context, given: Input) -> Output:
+        """DecodeAuthorizationMessage: what a refusal of EC2's carries."""
+        try:
+            return {"DecodedMessage": opened_denial(sealer, given["EncodedMessage"])}
+        except CannotOpen as error:
+            message = "Message is not valid"
+            raise AwsError("InvalidAuthorizationMessageException", message) from error
+
+    return decode
+
+
+def build(desk: Desk, sealer: Sealer, issuers: IssuerKeys | None = None) -> Service:
     """Every operation, bound to what it works on."""
-    tokens = Tokens(Sessions(desk, sealer), Authority(desk.view))
+    sessions = Sessions(desk, sealer)
+    tokens = Tokens(sessions, Authority(desk.view), issuers or NoIssuers())
     handlers: dict[str, Handler[Desk]] = {
         "GetCallerIdentity": get_caller_identity,
         "AssumeRole": tokens.assume_role,
+        "AssumeRoleWithWebIdentity": tokens.assume_role_with_web_identity,
         "GetSessionToken": tokens.get_session_token,
+        "GetAccessKeyInfo": get_access_key_info,
+        "DecodeAuthorizationMessage": _decoder(sealer),
     }
-    return Service("sts", bound(desk, handlers))
+    return Service("sts", bound(desk, handlers), frozenset({"AssumeRoleWithWebIdentity"}))
