@@ -7,6 +7,7 @@ passed on as they come; upgrades (a WebSocket of the pod's own) become plain byt
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from proa.kube.api.node_link import NodeLink
 from proa.kube.api.paths import Target
 from proa.kube.schema.kinds import Resource
 
+ANSWER_S = 300.0  # until an answer must have begun
 _SERVICE_LABEL = "kubernetes.io/service-name"
 _HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
 _NOT_SENT = _HOP | {"authorization", "host", "content-length", "transfer-encoding", "upgrade"}
@@ -65,7 +67,12 @@ class Proxy:
             raise _unreachable(str(error)) from error
         exchange = _Exchange(agent, f"{place.address}:{place.port}", at)
         try:
-            return await exchange.run(request, rest)
+            async with asyncio.timeout(ANSWER_S):
+                return await exchange.run(request, rest)
+        except TimeoutError as error:
+            await agent.close()
+            message = "Timeout: request did not complete within the allotted timeout"
+            raise ApiError(504, "Timeout", message) from error
         except (h11.ProtocolError, TryAgain, ConnectionError) as error:
             await agent.close()
             raise _unreachable(str(error)) from error

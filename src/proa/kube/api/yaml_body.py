@@ -7,6 +7,7 @@ What JSON cannot say is refused; dates stay texts and keys become texts, as sigs
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 from typing import Any
 
@@ -19,13 +20,36 @@ _INTEGERS = range(-(2**63), 2**64)
 
 
 class _Loader(yaml.CSafeLoader):
-    """libyaml's loader without YAML's timestamps."""
+    """libyaml's loader with Go's idea of what a plain word is (go-yaml v2): no timestamps, no
+    sexagesimal numbers, but exponents without a point, ``0o17``, ``y`` and ``n``."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
+def _whole(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "").lower()
+    octal = re.fullmatch(r"([-+]?)0([0-7]+)", text)
+    return int(octal[1] + octal[2], 8) if octal else int(text, 0)
+
+
+def _truth(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> bool:
+    return str(loader.construct_scalar(node)).lower() in ("y", "yes", "true", "on")
+
+
+_TAG = "tag:yaml.org,2002:"
+_Loader.yaml_implicit_resolvers = {}
+for _name, _pattern, _first in (
+    ("merge", r"<<", "<"),
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("bool", r"[yYnN]|yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF",
+     "yYnNtTfFoO"),
+    ("int", r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?"
+     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+):  # fmt: skip
+    _Loader.add_implicit_resolver(
+        _TAG + _name, re.compile(f"(?:{_pattern})$"), [*_first, *([""] if _name == "null" else [])]
+    )
+_Loader.add_constructor(f"{_TAG}int", _whole)
+_Loader.add_constructor(f"{_TAG}bool", _truth)
 
 
 def read_yaml(body: bytes) -> Any:

@@ -17,6 +17,7 @@ from proa.base.http import Request, Response, Socket
 from proa.kube.api import bootstrap
 from proa.kube.api.call import Call
 from proa.kube.api.context import Api, ClusterInfo
+from proa.kube.api.node_link import NodeLink
 from proa.kube.api.server import KubeApi
 from proa.kube.api.tokens import TokenIssuer
 from proa.kube.pki import key_bytes, new_key
@@ -57,13 +58,20 @@ class Client:
         self.api, self.token = api, token
 
     async def ask(
-        self, method: str, path: str, body: object = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        content_type: str = "application/json",
+        **more: str,
     ) -> Response:
-        """One request; ``body`` is sent as JSON unless it is bytes already."""
+        """One request; ``body`` is sent as JSON unless it is bytes already, ``more`` are headers
+        with underscores for hyphens."""
         where, _, raw = path.partition("?")
         pairs = tuple(tuple(part.split("=", 1)) for part in raw.split("&") if part)
         sent = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
         headers = {"authorization": f"Bearer {self.token}", "content-type": content_type}
+        headers |= {name.replace("_", "-"): text for name, text in more.items()}
         return await self.api.handle(Request(method, where, pairs, headers, sent, raw))  # type: ignore[arg-type]
 
     async def make(self, path: str, body: Json) -> Json:
@@ -79,8 +87,8 @@ def said(answer: Response) -> Json:
     return found
 
 
-def serving(check: Callable[[Client], Awaitable[None]]) -> None:
-    """Run ``check`` against a cluster that has just started."""
+def serving(check: Callable[[Client], Awaitable[None]], link: NodeLink | None = None) -> None:
+    """Run ``check`` against a cluster that has just started; ``link`` leads to its agents."""
 
     async def run() -> None:
         clock, chance = VirtualClock(), Chance("served")
@@ -90,7 +98,7 @@ def serving(check: Callable[[Client], Awaitable[None]]) -> None:
         await view.synced.wait()
         kinds, issuer = load_kinds(_schemas()), TokenIssuer(key_bytes(new_key()), ISSUER)
         api = Api(store, view, CLUSTER, kinds, clock, chance, frozenset())
-        server = KubeApi(api, issuer, lambda: OpenAPI(kinds, _schemas()), QuietLink())
+        server = KubeApi(api, issuer, lambda: OpenAPI(kinds, _schemas()), link or QuietLink())
         for body in bootstrap.objects(CLUSTER, clock.now()):
             await _prepare(server, body)
         try:

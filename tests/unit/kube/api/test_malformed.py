@@ -111,7 +111,7 @@ def test_orphans_are_made_only_where_that_is_asked_for() -> None:
 
 def test_yaml_is_read_as_kubernetes_reads_it() -> None:
     text = (
-        b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: y}\ndata: {day: 2020-01-01, 1: one}\n"
+        b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: z}\ndata: {day: 2020-01-01, 1: one}\n"
     )
 
     async def check(client: Client) -> None:
