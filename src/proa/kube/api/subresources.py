@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from proa.base.clock import iso8601
 from proa.base.http import Response
 from proa.kube.api.call import ApiError
 from proa.kube.api.context import Api, Json
@@ -86,7 +87,30 @@ async def evict(
     if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed", "Pending"):
         _check_budgets(api, target.namespace, pod)
     on_trial = dry_run or bool(options.get("dryRun"))
+    if not on_trial and not (options.get("preconditions") or {}).get("resourceVersion"):
+        await _mark_disrupted(api, writer, resource, target)
     return await writer.delete(resource, target.namespace, target.name, options, on_trial)
+
+
+async def _mark_disrupted(api: Api, writer: Writer, resource: Resource, target: Target) -> None:
+    """Condition DisruptionTarget, by which a Job's failure policy knows an eviction (KEP-3329)."""
+    evicted = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastTransitionTime": iso8601(api.clock.now()),
+    }
+
+    def edit(pod: Json) -> Json:
+        status = pod.setdefault("status", {})
+        if status.get("phase") not in ("Succeeded", "Failed"):
+            known = status.get("conditions") or []
+            others = [item for item in known if item["type"] != evicted["type"]]
+            status["conditions"] = [*others, evicted]
+        return pod
+
+    await writer.change(resource, target.namespace, target.name, WriteOptions(), edit, "status")
 
 
 def _check_budgets(api: Api, namespace: str, pod: Json) -> None:

@@ -47,6 +47,19 @@ def test_an_eviction_in_earnest_ends_the_pod() -> None:
     serving(check)
 
 
+def test_an_evicted_pod_that_runs_says_what_takes_it_away() -> None:
+    async def check(client: Client) -> None:
+        await client.make(f"{DEFAULT}/pods", pod("web", "node-1"))
+        assert (await client.ask("POST", f"{POD}/eviction", EVICTION)).status == 201
+        left = said(await client.ask("GET", POD))
+        assert left["metadata"]["deletionTimestamp"]
+        (found,) = (item for item in left["status"]["conditions"]
+                    if item["type"] == "DisruptionTarget")  # fmt: skip
+        assert (found["status"], found["reason"]) == ("True", "EvictionByEvictionAPI")
+
+    serving(check)
+
+
 def test_a_binding_on_trial_gives_the_pod_no_node() -> None:
     async def check(client: Client) -> None:
         await client.make(f"{DEFAULT}/pods", pod("web"))
