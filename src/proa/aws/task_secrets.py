@@ -13,12 +13,9 @@ from typing import Any
 import orjson
 
 from proa.aws.gateway.service import AwsError, Context
-from proa.aws.iam.authorize import Authority
 from proa.aws.secretsmanager import values
-from proa.aws.secretsmanager.records import find_secret
 from proa.aws.secretsmanager.shared import SecretsDesk
 from proa.aws.ssm import shared as parameters
-from proa.aws.ssm.records import arn_of
 from proa.aws.ssm.shared import SsmDesk
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault
@@ -33,10 +30,8 @@ MAX_ARN_FIELDS = 10  # arn:aws:secretsmanager:region:account:secret:name:key:sta
 class TaskSecrets:
     """``proa.aws.ecs.ports.Secrets``."""
 
-    def __init__(
-        self, ssm: SsmDesk, secrets: SecretsDesk, authority: Authority, clock: Clock
-    ) -> None:
-        self._ssm, self._secrets, self._authority, self._clock = ssm, secrets, authority, clock
+    def __init__(self, ssm: SsmDesk, secrets: SecretsDesk, clock: Clock) -> None:
+        self._ssm, self._secrets, self._clock = ssm, secrets, clock
 
     async def value(self, account: str, region: str, role: str, value_from: str) -> str:
         """The text that ``value_from`` names, read as the role of this ARN. Raises CallerFault."""
@@ -71,11 +66,7 @@ class TaskSecrets:
 
     def _of_parameter(self, context: Context, reference: str) -> str:
         head = "unable to retrieve secrets from ssm: "
-        name = reference.split(":", 5)[5] if reference.startswith("arn:") else reference
-        arn = arn_of(
-            context.account, context.region, name.removeprefix("parameter").partition(":")[0]
-        )
-        denial = self._authority.denial(context, "ssm:GetParameters", {"Names": [arn]})
+        denial = self._secrets.authorize(context, "ssm:GetParameters", {"Names": [reference]})
         if denial is not None:
             raise CallerFault(f"{head}{_retried('AccessDeniedException', denial)}")
         try:
@@ -89,12 +80,8 @@ class TaskSecrets:
         arn, (key, stage, version) = ":".join(fields[:7]), _selector(fields)
         failed = f"{head}service call has been retried 1 time(s): failed to fetch secret {arn} " \
             "from secrets manager: "  # fmt: skip
-        place = (context.account, context.region)
-        found = find_secret(self._secrets.view, *place, arn, context.now)
-        whole = found.value.arn if found else arn
-        denial = self._authority.denial(
-            context, "secretsmanager:GetSecretValue", {"SecretId": whole}
-        )
+        action = "secretsmanager:GetSecretValue"
+        denial = self._secrets.authorize(context, action, {"SecretId": arn})
         if denial is not None:
             raise CallerFault(f"{failed}AccessDeniedException: {denial}")
         try:

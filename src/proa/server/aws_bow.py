@@ -6,8 +6,10 @@ the scheduler needs, ``open_gateway`` what needs the scheduler.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from proa.aws.each_resource import EachResource, Resolver
 from proa.aws.ec2 import service as ec2_service
 from proa.aws.ecs import service as ecs_service
 from proa.aws.ecs.controllers import CONTROLLERS
@@ -32,18 +34,22 @@ from proa.aws.longtail.port import LongTail
 from proa.aws.secretsmanager import service as secrets_service
 from proa.aws.secretsmanager.records import TABLES as SECRETS_TABLES
 from proa.aws.secretsmanager.shared import SecretsDesk
+from proa.aws.secretsmanager.shared import resources as secret_resources
 from proa.aws.ssm import service as ssm_service
 from proa.aws.ssm.records import TABLES as SSM_TABLES
 from proa.aws.ssm.shared import SsmDesk
+from proa.aws.ssm.shared import resources as ssm_resources
 from proa.aws.sts import service as sts_service
+from proa.aws.sts.web_identity import IssuerKeys
 from proa.aws.task_secrets import TaskSecrets
 from proa.base.http import Request, Response
 from proa.cloud import identity, logs
+from proa.cloud.key_uses import KeyUses
 from proa.cloud.logs import EventLog, KnownExtents
 from proa.cloud.secrets import Sealer
 from proa.dispatch.scheduler import Scheduler
 from proa.reconcile.controller import Controller
-from proa.reconcile.view import Table
+from proa.reconcile.view import Table, View
 from proa.server.core import Core, local_name
 from proa.server.regions import Regions
 from proa.wire.sigv4 import SignatureFault, read_claim
@@ -59,6 +65,10 @@ TABLES: tuple[Table[Any], ...] = (
 )
 
 
+def _resolvers(view: View) -> dict[str, Resolver]:
+    return {"ssm": ssm_resources, "secretsmanager": partial(secret_resources, view)}
+
+
 class Aws:
     """Everything of this bow."""
 
@@ -71,13 +81,14 @@ class Aws:
         )
         self._regions = Regions(core.store, core.view, core.clock, core.config)
         self._ssm_desk = SsmDesk(core.store, core.view, core.chance.child("ssm"), sealer)
+        self._authority = EachResource(Authority(core.view, sealer), _resolvers(core.view))
         self._secrets_desk = SecretsDesk(
-            core.store, core.view, core.chance.child("secretsmanager"), sealer
+            core.store, core.view, core.chance.child("secretsmanager"), sealer, self._authority
         )
-        self._authority = Authority(core.view)
-        secrets = TaskSecrets(self._ssm_desk, self._secrets_desk, self._authority, core.clock)
+        secrets = TaskSecrets(self._ssm_desk, self._secrets_desk, core.clock)
         self.skin = EcsSkin(core.store, core.clock, self._vpc, secrets, long_tail)
         self.intake = Intake(self._logs_desk, core.clock)
+        self._key_uses = KeyUses()
         self.gateway: AwsGateway | None = None
 
     @property
@@ -108,6 +119,7 @@ class Aws:
         while True:
             await self._core.clock.sleep(SWEEP_S)
             now = self._core.clock.now()
+            await self._key_uses.flush(self._core.store)
             await logs_service.sweep(self._logs_desk, now)
             await ssm_service.sweep(self._ssm_desk, now)
             await secrets_service.sweep(self._secrets_desk, now)
@@ -117,7 +129,7 @@ class Aws:
         host, services = local_name(core.config.listen), core.config.service_cidr
         return Eks(core.store, core.view, core.chance.child("eks"), host, services)
 
-    def open_gateway(self, scheduler: Scheduler) -> None:
+    def open_gateway(self, scheduler: Scheduler, issuers: IssuerKeys) -> None:
         """Make the gateway; requests may come from now on."""
         core = self._core
         desk = Desk(core.store, core.view, core.chance.child("iam"))
@@ -132,8 +144,8 @@ class Aws:
         services = [
             ecs_service.build(ecs),
             ec2_service.build(core.store, core.view, core.chance.child("ec2")),
-            iam_service.build(desk, self._sealer),
-            sts_service.build(desk, self._sealer),
+            iam_service.build(desk, self._sealer, self._key_uses),
+            sts_service.build(desk, self._sealer, issuers),
             eks_service.build(self._eks()),
             logs_service.build(self._logs_desk),
             ssm_service.build(self._ssm_desk),
@@ -147,6 +159,7 @@ class Aws:
             core.chance.child("gateway"),
             self._authority,
             self._long_tail,
+            self._key_uses,
         )
 
     def oversized(self, request: Request) -> Response:

@@ -23,9 +23,7 @@ REFUSED: Mapping[str, str] = {
     "events": f"{_PLANNED}; rules would start nothing",
     "lambda": f"{_PLANNED}; functions would not run",
     "scheduler": f"{_PLANNED}; schedules would start nothing",
-    "secretsmanager": _PLANNED,
     "servicediscovery": f"{_PLANNED}; names would not be answered",
-    "ssm": _PLANNED,
     **dict.fromkeys(
         ("dax", "docdb", "elasticache", "memorydb", "neptune", "rds", "rds-data", "redshift",
          "redshift-data", "timestream-influxdb", "timestream-query", "timestream-write"),

@@ -131,10 +131,18 @@ async def batch_get_secret_value(desk: SecretsDesk, context: Context, given: Inp
     values, errors = [], []
     for id in ids or ():
         try:
-            values.append(read(desk, context, id, None, None))
+            values.append(_read_allowed(desk, context, id))
         except AwsError as error:
             errors.append({"SecretId": id, "ErrorCode": error.code, "Message": error.message})
     return {"SecretValues": values, "Errors": errors, "NextToken": token}
+
+
+def _read_allowed(desk: SecretsDesk, context: Context, id: str) -> Output:
+    """One of several values: GetSecretValue must be allowed for each."""
+    denial = desk.authorize(context, "secretsmanager:GetSecretValue", {"SecretId": id})
+    if denial is not None:
+        raise AwsError("AccessDeniedException", denial)
+    return read(desk, context, id, None, None)
 
 
 def _alphabets(given: Input) -> list[str]:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from proa.aws.gateway.auth import Authorizer
 from proa.aws.gateway.desk import Change, Desk
-from proa.aws.gateway.service import AwsError, Context, Output
-from proa.aws.secretsmanager.records import Secret, encode, find_secret
+from proa.aws.gateway.service import AwsError, Context, Input, Output
+from proa.aws.secretsmanager.records import Secret, arn_head, encode, find_secret
 from proa.aws.secretsmanager.versions import invalid_parameter
 from proa.cloud.secrets import Sealer
-from proa.reconcile.view import Entry
+from proa.reconcile.view import Entry, View
 from proa.store.api import Delete, Guard, Put
 
 MAX_TAGS = 50
@@ -22,9 +23,10 @@ __all__ = ["invalid_parameter"]
 
 @dataclass(slots=True)
 class SecretsDesk(Desk):
-    """A desk with what seals values."""
+    """A desk with what seals values, and who may read them: one call may name several secrets."""
 
     sealer: Sealer
+    authorize: Authorizer
 
 
 def invalid_request(message: str) -> AwsError:
@@ -51,6 +53,20 @@ def live_secret(desk: SecretsDesk, context: Context, identifier: str) -> Entry[S
             "You can't perform this operation on the secret because it was marked for deletion."
         )
     return entry
+
+
+def resources(view: View, context: Context, given: Input) -> list[str]:
+    """The whole ARNs of the secrets that a call names, for policies; of one that is not there,
+    the ARN that it would have."""
+    if "SecretId" not in given:
+        name = given.get("Name")
+        return [arn_head(context.account, context.region) + name] if name else []
+    found = find_secret(view, context.account, context.region, given["SecretId"], context.now)
+    if found is not None:
+        return [found.value.arn]
+    if given["SecretId"].startswith("arn:"):
+        return [given["SecretId"]]
+    return [f"{arn_head(context.account, context.region)}{given['SecretId']}-??????"]
 
 
 def replacement(entry: Entry[Secret], secret: Secret, *more: Put | Delete) -> Change[Secret]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from proa.aws.gateway.desk import Desk
-from proa.aws.gateway.service import AwsError, Context, Output
+from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.aws.ssm import public
 from proa.aws.ssm.records import (
     SECURE,
@@ -142,6 +142,17 @@ def described(version: Version) -> Output:
         "Policies": policies,
         "DataType": version.data_type,
     }
+
+
+def resources(context: Context, given: Input) -> list[str]:
+    """The ARNs of the parameters that a call names, for policies; selectors are no part of them."""
+    named = [given.get("Name"), given.get("Path"), given.get("ResourceId"), *given.get("Names", ())]
+    return [_arn(context, name) for name in named if name]
+
+
+def _arn(context: Context, reference: str) -> str:
+    name = _split(reference)[0]
+    return name if name.startswith("arn:") else arn_of(context.account, context.region, name)
 
 
 def token_of(last: str) -> str:
