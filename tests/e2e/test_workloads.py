@@ -154,3 +154,52 @@ def test_a_client_stays_with_its_pod_while_that_lives(space: Proa) -> None:
     space.kubectl(f"delete pod {mine}")
     (other,) = eventually(lambda: asked(3) - {mine}, 20)
     assert asked(5) == {other}
+
+
+SETS = """
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {clusterIP: None, selector: {app: db}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: db
+  replicas: 2
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: nginx}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: c, image: nginx, ports: [{containerPort: 80, hostPort: 18088}]}]
+"""
+
+
+def test_sets_keep_their_names_and_nodes_over_updates(space: Proa) -> None:
+    space.apply(SETS)
+    space.kubectl("rollout status statefulset/db --timeout=60s")
+    space.kubectl("rollout status daemonset/agent --timeout=60s")
+    page = space.kubectl("exec db-0 -- wget -qO- http://db-1.db")
+    assert "nginx" in page.lower()
+    assert "nginx" in fetch("http://127.0.0.1:18088").lower()
+    space.kubectl("set env statefulset/db daemonset/agent COLOR=blue")
+    space.kubectl("rollout status statefulset/db --timeout=60s")
+    space.kubectl("rollout status daemonset/agent --timeout=60s")
+    assert "COLOR=blue" in space.kubectl("exec db-1 -- env")
+    assert len(space.kubectl("rollout history statefulset/db").splitlines()) >= 4
+    space.kubectl("rollout undo daemonset/agent")
+    space.kubectl("rollout status daemonset/agent --timeout=60s")
+    assert "COLOR" not in space.kubectl("exec ds/agent -- env")
+    names = {item["metadata"]["name"] for item in space.objects("pods -l app=db")}
+    assert names == {"db-0", "db-1"}
