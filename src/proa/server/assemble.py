@@ -39,6 +39,7 @@ from proa.server.eks_steps import Steps
 from proa.server.eks_tokens import EksTokens
 from proa.server.hosts import ClusterOffer, Hosts
 from proa.server.hull import HullApi
+from proa.server.issuers import Fetch, Issuers, nothing
 from proa.server.kube_bow import Kube, KubeParts
 from proa.server.kube_cluster import KubeSecrets
 from proa.server.kube_keys import KeyRing
@@ -70,6 +71,7 @@ class Outside:
     node_link: NodeLink
     long_tail: LongTail = field(default_factory=Absent)
     doors: Doors = field(default_factory=NoDoors)
+    fetch: Fetch = nothing
 
 
 class ControlPlane:
@@ -82,6 +84,7 @@ class ControlPlane:
         self.view = View(store, TABLES)
         self._core = core = Core(config, store, self.view, clock, chance)
         self.aws = Aws(core, outside.sealer, outside.events, outside.long_tail)
+        self._fetch = outside.fetch
         tokens = EksTokens(core, Presigned(self.view, Identities(self.view, outside.sealer)))
         parts = KubeParts(outside.kube_secrets, outside.schemas, outside.node_link, tokens)
         self.kube = Kube(core, parts)
@@ -132,7 +135,8 @@ class ControlPlane:
             [*self.aws.controllers(), *self.kube.controllers(), EksController()],
             {**self.kube.performers(), **self.eks.performers()},
         )
-        self.aws.open_gateway(self.scheduler)
+        issuers = Issuers(self.kube.issuer_keys, self._fetch, core.clock)
+        self.aws.open_gateway(self.scheduler, issuers)
         self.scheduler.start()
         self.runner.start()
         self._tasks.spawn(self.scheduler.run(), "scheduler")

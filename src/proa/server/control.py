@@ -38,6 +38,7 @@ from proa.server.doors import Door
 from proa.server.event_files import EventFiles
 from proa.server.http import Shell
 from proa.server.http_doors import HttpDoors
+from proa.server.http_fetch import fetch
 from proa.server.kube_cluster import API_NAMES, KubeSecrets, server_addresses
 from proa.server.node_link import LocalNodeLink
 from proa.server.process import run_process
@@ -105,6 +106,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         schemas=SchemaCache.open(config.data_dir / "schemas.cache"),
         node_link=LocalNodeLink(AgentClient(config.agent_socket)),
         long_tail=MotoProcess(config.data_dir, clock),
+        fetch=fetch,
         doors=doors,
     )
     tasks = Tasks()

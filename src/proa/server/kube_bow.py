@@ -8,7 +8,7 @@ The first cluster, ``default``, is there from the start; the others are records 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +156,13 @@ class Kube:
         """Nothing is left of the cluster."""
         self.clusters.pop(uid, None)
         self._going.pop(uid, None)
+
+    def issuer_keys(self, issuer: str) -> Mapping[str, Any] | None:
+        """The keys that tokens of an issuer are signed with, if it is a cluster's of ours."""
+        for cluster in self.clusters.values():
+            if cluster.info.issuer == issuer:
+                return cluster.jwks()
+        return None
 
     def handler_of(self, uid: str) -> Callable[[Request], Awaitable[Response]]:
         """What answers a cluster's requests, whatever becomes of it."""

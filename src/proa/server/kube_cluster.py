@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Network
+from typing import Any
 
 from proa.base.errors import TryAgain
 from proa.base.http import Request, Response
@@ -133,6 +134,10 @@ class KubeCluster:
                 existing_ok=True,
             )
             await self.api.perform(call)
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys that service account tokens are signed with."""
+        return self._issuer.jwks()
 
     def mint(self, request: TokenRequest) -> str:
         """A service account token bound to a pod. Raises TryAgain before there is the account."""

@@ -32,7 +32,8 @@ from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
-from proa.cloud.identity import Credential
+from proa.cloud.identity import Credential, KeyUse
+from proa.cloud.key_uses import KeyUses
 from proa.wire import sigv2
 from proa.wire.aws.faults import Fault, Malformed, UnknownOperation
 from proa.wire.aws.protocol import Protocol, detect, form_of
@@ -62,10 +63,12 @@ class AwsGateway:
         chance: Chance,
         authorize: Authorizer | None = None,
         tail: LongTail | None = None,
+        uses: KeyUses | None = None,
     ) -> None:
         self._services = {service.name: service for service in services}
         self._credentials, self._clock, self._chance = credentials, clock, chance
         self._authorize, self._door = authorize, Door(tail or Absent())
+        self._uses = uses or KeyUses()
         self._codecs: dict[str, ServiceCodec] = {}
         self._keys = SigningKeys()
 
@@ -216,7 +219,11 @@ class AwsGateway:
         if claim is None:
             raise missing(protocol)
         now = self._clock.now()
-        return authenticate(request, claim, self._credentials, now, self._keys, protocol)
+        found = authenticate(request, claim, self._credentials, now, self._keys, protocol)
+        if not found.expires_at:
+            use = KeyUse(now, claim.service, claim.region)
+            self._uses.note(found.account, found.access_key, use)
+        return found
 
     async def _serve_tail(
         self,

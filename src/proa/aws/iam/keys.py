@@ -15,8 +15,10 @@ from proa.cloud.identity import (
     encode,
     entity_of,
     is_root,
+    key_use_key,
     new_access_key,
 )
+from proa.cloud.key_uses import KeyUses
 from proa.cloud.secrets import Sealer
 from proa.reconcile.view import Entry
 from proa.store.api import Delete, Guard, Put
@@ -110,14 +112,33 @@ async def delete_key(desk: Desk, context: Context, given: Input) -> Output:
 
     def decide() -> Change[Output]:
         entry = _found_key(desk, context, given)
-        return Change({}, (Guard(entry.key, entry.version),), (Delete(entry.key),))
+        gone = (Delete(entry.key), Delete(key_use_key(context.account, entry.value.id)))
+        return Change({}, (Guard(entry.key, entry.version),), gone)
 
     return await desk.carry_out(decide)
 
 
-def handlers(sealer: Sealer) -> dict[str, Handler[Desk]]:
+def _last_used(uses: KeyUses) -> Handler[Desk]:
+    async def get_last_used(desk: Desk, context: Context, given: Input) -> Output:
+        """GetAccessKeyLastUsed."""
+        id = given["AccessKeyId"]
+        for entry in desk.view.rows(ACCESS_KEYS).by("id", id):
+            if entry.value.account == context.account:
+                use = uses.of(desk.view, context.account, id)
+                shown: Output = {"ServiceName": "N/A", "Region": "N/A"}
+                if use is not None:
+                    shown = {"ServiceName": use.service, "Region": use.region}
+                    shown["LastUsedDate"] = use.at
+                return {"UserName": entry.value.user or None, "AccessKeyLastUsed": shown}
+        raise no_such(f"The Access Key with id {id} cannot be found.")
+
+    return get_last_used
+
+
+def handlers(sealer: Sealer, uses: KeyUses) -> dict[str, Handler[Desk]]:
     """The access key operations."""
     return {
+        "GetAccessKeyLastUsed": _last_used(uses),
         "CreateAccessKey": Keys(sealer).create,
         "ListAccessKeys": list_keys,
         "UpdateAccessKey": update_key,

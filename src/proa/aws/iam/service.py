@@ -15,12 +15,13 @@ from proa.aws.iam import (
     simulate,
 )
 from proa.cloud.identity import TABLES
+from proa.cloud.key_uses import KeyUses
 from proa.cloud.secrets import Sealer
 
 __all__ = ["TABLES", "build"]
 
 
-def build(desk: Desk, sealer: Sealer) -> Service:
+def build(desk: Desk, sealer: Sealer, uses: KeyUses | None = None) -> Service:
     """Every operation, bound to what it works on."""
     return Service(
         "iam",
@@ -34,7 +35,7 @@ def build(desk: Desk, sealer: Sealer) -> Service:
                 **attachments.HANDLERS,
                 **policies.HANDLERS,
                 **profiles.HANDLERS,
-                **keys.handlers(sealer),
+                **keys.handlers(sealer, uses or KeyUses()),
             },
         ),
     )
