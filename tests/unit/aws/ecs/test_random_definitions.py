@@ -72,7 +72,7 @@ def requests() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True,
+@settings(max_examples=100, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
 @given(requests())
 def test_a_random_definition_is_refused_or_compiled(request: dict[str, Any]) -> None:

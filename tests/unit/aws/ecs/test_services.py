@@ -327,6 +327,7 @@ def test_a_steady_service_says_so_again_every_six_hours() -> None:
         await world.define()
         await world.create(count=1)
         await world.until_steady()
+        world.agent.period_s = 600.0
         await world.clock.sleep(13 * 3600)
         said = [text for text in messages(await world.described()) if "steady state" in text]
         assert len(said) == 3

@@ -96,7 +96,7 @@ class Behaviour:
 
 
 class FakeAgent:
-    """Runs what is dispatched, by the behaviour of its images; reports every half second."""
+    """Runs what is dispatched, by the behaviour of its images; reports every half second by default."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -104,13 +104,13 @@ class FakeAgent:
         self.seen: dict[str, float] = {}
         self.stopping: dict[str, float] = {}
         self.killed: set[str] = set()
-        self.stop_s = 1.0
+        self.stop_s, self.period_s = 1.0, 0.5
         self.serial = 0
 
     async def run(self) -> None:
         while True:
             await self.tick()
-            await self.world.clock.sleep(0.5)
+            await self.world.clock.sleep(self.period_s)
 
     async def tick(self) -> None:
         view = self.world.view
