@@ -11,7 +11,7 @@ from typing import TypeVar
 import orjson
 
 from proa.base.clock import iso8601
-from proa.kube.api.authn import user_of_claims
+from proa.kube.api.authn import ForeignTokens, authenticated, user_of_claims
 from proa.kube.api.call import ApiConflict, ApiError
 from proa.kube.api.context import Api, Json, User
 from proa.kube.api.failures import bad_request, invalid, not_found
@@ -28,8 +28,15 @@ TOKEN_MIN_S, TOKEN_DEFAULT_S, TOKEN_MAX_S = 600, 3600, 1 << 32
 _AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
 
 
-def review(
-    api: Api, rbac: Rbac, issuer: TokenIssuer, user: User, kind: str, namespace: str, body: Json
+async def review(
+    api: Api,
+    rbac: Rbac,
+    issuer: TokenIssuer,
+    foreign: ForeignTokens,
+    user: User,
+    kind: str,
+    namespace: str,
+    body: Json,
 ) -> Json:
     """The body with its status. Raises ApiError: 400, 422, and 501 for kinds without an answer."""
     spec = _object(body, "spec")
@@ -45,7 +52,7 @@ def review(
     elif kind == "SelfSubjectRulesReview":
         status = _rules(rbac, user, _text(spec, "namespace"))
     elif kind == "TokenReview":
-        status = _token(api, issuer, spec)
+        status = await _token(api, issuer, foreign, spec)
     else:
         raise ApiError(501, "NotImplemented", f"{kind} is not served yet")
     metadata = {"creationTimestamp": None, **_object(body, "metadata")}
@@ -148,16 +155,20 @@ def _rules(rbac: Rbac, user: User, namespace: str) -> Json:
     }
 
 
-def _token(api: Api, issuer: TokenIssuer, spec: Json) -> Json:
+async def _token(api: Api, issuer: TokenIssuer, foreign: ForeignTokens, spec: Json) -> Json:
     token, audiences = _text(spec, "token"), _texts(spec, "audiences") or [issuer.issuer]
     if not token:
         raise bad_request("token is required for TokenReview in authentication")
     try:
         claims = issuer.verify(token, api.clock.now(), audiences)
-        user = user_of_claims(api, claims)
+        user, meant = user_of_claims(api, claims), claims.audiences
     except ValueError as error:
-        return {"authenticated": False, "user": {}, "error": str(error)}
-    shared = [audience for audience in audiences if audience in claims.audiences]
+        # Tokens of another kind are meant for this API.
+        other = await foreign(token) if issuer.issuer in audiences else None
+        if other is None:
+            return {"authenticated": False, "user": {}, "error": str(error)}
+        user, meant = authenticated(other), (issuer.issuer,)
+    shared = [audience for audience in audiences if audience in meant]
     return {"authenticated": True, "user": _shown(user), "audiences": shared}
 
 

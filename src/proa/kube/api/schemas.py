@@ -150,7 +150,8 @@ def applied(
     subresource: str,
 ) -> dict[str, Any]:
     """The object after a server-side apply, with its managedFields. Raises 409 with every
-    conflicting field and its owner, 400 for wrong types."""
+    conflicting field and its owner, 400 for wrong types and for another kind or version."""
+    _check_configuration(resource, configuration)
     wrong = validate.decode_error(resource, configuration)
     if wrong:
         raise bad_request(f"failed to create typed patch object: {wrong}")
@@ -182,3 +183,20 @@ def applied(
         raise ApiError(
             409, "Conflict", f"Apply failed with {count} {noun}: {shown}", {"causes": causes}
         ) from conflict
+
+
+def _check_configuration(resource: Resource, configuration: dict[str, Any]) -> None:
+    """Raises 400 for an apply that is not of this kind, or that says who owns which field."""
+    version, kind = configuration.get("apiVersion", ""), configuration.get("kind", "")
+    if version != resource.api_version:
+        raise bad_request(
+            f"Incorrect version specified in apply patch. Specified patch version: {version}, "
+            f"expected: {resource.api_version}"
+        )
+    if kind != resource.kind:
+        raise bad_request(
+            f'failed to create typed patch object: kind "{kind}" is not "{resource.kind}"'
+        )
+    metadata = configuration.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("managedFields"):
+        raise bad_request("metadata.managedFields must be nil")

@@ -142,8 +142,8 @@ class KubeApi:
             raise method_not_allowed()
         if "get" not in resource.verbs:
             body = bodies.read_body(request)
-            args = (self.api, self._rbac, self._issuer, user, resource.kind)
-            answer = review(*args, target.namespace, body)
+            asked = (self.api, self._rbac, self._issuer, self._foreign_tokens)
+            answer = await review(*asked, user, resource.kind, target.namespace, body)
             return Response(201, orjson.dumps(answer), dict(JSON))
         if target.verb == "get":
             return await self._reader.get(request, resource, target)

@@ -104,7 +104,6 @@ class Writer:
         _check_namespace(resource, namespace, metadata)
         if metadata.get("resourceVersion") not in (None, "", "0"):
             raise bad_request("resourceVersion should not be set on objects to be created")
-        options.approve(obj)
         for name in _SERVER_OWNED:
             metadata.pop(name, None)
         if not options.applied:
@@ -130,6 +129,7 @@ class Writer:
         admitted = admission.on_create(self._api, resource, namespace, obj)
         self._complete(resource, namespace, obj)
         schemas.check(resource, None, obj)
+        options.approve(obj)
         now = self._api.clock.now()
         metadata["creationTimestamp"] = iso8601(now)
         if "spec" in obj:
@@ -219,12 +219,12 @@ class Writer:
         if metadata.get("uid") and metadata["uid"] != old["metadata"]["uid"]:
             raise other_uid(resource, metadata["name"], metadata["uid"], old["metadata"]["uid"])
         _check_namespace(resource, namespace, metadata)
-        options.approve(wanted)
         new = _kept(resource, old, wanted, subresource, options.applied)
         admitted = admission.on_update(self._api, resource, namespace, old, new, subresource)
         if not subresource:
             self._complete(resource, namespace, new)
             schemas.check(resource, old, new)
+            options.approve(new)
         if _meaning(new) == _meaning(old):
             return Written(old, warnings, entry.version)
         if not subresource and _desired(new) != _desired(old):

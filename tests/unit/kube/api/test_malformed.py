@@ -8,6 +8,7 @@ from tests.unit.kube.api.served import DEFAULT, Client, config_map, pod, said, s
 
 MAPS = f"{DEFAULT}/configmaps"
 SCALE = "/apis/apps/v1/namespaces/default/deployments/web/scale"
+RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
 JSON, YAML = "application/json", "application/yaml"
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 JSON_PATCH, APPLY = "application/json-patch+json", "application/apply-patch+yaml"
@@ -34,6 +35,11 @@ REFUSED = [
     ("PATCH", f"{MAPS}/a", b"3", MERGE, 400),
     ("PATCH", f"{MAPS}/a", b'[{"op":"replace","path":"/metadata","value":1}]', JSON_PATCH, 400),
     ("PATCH", f"{MAPS}/new?fieldManager=m", b'{"metadata":"x"}', APPLY, 400),
+    ("PATCH", f"{MAPS}/new?fieldManager=m", b"{}", APPLY, 400),
+    ("PATCH", f"{MAPS}/a?fieldManager=m", b'{"kind":"ConfigMap","apiVersion":"v2"}', APPLY, 400),
+    ("POST", f"{RBAC}/rolebindings", b'{"metadata":{"name":"a"}}', JSON, 422),
+    ("POST", f"{RBAC}/rolebindings", b'{"metadata":{"name":"a"},"roleRef":3}', JSON, 400),
+    ("POST", f"{RBAC}/roles", b'{"rules":"x"}', JSON, 400),
     ("PATCH", f"{MAPS}/a", b'{"data":{"x":"%b"}}' % (b"y" * 3_200_000), MERGE, 413),
     ("PUT", MAPS, b"{}", JSON, 405),
     ("POST", f"{MAPS}/a", b"{}", JSON, 405),

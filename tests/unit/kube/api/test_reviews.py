@@ -23,14 +23,20 @@ READER = [role("reader", rule("get,list", "pods")), binding("b", "reader", user(
 Json = dict[str, Any]
 
 
+async def vouch(token: str) -> User | None:
+    """Tokens of another kind."""
+    return User("arn:ann", ("ops",)) if token == "foreign" else None
+
+
 def ask(
     kind: str, spec: Json, *, who: User = ANN, namespace: str = "", objects: Iterable[Json] = READER
 ) -> Json:
     found: list[Json] = []
 
-    def check(api: Api, _store: MemoryStore) -> None:
+    async def check(api: Api, _store: MemoryStore) -> None:
         body = {"kind": kind, "apiVersion": "authorization.k8s.io/v1", "spec": spec}
-        found.append(review(api, Rbac(api), ISSUER, who, kind, namespace, body))
+        asked = (api, Rbac(api), ISSUER, vouch)
+        found.append(await review(*asked, who, kind, namespace, body))
 
     given(objects, check)
     assert (found[0]["kind"], found[0]["spec"]) == (kind, spec)
@@ -214,3 +220,11 @@ def test_wrong_token_requests_are_refused(spec: Json, code: int, words: str) -> 
 def test_no_token_is_made_for_an_account_that_is_not_there() -> None:
     with pytest.raises(ApiError, match='serviceaccounts "robot" not found'):
         request({}, [])
+
+
+def test_a_token_of_another_kind_is_reviewed_by_who_vouches_for_it() -> None:
+    status = ask("TokenReview", {"token": "foreign"})
+    assert status["authenticated"]
+    assert status["user"]["username"] == "arn:ann"
+    assert status["user"]["groups"] == ["ops", "system:authenticated"]
+    assert not ask("TokenReview", {"token": "foreign", "audiences": ["else"]})["authenticated"]
