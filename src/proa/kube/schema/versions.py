@@ -41,7 +41,7 @@ def storage_group(resource: Resource) -> str:
 
 def has_versions(resource: Resource) -> bool:
     """Whether a stored object may be of another version than the resource's."""
-    return (resource.group, resource.name) in _STORED or resource.name == "events"
+    return (resource.group, resource.name) in _STORED
 
 
 def storage_version(resource: Resource) -> tuple[str, str]:
