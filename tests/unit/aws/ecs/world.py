@@ -96,7 +96,7 @@ class Behaviour:
 
 
 class FakeAgent:
-    """Runs what is dispatched, by the behaviour of its images; reports every half second by default."""
+    """Runs what is dispatched, by the behaviour of its images; reports every ``period_s``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
