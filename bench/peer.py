@@ -54,7 +54,7 @@ class BareCri:
     def configure(self) -> None:
         """Write the configuration and the bridge network."""
         write(self.layout)
-        for name in ("bridge", "host-local"):
+        for name in ("bridge", "host-local", "loopback"):
             link = self.layout.cni_bin / name
             if not link.is_symlink():
                 link.symlink_to(_PLUGINS / name)

@@ -24,7 +24,6 @@ PACKAGE_OF = {
     "busybox": "busybox-static",
     "nginx": "nginx-light",
 }
-CNI_DIR = Path("/usr/lib/cni")
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,8 +49,6 @@ def check_programs() -> Iterator[Finding]:
     for program, package in PACKAGE_OF.items():
         if shutil.which(program, path=path) is None:
             yield Finding(f"no {program}", f"apt-get install {package}")
-    if not (CNI_DIR / "loopback").exists():
-        yield Finding("no CNI loopback plugin", "apt-get install containernetworking-plugins")
 
 
 def check_kernel() -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from proa.node.state import SandboxRun
 log = get_logger(__name__)
 _BATCH = 200  # statuses, and events, in one report
 _EVENTS = 2000
-_GATHER_S = 0.1  # how long what is not urgent waits for more
+_GATHER_S = 0.3  # how long what is not urgent waits for more
 _RETRY_S = 0.2
 _RETRY_MAX_S = 5.0
 

@@ -13,7 +13,9 @@ from proa.base.errors import CallerFault, TryAgain
 from proa.model.sandbox import Network
 from proa.node.cni.build import build
 from proa.node.cni.server import CniServer
+from proa.node.linux.channel import drop_namespace, make_namespace
 from proa.node.simhost import SimNetwork
+from tests.conformance.network.machine import in_thread
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,23 @@ def test_the_forwarder_is_compiled_once_for_a_socket(forwarder: tuple[Path, Path
 def test_a_missing_compiler_is_named(tmp_path: Path) -> None:
     with pytest.raises(CallerFault, match="no C compiler"):
         build(tmp_path / "bin", tmp_path / "s", compiler="no-such-compiler")
+
+
+@pytest.mark.root
+def test_the_loopback_plugin_sets_lo_up(forwarder: tuple[Path, Path], tmp_path: Path) -> None:
+    binary, namespace = forwarder[0].with_name("loopback"), tmp_path / "ns"
+    in_thread(lambda: make_namespace(namespace))
+    try:
+        look = ["nsenter", f"--net={namespace}", "ip", "-br", "link", "show", "lo"]
+        assert b"DOWN" in subprocess.run(look, capture_output=True, check=True).stdout
+        environment = {"CNI_COMMAND": "ADD", "CNI_NETNS": str(namespace)}
+        for _ in range(2):
+            done = subprocess.run([binary], env=environment, capture_output=True, check=True)
+            assert json.loads(done.stdout)["ips"][0]["address"] == "127.0.0.1/8"
+        assert b"UP" in subprocess.run(look, capture_output=True, check=True).stdout
+        environment["CNI_NETNS"] = str(tmp_path / "none")
+        done = subprocess.run([binary], env=environment, capture_output=True, check=False)
+        assert done.returncode == 1
+        assert "No such file" in json.loads(done.stdout)["msg"]
+    finally:
+        in_thread(lambda: drop_namespace(namespace))

@@ -35,6 +35,15 @@ class Call:
     interface: str
 
 
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where a CRI sandbox is on the network."""
+
+    sandbox_id: str
+    netns: str
+    address: str
+
+
 def parse(request: bytes) -> Call:
     """Read the forwarder's request; raises CallerFault when it is not one."""
     head = request.split(b"\n\n", 1)[0].decode(errors="replace")
@@ -73,11 +82,17 @@ class CniServer:
         self._network = network
         self._expected: dict[str, Network] = {}
         self._holders: dict[str, str] = {}  # uid → id of the CRI sandbox that is attached
+        self._places: dict[str, Place] = {}  # uid → where the last ADD put it
         self._server: asyncio.Server | None = None
 
     def expect(self, uid: str, network: Network) -> None:
         """The next ADD of this Sandbox gets this network."""
         self._expected[uid] = network
+
+    def place(self, uid: str, sandbox_id: str) -> Place | None:
+        """Where the CRI sandbox is, if it was attached in this life of the agent."""
+        place = self._places.get(uid)
+        return place if place is not None and place.sandbox_id == sandbox_id else None
 
     def adopt(self, uid: str, sandbox_id: str) -> None:
         """After a restart: this CRI sandbox holds the interface."""
@@ -88,6 +103,7 @@ class CniServer:
         if self._holders.get(uid, sandbox_id) == sandbox_id:
             self._expected.pop(uid, None)
             self._holders.pop(uid, None)
+            self._places.pop(uid, None)
 
     async def handle(self, request: bytes) -> tuple[int, str]:
         """One plugin call: exit code and what to print (CNI specification, "Error")."""
@@ -114,9 +130,11 @@ class CniServer:
         if network is None:
             raise TryAgain(f"no Sandbox with uid {call.uid!r} is expected")
         if network.mode == "none":  # containerd insists on an address
+            self._places[call.uid] = Place(call.sandbox_id, call.netns, "")
             return result(call, "127.0.0.1")
         address = await self._network.attach(call.netns, network, call.uid)
         self._holders[call.uid] = call.sandbox_id
+        self._places[call.uid] = Place(call.sandbox_id, call.netns, address)
         return result(call, address)
 
     async def start(self, socket: Path) -> None:

@@ -190,7 +190,14 @@ class ContainerdRuntime:
             raise TryAgain(f"cgroup of the sandbox: {error}") from error
         request = cri.RunPodSandboxRequest(config=sandbox_config(spec, self._layout.cgroup))
         answer = await call(self._runtime.RunPodSandbox(request, timeout=CALL_S), passing=True)
-        return await self._sandbox(answer.pod_sandbox_id)
+        id = str(answer.pod_sandbox_id)
+        place = self._cni.place(sandbox.uid, id)
+        if place is None:  # on the Host's network
+            return await self._sandbox(id)
+        now = self._clock.now()
+        return RuntimeSandbox(
+            id, sandbox.uid, spec.attempt, True, place.address, place.netns, created_at=now
+        )
 
     async def _sandbox(self, id: str) -> RuntimeSandbox:
         request = cri.PodSandboxStatusRequest(pod_sandbox_id=id, verbose=True)

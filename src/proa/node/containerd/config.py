@@ -18,7 +18,6 @@ from proa.base.errors import CallerFault
 from proa.node.rights import holds_sys_resource
 
 PAUSE_IMAGE = "registry.k8s.io/pause:3.9"
-LOOPBACK = Path("/usr/lib/cni/loopback")
 _UPSTREAMS = {
     "docker.io": "https://registry-1.docker.io",
     "public.ecr.aws": "https://public.ecr.aws",
@@ -162,12 +161,10 @@ def cni_conflist() -> str:
 
 
 def write(layout: Layout) -> None:
-    """Write every file; repeating it changes nothing. Raises CallerFault where the machine
-    lacks something, with the words for the user."""
+    """Write every file; repeating it changes nothing. Raises CallerFault for a socket's path that
+    is too long."""
     if len(os.fsencode(layout.socket)) > 107:
         raise CallerFault(f"{layout.socket}: a socket's path may be at most 107 bytes long")
-    if not LOOPBACK.exists():
-        raise CallerFault(f"{LOOPBACK} is missing: install containernetworking-plugins")
     folders = (layout.root, layout.state, layout.registry_dir, layout.cni_bin, layout.cni_conf)
     for folder in (*folders, layout.socket.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +174,3 @@ def write(layout: Layout) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "hosts.toml").write_text(hosts_toml(layout.mirror, upstream))
     (layout.cni_conf / "10-proa.conflist").write_text(cni_conflist())
-    link = layout.cni_bin / "loopback"
-    if not link.is_symlink():
-        link.symlink_to(LOOPBACK)
