@@ -48,7 +48,10 @@ class Proxy:
         self._api, self._link = api, link
 
     async def answer(self, request: Request, resource: Resource, target: Target) -> Response:
-        """Raises ApiError: 400, 404, and 503 where nothing answers."""
+        """Raises ApiError: 400, 404, 501 for nodes, and 503 where nothing answers."""
+        if resource.name not in ("pods", "services"):
+            message = f"proxy of {resource.group_resource} is not served: its agent has no HTTP API"
+            raise ApiError(501, "NotImplemented", message)
         await self._api.fresh()
         name, port = _name_and_port(target.name)
         if resource.name == "pods":

@@ -277,6 +277,7 @@ def test_what_cannot_be_reached_is_told(path: str, code: int, text: str) -> None
         answer = await client.ask("GET", f"{DEFAULT}/{path}")
         assert answer.status == code, answer.body
         assert text in said(answer)["message"]
+        assert (await client.ask("GET", "/api/v1/nodes/n1/proxy/stats")).status == 501
 
     serving(check, ScriptedLink())
 
