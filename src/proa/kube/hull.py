@@ -72,7 +72,8 @@ class Links:
     """What the port is wired to. ``perform`` is the API's in-process entrance, ``tokens`` mints
     service account tokens, ``decrypt`` opens a stored Secret's body, ``cluster_dns`` is the address
     of a cluster's name server, ``service_range`` the range of its virtual addresses and
-    ``api_port`` the Host's port of its API, by the cluster's uid."""
+    ``api_port`` the Host's port of its API, by the cluster's uid. ``guest_dns`` are the addresses
+    at which others than its pods ask for a cluster's names (the tasks of its VPC)."""
 
     clock: Clock
     chance: Chance
@@ -82,6 +83,7 @@ class Links:
     service_range: Callable[[str], str] = lambda _cluster: "10.100.0.0/16"
     api_port: Callable[[str], int] = lambda _cluster: 6443
     decrypt: Callable[[bytes], bytes] = bytes
+    guest_dns: Callable[[str], tuple[str, ...]] = lambda _cluster: ()
 
 
 class KubeSkin:
@@ -291,8 +293,9 @@ class KubeSkin:
         """Every cluster's names, each at its own name server."""
         found: list[ZoneRecord] = []
         for cluster in _networks(view):
-            server = self._links.cluster_dns(cluster)
-            found += services.zones(view, cluster, server=server)
+            own = self._links.cluster_dns(cluster)
+            for server in (own, *self._links.guest_dns(cluster)):
+                found += services.zones(view, cluster, server=server)
         return tuple(found)
 
 

@@ -39,6 +39,7 @@ from proa.server.hosts import ClusterOffer
 from proa.server.kube_cluster import DNS_OFFSET, KubeCluster, KubeSecrets, Shared, nth
 
 log = get_logger(__name__)
+VPC_DNS_OFFSET = 2  # AmazonProvidedDNS
 ATTEMPTS = 5
 # What something acts on; writes of other kinds are answered with a warning.
 ACTED_ON = frozenset(
@@ -110,6 +111,7 @@ class Kube:
                 self._dns,
                 self._range,
                 self._port,
+                guest_dns=self._guest_dns,
             )
         )
 
@@ -255,6 +257,11 @@ class Kube:
 
     def _dns(self, uid: str) -> str:
         return nth(self._range(uid), DNS_OFFSET)
+
+    def _guest_dns(self, uid: str) -> tuple[str, ...]:
+        """The default VPC's resolver gives the first cluster's names to tasks."""
+        own = uid == self.first.info.uid
+        return (nth(self._core.config.vpc_cidr, VPC_DNS_OFFSET),) if own else ()
 
     def _mint(self, request: TokenRequest) -> str:
         return self._cluster(request.cluster).mint(request)
