@@ -5,8 +5,13 @@
 the guards and writes it returns into a transaction of its own.
 """
 
+from typing import Any
+
 from proa.cloud.network.bootstrap import bootstrap_network
+from proa.cloud.network.edges import EDGE_TABLES
 from proa.cloud.network.planner import (
+    AddressInUse,
+    AddressOutside,
     AddressPlan,
     InterfacePlan,
     NetworkPlanner,
@@ -21,7 +26,6 @@ from proa.cloud.network.records import (
     ADDRESSES,
     INTERFACES,
     INTERNET_GATEWAYS,
-    NETWORK_TABLES,
     ROUTE_TABLES,
     SECURITY_GROUPS,
     SUBNETS,
@@ -38,6 +42,18 @@ from proa.cloud.network.records import (
     address_key,
     network_key,
 )
+from proa.reconcile.view import Table
+
+NETWORK_TABLES: tuple[Table[Any], ...] = (
+    VPCS,
+    SUBNETS,
+    SECURITY_GROUPS,
+    ROUTE_TABLES,
+    INTERNET_GATEWAYS,
+    INTERFACES,
+    ADDRESSES,
+    *EDGE_TABLES,
+)
 
 __all__ = [
     "ADDRESSES",
@@ -48,6 +64,8 @@ __all__ = [
     "SECURITY_GROUPS",
     "SUBNETS",
     "VPCS",
+    "AddressInUse",
+    "AddressOutside",
     "AddressPlan",
     "HeldAddress",
     "Interface",

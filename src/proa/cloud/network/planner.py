@@ -68,6 +68,22 @@ class WrongVpc(CallerFault):
         self.group, self.subnet = group, subnet
 
 
+class AddressOutside(CallerFault):
+    """An address asked for that the subnet has not, or keeps for itself."""
+
+    def __init__(self, address: str, subnet: str) -> None:
+        super().__init__(f"Address {address} does not fall within the subnet {subnet}")
+        self.address, self.subnet = address, subnet
+
+
+class AddressInUse(CallerFault):
+    """An address asked for that is booked already."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"Address {address} is in use.")
+        self.address = address
+
+
 @dataclass(slots=True, frozen=True)
 class AddressPlan:
     """A booked address, once guards and writes are committed."""
@@ -193,17 +209,19 @@ class NetworkPlanner:
         public_ip: bool = False,
         now: float = 0.0,
         avoid: Collection[str] = (),
+        address: str = "",
+        kind: str = "interface",
     ) -> InterfacePlan:
-        """An interface with a free address of the subnet and the VPC's default group where
-        ``groups`` is empty. ``chance`` decides ids and address; ``avoid`` are addresses planned
-        but not yet in the view. Raises UnknownSubnet, UnknownSecurityGroup, WrongVpc,
-        NoFreeAddresses."""
+        """An interface with ``address``, or a free one of the subnet, and the VPC's default group
+        where ``groups`` is empty. ``chance`` decides ids and address; ``avoid`` are addresses
+        planned but not yet in the view. Raises UnknownSubnet, UnknownSecurityGroup, WrongVpc,
+        NoFreeAddresses, AddressOutside, AddressInUse."""
         subnet = self.subnet(subnet_id)
         if subnet is None or (subnet.account, subnet.region) != (account, region):
             raise UnknownSubnet(subnet_id)
         carried = self._carried_groups(subnet, groups)
         id = f"eni-0{chance.hex(16)}"
-        booked = self._book(subnet, holder, id, chance, avoid)
+        booked = self._book(subnet, holder, id, chance, avoid, address)
         interface = Interface(
             id=id,
             account=account,
@@ -219,6 +237,7 @@ class NetworkPlanner:
             attachment=f"eni-attach-0{chance.hex(16)}" if holder else "",
             public_ip=public_ip,
             created_at=now,
+            kind=kind,
         )
         key = network_key(account, region, "network-interface", id)
         owners = tuple(
@@ -252,9 +271,15 @@ class NetworkPlanner:
         return tuple(dict.fromkeys(groups))
 
     def _book(
-        self, subnet: Subnet, holder: str, interface: str, chance: Chance, avoid: Collection[str]
+        self,
+        subnet: Subnet,
+        holder: str,
+        interface: str,
+        chance: Chance,
+        avoid: Collection[str],
+        asked: str = "",
     ) -> AddressPlan:
-        address = self._free(subnet, chance, avoid)
+        address = self._asked(subnet, asked) if asked else self._free(subnet, chance, avoid)
         key = address_key(subnet.vpc, address)
         held = HeldAddress(subnet.vpc, subnet.id, address, holder, interface)
         owner = Exists(network_key(subnet.account, subnet.region, "subnet", subnet.id))
@@ -265,6 +290,15 @@ class NetworkPlanner:
             (Guard(key, 0), owner),
             (Put(key, encode(held)),),
         )
+
+    def _asked(self, subnet: Subnet, address: str) -> str:
+        network, wanted = IPv4Network(subnet.cidr), IPv4Address(address)
+        first = int(network.network_address) + RESERVED_FIRST
+        if not first <= int(wanted) < int(network.broadcast_address):
+            raise AddressOutside(address, subnet.id)
+        if self._addresses.get(address_key(subnet.vpc, address)) is not None:
+            raise AddressInUse(address)
+        return address
 
     def _free(self, subnet: Subnet, chance: Chance, avoid: Collection[str]) -> str:
         network = IPv4Network(subnet.cidr)

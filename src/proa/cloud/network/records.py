@@ -88,7 +88,8 @@ class SecurityGroup(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A destination and the gateway that leads to it: "local", igw-…, nat-…, eni-…"""
+    """A destination (a range, or a prefix list's pl-…) and what leads to it: "local", igw-…,
+    nat-…, eni-…, vpce-…"""
 
     destination: str
     gateway: str
@@ -120,8 +121,10 @@ class InternetGateway(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An elastic network interface. ``holder`` is the store key of the task it was made for.
-    ``public_ip`` says that one was asked for; there are no public addresses to give."""
+    """An elastic network interface. ``holder`` is the store key of the task or gateway it was
+    made for, "" for a user's own. ``public_ip`` says that one was asked for; there are no public
+    addresses to give. ``kind`` is EC2's interface type; ``instance`` and ``device`` say where a
+    user's interface is attached."""
 
     id: str
     account: str
@@ -138,6 +141,12 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
     public_ip: bool = False
     created_at: float = 0.0
     tags: Tags = ()
+    kind: str = "interface"
+    instance: str = ""
+    device: int = 1
+    attached_at: float = 0.0
+    delete_on_termination: bool = False
+    source_dest_check: bool = True
 
 
 class HeldAddress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -176,7 +185,8 @@ def _is_kind(kind: str) -> Callable[[str], bool]:
 Indexes = Mapping[str, Callable[[str, Any], tuple[str, ...]]]
 
 
-def _table(kind: str, record: type[T], indexes: Indexes | None = None) -> Table[T]:
+def network_table(kind: str, record: type[T], indexes: Indexes | None = None) -> Table[T]:
+    """The table of one of EC2's nouns, whose records have an id, an account and a region."""
     decoder = msgspec.json.Decoder(record)
     by_id: Indexes = {
         "id": lambda _key, value: (value.id,),
@@ -187,18 +197,20 @@ def _table(kind: str, record: type[T], indexes: Indexes | None = None) -> Table[
     )
 
 
-_of_vpc: Indexes = {"vpc": lambda _key, value: (value.vpc,)}
+of_vpc: Indexes = {"vpc": lambda _key, value: (value.vpc,)}
 
-VPCS: Table[Vpc] = _table("vpc", Vpc)
-SUBNETS: Table[Subnet] = _table("subnet", Subnet, _of_vpc)
-SECURITY_GROUPS: Table[SecurityGroup] = _table("security-group", SecurityGroup, _of_vpc)
-ROUTE_TABLES: Table[RouteTable] = _table("route-table", RouteTable, _of_vpc)
-INTERNET_GATEWAYS: Table[InternetGateway] = _table("internet-gateway", InternetGateway, _of_vpc)
-INTERFACES: Table[Interface] = _table(
+VPCS: Table[Vpc] = network_table("vpc", Vpc)
+SUBNETS: Table[Subnet] = network_table("subnet", Subnet, of_vpc)
+SECURITY_GROUPS: Table[SecurityGroup] = network_table("security-group", SecurityGroup, of_vpc)
+ROUTE_TABLES: Table[RouteTable] = network_table("route-table", RouteTable, of_vpc)
+INTERNET_GATEWAYS: Table[InternetGateway] = network_table(
+    "internet-gateway", InternetGateway, of_vpc
+)
+INTERFACES: Table[Interface] = network_table(
     "network-interface",
     Interface,
     {
-        **_of_vpc,
+        **of_vpc,
         "subnet": lambda _key, value: (value.subnet,),
         "holder": lambda _key, value: (value.holder,) if value.holder else (),
         "group": lambda _key, value: value.groups,
@@ -213,13 +225,4 @@ ADDRESSES: Table[HeldAddress] = Table(
         "subnet": lambda _key, value: (value.subnet,),
         "holder": lambda _key, value: (value.holder,),
     },
-)
-NETWORK_TABLES: tuple[Table[Any], ...] = (
-    VPCS,
-    SUBNETS,
-    SECURITY_GROUPS,
-    ROUTE_TABLES,
-    INTERNET_GATEWAYS,
-    INTERFACES,
-    ADDRESSES,
 )
