@@ -114,7 +114,8 @@ class Proa:
 
     def process(self, component: str) -> int:
         """The process id of one of Proa's own processes."""
-        return int((self.data_dir / "run" / f"{component}.pid").read_text())
+        file = self.data_dir / "run" / f"{component}.pid"
+        return int(eventually(file.read_text, 5, f"{file} is empty"))
 
     def up(self, *flags: str) -> None:
         self.run([str(PROA), "up", "--detach", *flags], timeout_s=120)

@@ -72,13 +72,16 @@ def addresses(proa: Proa) -> list[str]:
     return sorted(item["address"] for item in sandboxes(proa) if item["address"])
 
 
-def masters() -> dict[int, str]:
-    """nginx master processes on this machine: pid to network namespace."""
+def masters(world: Proa) -> dict[int, str]:
+    """nginx master processes of this Proa's containers: pid to network namespace."""
     found = {}
+    ours = str(world.data_dir).encode() + b"/"
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and b"nginx: master" in (folder / "cmdline").read_bytes():
-                found[int(folder.name)] = os.readlink(folder / "ns" / "net")
+                parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[1]
+                if ours in Path(f"/proc/{parent}/cmdline").read_bytes():
+                    found[int(folder.name)] = os.readlink(folder / "ns" / "net")
         except OSError:
             continue
     return found
@@ -97,13 +100,13 @@ def test_killed_component_returns_and_no_container_is_restarted(
     world: Proa, component: str
 ) -> None:
     name = "agent" if component == "supervisor-less" else component
-    before, old = masters(), world.process(name)
+    before, old = masters(world), world.process(name)
     os.kill(old, signal.SIGKILL)
     eventually(lambda: world.process(name) != old, what=f"a new {name}")
     eventually(lambda: world.run(["kubectl", "get", "--raw", "/readyz"], ok=False).stdout == "ok")
     world.kubectl("annotate deployment web -n survival --overwrite killed=" + component)
     eventually(lambda: all_answer(world), what="everything answers again")
-    assert masters() == before
+    assert masters(world) == before
 
 
 def test_acknowledged_write_survives_the_control_planes_death(world: Proa) -> None:
@@ -131,7 +134,7 @@ def test_acknowledged_write_survives_the_control_planes_death(world: Proa) -> No
 
 def test_killed_containers_are_replaced_and_the_others_stay(world: Proa) -> None:
     eventually(lambda: all_answer(world))
-    before = masters()
+    before = masters(world)
     pods = {pod["status"]["podIP"]: pod for pod in world.objects("pods -n survival")}
     victims = [pid for pid in before if namespace_address(pid) in pods][:1]
     tasks = [pid for pid in before if namespace_address(pid) in set(addresses(world)) - set(pods)]
@@ -139,8 +142,8 @@ def test_killed_containers_are_replaced_and_the_others_stay(world: Proa) -> None
     assert len(victims) == 2
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: len(set(masters()) - set(before)) == 2 and all_answer(world), 60)
-    assert set(before) - set(masters()) == set(victims)
+    eventually(lambda: len(set(masters(world)) - set(before)) == 2 and all_answer(world), 60)
+    assert set(before) - set(masters(world)) == set(victims)
     restarts = [
         pod["status"]["containerStatuses"][0]["restartCount"]
         for pod in world.objects("pods -n survival")
@@ -161,14 +164,14 @@ def namespace_address(pid: int) -> str:
 
 def test_killed_shim_costs_only_its_own_sandbox(world: Proa) -> None:
     eventually(lambda: all_answer(world))
-    before = masters()
+    before = masters(world)
     mark = f"{world.data_dir}/run/containerd.sock".encode()
     victim = next(iter(before))
     shim = parent(victim)
     assert mark in Path(f"/proc/{shim}/cmdline").read_bytes()
     os.kill(shim, signal.SIGKILL)
-    eventually(lambda: len(set(masters()) - set(before)) >= 1 and all_answer(world), 60)
-    assert set(before) - set(masters()) <= {victim}
+    eventually(lambda: len(set(masters(world)) - set(before)) >= 1 and all_answer(world), 60)
+    assert set(before) - set(masters(world)) <= {victim}
 
 
 def parent(pid: int) -> int:
