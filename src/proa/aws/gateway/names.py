@@ -40,9 +40,11 @@ def _data(name: str) -> Any:
 
 @cache
 def _scopes() -> Mapping[str, Sequence[tuple[str, str, str]]]:
-    """Signing name → (service, API version, prefix of its X-Amz-Target)."""
+    """Signing name → (service, API version, prefix of its X-Amz-Target), the service that bears
+    the signing name first."""
     return {
-        name: [tuple(entry) for entry in entries] for name, entries in _data("scopes.json").items()
+        name: sorted(map(tuple, entries), key=lambda entry: entry[0] != name)
+        for name, entries in _data("scopes.json").items()
     }
 
 

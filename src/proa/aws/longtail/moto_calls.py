@@ -131,11 +131,12 @@ class Moto:
         if service in self._unreadable:
             return Answer(call.id, failure="unreadable", text=self._unreadable[service]), b""
         headers = HTTPHeaders()
-        for name, value in call.headers.items():
-            headers[name] = value
+        given_headers = dict(call.headers)
         if call.origin:
             url = call.origin + call.target
-            headers["host"] = call.origin.partition("//")[2]
+            given_headers["host"] = call.origin.partition("//")[2]
+        for name, value in given_headers.items():
+            headers[name] = value
         request = normalize_request(AWSPreparedRequest(call.method, url, headers, body, False))
         try:
             status, answered, given = method(request, request.raw_url, request.headers)
