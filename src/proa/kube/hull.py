@@ -70,7 +70,7 @@ log = get_logger(__name__)
 @dataclass(slots=True, frozen=True)
 class Links:
     """What the port is wired to. ``perform`` is the API's in-process entrance, ``tokens`` mints
-    service account tokens, ``decrypt`` opens a stored Secret's body, ``cluster_dns`` is the address
+    service account tokens, ``cluster_dns`` is the address
     of a cluster's name server, ``service_range`` the range of its virtual addresses and
     ``api_port`` the Host's port of its API, by the cluster's uid. ``guest_dns`` are the addresses
     at which others than its pods ask for a cluster's names (the tasks of its VPC)."""
@@ -82,7 +82,6 @@ class Links:
     cluster_dns: Callable[[str], str] = lambda _cluster: "10.100.0.10"
     service_range: Callable[[str], str] = lambda _cluster: "10.100.0.0/16"
     api_port: Callable[[str], int] = lambda _cluster: 6443
-    decrypt: Callable[[bytes], bytes] = bytes
     guest_dns: Callable[[str], tuple[str, ...]] = lambda _cluster: ()
 
 
@@ -217,9 +216,7 @@ class KubeSkin:
 
         def stored(table: Table[Any], resource: str, name: str) -> Json | None:
             row = view.rows(table).get(object_key(cluster, "", resource, namespace, name))
-            body = row.body if row else b""
-            plain = self._links.decrypt(body) if table is SECRETS else body
-            return orjson.loads(plain) if row else None
+            return orjson.loads(row.body) if row else None
 
         def token(request: TokenRequest) -> str:
             text, renew_at = self._tokens(request)
