@@ -94,7 +94,7 @@ class SandboxWorker:
             return True
         for container in run.containers.values():
             if container.id == event.id:
-                if container.busy == "start":
+                if container.busy == "start" and container.state != "running":
                     self._early[event.id] = event
                 else:
                     self.end(container, event)

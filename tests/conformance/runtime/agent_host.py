@@ -84,16 +84,20 @@ class Host:
 
 
 class Talk:
-    """A user's end of a stream: what is sent is queued, what comes is kept."""
+    """A user's end of a stream: what is sent is queued (a number is a pause), what comes is
+    kept."""
 
-    def __init__(self, *messages: bytes) -> None:
+    def __init__(self, *messages: bytes | float) -> None:
         self._messages = list(messages)
         self.received: list[bytes] = []
         self.closed = asyncio.Event()
 
     async def receive(self) -> bytes | None:
-        if self._messages:
-            return self._messages.pop(0)
+        while self._messages:
+            message = self._messages.pop(0)
+            if isinstance(message, bytes):
+                return message
+            await asyncio.sleep(message)
         await self.closed.wait()
         return None
 

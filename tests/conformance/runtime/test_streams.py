@@ -89,7 +89,7 @@ def test_a_terminal_is_attached_with_its_size(play: Any) -> None:
         script = "read line; stty size; echo end; sleep 0.2"
         host.control.want(sandbox("tty", shell(script=script, stdin=True, tty=True)))
         await host.control.running("tty")
-        talk = Talk(b'\x04{"Width":77,"Height":11}', b"\x00go\n")
+        talk = Talk(b'\x04{"Width":77,"Height":11}', 0.5, b"\x00go\n")
         async with asyncio.timeout(20):
             await (await attached(host, "tty", talk))
         assert b"11 77\r\nend\r\n" in talk.text(1)
