@@ -69,12 +69,12 @@ class Ec2:
     """The records of every account, read from the view, written through the store."""
 
     def __init__(self, store: Store, view: View, chance: Chance) -> None:
-        self._store, self.view, self._chance = store, view, chance
+        self._store, self.view, self.chance = store, view, chance
         self.planner = NetworkPlanner(view)
 
     def new_id(self, prefix: str) -> str:
         """An id that nothing has: the prefix and 17 hexadecimal digits."""
-        return f"{prefix}-0{self._chance.hex(16)}"
+        return f"{prefix}-0{self.chance.hex(16)}"
 
     def entries(self, context: Context, kind: Kind[P]) -> list[Entry[P]]:
         """Everything of a kind in the caller's account and region, by id."""

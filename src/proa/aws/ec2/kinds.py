@@ -12,6 +12,14 @@ from proa.cloud.network import (
     SECURITY_GROUPS,
     SUBNETS,
 )
+from proa.cloud.network.edges import (
+    DHCP_OPTIONS,
+    ELASTIC_ADDRESSES,
+    KEY_PAIRS,
+    NAT_GATEWAYS,
+    NETWORK_ACLS,
+    VPC_ENDPOINTS,
+)
 
 VPC = vpc_entry_kind()
 SUBNET = Kind(
@@ -45,6 +53,59 @@ INTERFACE = Kind(
     "InvalidNetworkInterfaceID.NotFound",
     "The networkInterface ID '{id}' does not exist",
 )
+ADDRESS = Kind(
+    "elastic-ip",
+    "eipalloc",
+    ELASTIC_ADDRESSES,
+    "InvalidAllocationID.NotFound",
+    "The allocation ID '{id}' does not exist",
+)
+NAT = Kind(
+    "natgateway", "nat", NAT_GATEWAYS, "NatGatewayNotFound", "NAT gateway {id} was not found"
+)
+ENDPOINT = Kind(
+    "vpc-endpoint",
+    "vpce",
+    VPC_ENDPOINTS,
+    "InvalidVpcEndpointId.NotFound",
+    "The Vpc Endpoint Id '{id}' does not exist",
+)
+DHCP = Kind(
+    "dhcp-options",
+    "dopt",
+    DHCP_OPTIONS,
+    "InvalidDhcpOptionsID.NotFound",
+    "The dhcpOption ID '{id}' does not exist",
+)
+ACL = Kind(
+    "network-acl",
+    "acl",
+    NETWORK_ACLS,
+    "InvalidNetworkAclID.NotFound",
+    "The networkAcl ID '{id}' does not exist",
+)
+KEY = Kind(
+    "key-pair",
+    "key",
+    KEY_PAIRS,
+    "InvalidKeyPair.NotFound",
+    "The key pair '{id}' does not exist",
+)
+# By the prefix of ids.
 KINDS: dict[str, Kind[Any]] = {
-    kind.prefix: kind for kind in (VPC, SUBNET, GROUP, ROUTES, GATEWAY, INTERFACE)
+    kind.prefix: kind
+    for kind in (
+        VPC,
+        SUBNET,
+        GROUP,
+        ROUTES,
+        GATEWAY,
+        INTERFACE,
+        ADDRESS,
+        NAT,
+        ENDPOINT,
+        DHCP,
+        ACL,
+        KEY,
+    )
 }

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from proa.aws.ec2 import groups, places, subnets, tagging, vpcs
+from proa.aws.ec2 import (
+    acls,
+    addresses,
+    dhcp,
+    gateways,
+    groups,
+    interfaces,
+    places,
+    routes,
+    subnets,
+    tagging,
+    vpcs,
+)
 from proa.aws.ec2.base import Ec2
 from proa.aws.gateway.service import AwsError, Context, Input, Operation, Output, Service
 from proa.base.chance import Chance
@@ -16,6 +28,12 @@ OPERATIONS: dict[str, Handler] = {
     **vpcs.OPERATIONS,
     **subnets.OPERATIONS,
     **groups.OPERATIONS,
+    **interfaces.OPERATIONS,
+    **addresses.OPERATIONS,
+    **routes.OPERATIONS,
+    **acls.OPERATIONS,
+    **dhcp.OPERATIONS,
+    **gateways.OPERATIONS,
     **tagging.OPERATIONS,
     **places.OPERATIONS,
 }

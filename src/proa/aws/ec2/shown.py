@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from proa.cloud.compute import private_name
 from proa.cloud.network import (
     Interface,
     InternetGateway,
+    Route,
     RouteTable,
     SecurityGroup,
     SecurityGroupRule,
     Subnet,
     Vpc,
 )
+from proa.cloud.network.edges import ElasticAddress
 from proa.cloud.network.records import Tags
 from proa.model.host import Instance
 
@@ -166,8 +168,18 @@ def revoked_rule(group: SecurityGroup, rule: SecurityGroupRule, egress: bool) ->
     return shown
 
 
-def route_table(one: RouteTable) -> Shown:
-    """Shape RouteTable."""
+def _destination(route: Route) -> str:
+    prefix_list = route.destination.startswith("pl-")
+    return "DestinationPrefixListId" if prefix_list else "DestinationCidrBlock"
+
+
+def _target(route: Route) -> str:
+    members = {"nat": "NatGatewayId", "eni": "NetworkInterfaceId"}
+    return members.get(route.gateway.partition("-")[0], "GatewayId")
+
+
+def route_table(one: RouteTable, there: Callable[[str], bool]) -> Shown:
+    """Shape RouteTable; ``there`` says whether a route's target is."""
     state = {"State": "associated"}
     associations = [
         {
@@ -189,10 +201,10 @@ def route_table(one: RouteTable) -> Shown:
         associations.insert(0, main)
     routes = [
         {
-            "DestinationCidrBlock": route.destination,
-            "GatewayId": route.gateway,
+            _destination(route): route.destination,
+            _target(route): route.gateway,
             "Origin": route.origin,
-            "State": "active",
+            "State": "active" if there(route.gateway) else "blackhole",
         }
         for route in one.routes
     ]
@@ -218,21 +230,33 @@ def internet_gateway(one: InternetGateway) -> Shown:
     }
 
 
-def interface(one: Interface, group_names: dict[str, str]) -> Shown:
-    """Shape NetworkInterface. There is no Association: Proa has no public addresses to give."""
+def _association(public: ElasticAddress) -> Shown:
+    return {
+        "PublicIp": public.address,
+        "PublicDnsName": "",
+        "AllocationId": public.id,
+        "AssociationId": public.association,
+        "IpOwnerId": public.account,
+    }
+
+
+def interface(
+    one: Interface, group_names: dict[str, str], public: ElasticAddress | None = None
+) -> Shown:
+    """Shape NetworkInterface; ``public`` is the Elastic IP address at it."""
     name = private_name(one.address, one.region)
+    own: Shown = {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": name}
     shown: Shown = {
         "NetworkInterfaceId": one.id,
-        "InterfaceType": "interface",
+        "InterfaceType": one.kind,
         "OwnerId": one.account,
+        "RequesterId": one.account if one.holder else None,
         "VpcId": one.vpc,
         "SubnetId": one.subnet,
         "AvailabilityZone": one.zone,
         "PrivateIpAddress": one.address,
         "PrivateDnsName": name,
-        "PrivateIpAddresses": [
-            {"Primary": True, "PrivateIpAddress": one.address, "PrivateDnsName": name}
-        ],
+        "PrivateIpAddresses": [own],
         "Ipv6Addresses": [],
         "MacAddress": one.mac,
         "Description": one.description,
@@ -240,16 +264,19 @@ def interface(one: Interface, group_names: dict[str, str]) -> Shown:
             {"GroupId": group, "GroupName": group_names.get(group, "")} for group in one.groups
         ],
         "RequesterManaged": bool(one.holder),
-        "SourceDestCheck": True,
+        "SourceDestCheck": one.source_dest_check,
         "Status": "in-use" if one.attachment else "available",
         "TagSet": tags(one.tags),
     }
+    if public is not None:
+        shown["Association"] = own["Association"] = _association(public)
     if one.attachment:
         shown["Attachment"] = {
             "AttachmentId": one.attachment,
-            "AttachTime": one.created_at,
-            "DeleteOnTermination": False,
-            "DeviceIndex": 1,
+            "AttachTime": one.attached_at or one.created_at,
+            "DeleteOnTermination": one.delete_on_termination,
+            "DeviceIndex": one.device,
+            "InstanceId": one.instance or None,
             "InstanceOwnerId": one.account,
             "Status": "attached",
         }

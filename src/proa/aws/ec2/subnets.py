@@ -1,8 +1,9 @@
-"""Subnets, and the interfaces that hold their addresses."""
+"""Subnets."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Network
+from typing import Any
 
 import msgspec
 
@@ -17,13 +18,14 @@ from proa.aws.ec2.base import (
     removal,
     specified_tags,
 )
-from proa.aws.ec2.kinds import GROUP, INTERFACE, SUBNET, VPC
+from proa.aws.ec2.kinds import ACL, ROUTES, SUBNET, VPC
+from proa.aws.ec2.ranges import parse_range
 from proa.aws.ec2.select import Fields, described, flag
-from proa.aws.ec2.vpcs import parse_cidr
 from proa.aws.gateway.service import AwsError, Context, Input, Output
-from proa.cloud.compute import private_name
-from proa.cloud.network import ADDRESSES, Interface, Subnet
+from proa.cloud.network import ADDRESSES, Subnet
 from proa.cloud.network.bootstrap import zone_id, zone_names
+from proa.reconcile.view import Entry
+from proa.store.api import Guard, Put
 
 
 def _subnet_fields(ec2: Ec2) -> Fields[Subnet]:
@@ -72,7 +74,7 @@ async def create_subnet(ec2: Ec2, context: Context, given: Input) -> Output:
     """Inside its VPC's range and apart from the VPC's other subnets, /16 to /28."""
     if not given.get("CidrBlock"):
         raise missing("cidrBlock")
-    network = parse_cidr(given["CidrBlock"], 16, 28, "InvalidSubnet.Range")
+    network = parse_range(given["CidrBlock"], 16, 28, "InvalidSubnet.Range")
     zone = _zone_of(context, given)
     subnet = Subnet(
         id=ec2.new_id("subnet"),
@@ -100,26 +102,65 @@ async def create_subnet(ec2: Ec2, context: Context, given: Input) -> Output:
     return {"Subnet": shown.subnet(subnet, ec2.planner.free_count(subnet))}
 
 
+def _without_subnet(ec2: Ec2, context: Context, subnet: Subnet) -> list[tuple[Put, Guard]]:
+    """The route tables and ACLs that named a subnet, without it."""
+    entries: list[Entry[Any]] = [*ec2.entries(context, ROUTES), *ec2.entries(context, ACL)]
+    pairs = []
+    for entry in entries:
+        kept = tuple(pair for pair in entry.value.associations if pair[1] != subnet.id)
+        if kept != entry.value.associations:
+            changed = msgspec.structs.replace(entry.value, associations=kept)
+            pairs.append(change(entry, changed))
+    return pairs
+
+
 async def delete_subnet(ec2: Ec2, context: Context, given: Input) -> Output:
-    """Refused while an address of it is held."""
+    """Refused while an address of it is held; its associations go with it."""
 
     def decide() -> Decision[None]:
         entry = ec2.entry(context, SUBNET, given["SubnetId"])
         if ec2.view.rows(ADDRESSES).by("subnet", entry.value.id):
             message = f"The subnet '{entry.value.id}' has dependencies and cannot be deleted."
             raise AwsError("DependencyViolation", message)
-        return removal([entry])
+        gone = removal([entry])
+        pairs = _without_subnet(ec2, context, entry.value)
+        return Decision(
+            None,
+            (*gone.writes, *(put for put, _guard in pairs)),
+            (*gone.guards, *(guard for _put, guard in pairs)),
+        )
 
     await ec2.write(decide)
     return {}
 
 
+# Attributes that are as they are: a request that leaves them so is granted.
+_FIXED = {
+    "AssignIpv6AddressOnCreation": False, "EnableDns64": False,
+    "EnableResourceNameDnsARecordOnLaunch": False,
+    "EnableResourceNameDnsAAAARecordOnLaunch": False, "MapCustomerOwnedIpOnLaunch": False,
+}  # fmt: skip
+
+
+def _check_fixed(given: Input) -> None:
+    for name, value in _FIXED.items():
+        if name in given and bool((given[name] or {}).get("Value", False)) != value:
+            raise invalid("true", name, "Proa has nothing of the kind.")
+    if given.get("PrivateDnsHostnameTypeOnLaunch", "ip-name") != "ip-name":
+        asked = given["PrivateDnsHostnameTypeOnLaunch"]
+        raise invalid(asked, "privateDnsHostnameTypeOnLaunch", "Only ip-name is served.")
+
+
 async def modify_subnet_attribute(ec2: Ec2, context: Context, given: Input) -> Output:
-    """MapPublicIpOnLaunch only: the other attributes have no meaning here."""
+    """MapPublicIpOnLaunch: the other attributes have no meaning here."""
+    _check_fixed(given)
     wanted = given.get("MapPublicIpOnLaunch")
     if wanted is None:
-        message = "Only the attribute MapPublicIpOnLaunch can be modified"
-        raise AwsError("InvalidParameterCombination", message)
+        if set(given) == {"SubnetId"}:
+            message = "Exactly one attribute must be specified"
+            raise AwsError("InvalidParameterCombination", message)
+        ec2.entry(context, SUBNET, given["SubnetId"])
+        return {}
 
     def decide() -> Decision[None]:
         entry = ec2.entry(context, SUBNET, given["SubnetId"])
@@ -131,38 +172,9 @@ async def modify_subnet_attribute(ec2: Ec2, context: Context, given: Input) -> O
     return {}
 
 
-def _interface_fields(names: dict[str, str]) -> Fields[Interface]:
-    return {
-        "network-interface-id": lambda one: (one.id,),
-        "vpc-id": lambda one: (one.vpc,),
-        "subnet-id": lambda one: (one.subnet,),
-        "availability-zone": lambda one: (one.zone,),
-        "group-id": lambda one: one.groups,
-        "group-name": lambda one: tuple(names.get(group, "") for group in one.groups),
-        "private-ip-address": lambda one: (one.address,),
-        "addresses.private-ip-address": lambda one: (one.address,),
-        "private-dns-name": lambda one: (private_name(one.address, one.region),),
-        "mac-address": lambda one: (one.mac,),
-        "description": lambda one: (one.description,),
-        "interface-type": lambda _one: ("interface",),
-        "requester-managed": lambda one: flag(bool(one.holder)),
-        "status": lambda one: ("in-use" if one.attachment else "available",),
-        "attachment.attachment-id": lambda one: (one.attachment,) if one.attachment else (),
-        "attachment.status": lambda one: ("attached",) if one.attachment else (),
-    }
-
-
-async def describe_network_interfaces(ec2: Ec2, context: Context, given: Input) -> Output:
-    names = {group.id: group.name for group in ec2.all(context, GROUP)}
-    ids = given.get("NetworkInterfaceIds")
-    found, more = described(ec2, context, INTERFACE, given, ids, _interface_fields(names))
-    return {"NetworkInterfaces": [shown.interface(one, names) for one in found], **more}
-
-
 OPERATIONS = {
     "DescribeSubnets": describe_subnets,
     "CreateSubnet": create_subnet,
     "DeleteSubnet": delete_subnet,
     "ModifySubnetAttribute": modify_subnet_attribute,
-    "DescribeNetworkInterfaces": describe_network_interfaces,
 }
