@@ -162,6 +162,11 @@ class Aws:
             self._key_uses,
         )
 
+    def warm(self) -> None:
+        """Compile what the first requests would otherwise wait for."""
+        assert self.gateway is not None, "requests come after open_gateway"
+        self.gateway.warm()
+
     def oversized(self, request: Request) -> Response:
         """Refuse a body beyond the shell's limit, in the protocol's shape."""
         assert self.gateway is not None, "requests come after open_gateway"

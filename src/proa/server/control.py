@@ -137,6 +137,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     await images.start("127.0.0.1", config.registry_port)
     await hull.start_unix(config.hull_socket)
     log.info("control plane ready")
+    tasks.spawn(asyncio.to_thread(plane.aws.warm), "codecs")
     try:
         await stopping.wait()
     finally:
