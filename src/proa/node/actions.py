@@ -24,6 +24,7 @@ from proa.node.ports import (
     ImageInfo,
     MountError,
     NotFound,
+    RegistryAway,
     SandboxSpec,
 )
 from proa.node.state import ContainerRun
@@ -36,6 +37,7 @@ _START_ERROR = 128  # exit code of a container whose command cannot be started
 _LOST_EXIT = 137  # of one that the runtime has lost: it was killed
 _HOOK_S = 86_400.0  # a post-start hook may take as long as it likes
 _MIN_STOP_S = 2.0  # what remains for the signal after a pre-stop hook
+_REGISTRY_TRIES, _REGISTRY_RETRY_S = 120, 0.5
 _BACKOFF_SHOWN_S = 1.0  # ErrImagePull turns into ImagePullBackOff after this
 _ECS_PULL_DELAY_S = 1.0
 _RETRY_S = 1.0  # between tries of what must succeed in the end (stop, remove)
@@ -80,7 +82,7 @@ async def _find_or_pull(
             )
     worker.tell("Pulling", f'Pulling image "{reference}"', container=container.name)
     began = clock.monotonic()
-    image = await worker.context.images.pull(reference)
+    image = await _pull(worker, reference)
     spent = f"{clock.monotonic() - began:.3g}s"
     worker.tell(
         "Pulled",
@@ -93,6 +95,16 @@ async def _find_or_pull(
 
 class ImageNeverPull(CallerFault):
     """The image is not there and may not be fetched."""
+
+
+async def _pull(worker: SandboxWorker, reference: str) -> ImageInfo:
+    """While Proa's own registry is away (the control plane starts anew) is no failed pull."""
+    for _ in range(_REGISTRY_TRIES):
+        try:
+            return await worker.context.images.pull(reference)
+        except RegistryAway:
+            await worker.context.clock.sleep(_REGISTRY_RETRY_S)
+    return await worker.context.images.pull(reference)
 
 
 def _pull_failed(worker: SandboxWorker, container: ContainerRun, error: Exception) -> None:

@@ -21,6 +21,10 @@ class NotFound(CallerFault):
     """The container, sandbox or image does not exist (any more)."""
 
 
+class RegistryAway(TryAgain):
+    """Proa's own registry, which is asked first for every image, does not listen now."""
+
+
 class TimedOut(TryAgain):
     """A command did not end in its time."""
 
@@ -346,7 +350,7 @@ class Runtime(Protocol):
         ...
 
     async def pull(self, reference: str) -> ImageInfo:
-        """Fetch it; raises TryAgain (with the registry's words) or ImageError."""
+        """Fetch it; raises TryAgain (with the registry's words), RegistryAway or ImageError."""
         ...
 
     async def run_sandbox(self, spec: SandboxSpec) -> RuntimeSandbox:

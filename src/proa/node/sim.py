@@ -30,6 +30,7 @@ from proa.node.ports import (
     Listing,
     NetworkPort,
     NotFound,
+    RegistryAway,
     RuntimeContainer,
     RuntimeSandbox,
     SandboxSpec,
@@ -87,6 +88,7 @@ class SimRuntime:
         self._tasks = Tasks()
         self._pids = 1000
         self.away = False  # every call fails, as while containerd restarts
+        self.registry_away = False  # pulls fail, as while the control plane restarts
 
     # Faults that a scenario may play
 
@@ -144,6 +146,8 @@ class SimRuntime:
             raise ImageError(f"invalid reference format: {reference!r}")
         behaviour = self._behaviour(Container("", reference))
         await self._delay(behaviour.pull_s)
+        if self.registry_away:
+            raise RegistryAway("connection refused")
         if behaviour.pull_error:
             raise TryAgain(behaviour.pull_error)
         self.have(reference)

@@ -178,6 +178,20 @@ def test_a_new_agent_starts_sandboxes_before_the_control_plane_speaks() -> None:
     play(story)
 
 
+def test_an_image_waits_for_proas_own_registry_without_a_failure() -> None:
+    async def story(stage: Play) -> None:
+        stage.runtime.registry_away = True
+        stage.control.want(sandbox("pod", Container("main", "image")))
+        await stage.sleep(15)
+        assert stage.control.status["pod"].containers[0].reason == "ContainerCreating"
+        stage.runtime.registry_away = False
+        await stage.sleep(3)
+        assert stage.control.status["pod"].containers[0].state == "running"
+        assert stage.control.reasons("pod") == ["Pulling", "Pulled", "Created", "Started"]
+
+    play(story)
+
+
 def test_a_container_that_was_only_created_is_no_failed_attempt() -> None:
     async def story(stage: Play) -> None:
         stage.control.want(sandbox("job", Container("work", "image")))

@@ -55,6 +55,7 @@ from proa.node.ports import (
     Listing,
     NetworkPort,
     NotFound,
+    RegistryAway,
     RuntimeContainer,
     RuntimeSandbox,
     SandboxSpec,
@@ -172,6 +173,8 @@ class ContainerdRuntime:
             text = error.details() or ""
             if "invalid reference format" in text:
                 raise ImageError(text) from error
+            if "connection refused" in text and self._layout.mirror in text:
+                raise RegistryAway(text) from error
             raise TryAgain(text) from error
         found = await self.image(answer.image_ref)
         if found is None:
