@@ -23,7 +23,7 @@ from proa.aws.ec2.base import (
     specified_tags,
 )
 from proa.aws.ec2.kinds import GROUP, INTERFACE, VPC
-from proa.aws.ec2.select import Fields, described, flag, matching, page
+from proa.aws.ec2.select import Fields, described
 from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.cloud.network import SecurityGroup, SecurityGroupRule
 from proa.cloud.network.records import ANYWHERE
@@ -74,7 +74,7 @@ def _by_name(ec2: Ec2, context: Context, name: str) -> Entry[SecurityGroup]:
     raise AwsError("InvalidGroup.NotFound", message)
 
 
-def _named(ec2: Ec2, context: Context, given: Input) -> Entry[SecurityGroup]:
+def named_group(ec2: Ec2, context: Context, given: Input) -> Entry[SecurityGroup]:
     """The group of a request that takes GroupId or GroupName."""
     if given.get("GroupId"):
         return ec2.entry(context, GROUP, given["GroupId"])
@@ -138,7 +138,7 @@ async def create_security_group(ec2: Ec2, context: Context, given: Input) -> Out
 
 async def delete_security_group(ec2: Ec2, context: Context, given: Input) -> Output:
     """Refused for the default group, and while an interface or another group's rule needs it."""
-    deleted = _named(ec2, context, given).value.id
+    deleted = named_group(ec2, context, given).value.id
 
     def decide() -> Decision[None]:
         entry = ec2.entry(context, GROUP, deleted)
@@ -162,7 +162,7 @@ async def delete_security_group(ec2: Ec2, context: Context, given: Input) -> Out
     return {"Return": True, "GroupId": deleted}
 
 
-def _asked_permissions(given: Input) -> list[dict[str, Any]]:
+def asked_permissions(given: Input) -> list[dict[str, Any]]:
     """IpPermissions, or what the older single parameters amount to."""
     if given.get("IpPermissions"):
         return list(given["IpPermissions"])
@@ -212,7 +212,7 @@ def _cidr(text: str, kind: type[IPv4Network] | type[IPv6Network]) -> str:
         raise AwsError("InvalidParameterValue", f"CIDR block {text} is malformed") from error
 
 
-def _rules(ec2: Ec2, context: Context, permissions: list[dict[str, Any]]) -> Iterator[Any]:
+def rules_of(ec2: Ec2, context: Context, permissions: list[dict[str, Any]]) -> Iterator[Any]:
     """The rules that permissions ask for, without ids."""
     for permission in permissions:
         protocol = _protocol(permission)
@@ -226,7 +226,7 @@ def _rules(ec2: Ec2, context: Context, permissions: list[dict[str, Any]]) -> Ite
         for one in permission.get("PrefixListIds") or ():
             peers.append({"prefix_list": one.get("PrefixListId", ""), "from": one})
         for one in permission.get("UserIdGroupPairs") or ():
-            peer = _named(ec2, context, one).value
+            peer = named_group(ec2, context, one).value
             peers.append({"group": peer.id, "group_account": peer.account, "from": one})
         if not peers:
             message = "Invalid value 'null' for cidrIp, ipRanges or groups. A peer is required."
@@ -246,15 +246,15 @@ def _told(rule: SecurityGroupRule) -> str:
 
 
 async def _authorize(ec2: Ec2, context: Context, given: Input, side: str) -> Output:
-    permissions = _asked_permissions(given)
+    permissions = asked_permissions(given)
     tags = specified_tags(given, "security-group-rule")
-    id = _named(ec2, context, given).value.id
+    id = named_group(ec2, context, given).value.id
 
     def decide() -> Decision[tuple[SecurityGroup, Rules]]:
         entry = ec2.entry(context, GROUP, id)
         group, old = entry.value, getattr(entry.value, side)
         new: list[SecurityGroupRule] = []
-        for rule in _rules(ec2, context, permissions):
+        for rule in rules_of(ec2, context, permissions):
             if any(rule.same_as(other) for other in (*old, *new)):
                 message = f"the specified rule {_told(rule)} already exists"
                 raise AwsError("InvalidPermission.Duplicate", message)
@@ -276,8 +276,8 @@ async def _authorize(ec2: Ec2, context: Context, given: Input, side: str) -> Out
 
 async def _revoke(ec2: Ec2, context: Context, given: Input, side: str) -> Output:
     ids = list(given.get("SecurityGroupRuleIds") or ())
-    permissions = [] if ids else _asked_permissions(given)
-    id = _named(ec2, context, given).value.id
+    permissions = [] if ids else asked_permissions(given)
+    id = named_group(ec2, context, given).value.id
 
     def decide() -> Decision[tuple[SecurityGroup, Rules]]:
         entry = ec2.entry(context, GROUP, id)
@@ -286,7 +286,7 @@ async def _revoke(ec2: Ec2, context: Context, given: Input, side: str) -> Output
         if absent:
             message = f"The security group rule ID '{absent[0]}' does not exist"
             raise AwsError("InvalidSecurityGroupRuleId.NotFound", message)
-        wanted = list(_rules(ec2, context, permissions))
+        wanted = list(rules_of(ec2, context, permissions))
         for rule in wanted:
             if not any(rule.same_as(other) for other in old):
                 message = "The specified rule does not exist in this security group."
@@ -324,35 +324,6 @@ async def revoke_egress(ec2: Ec2, context: Context, given: Input) -> Output:
     return await _revoke(ec2, context, given, "egress")
 
 
-Listed = tuple[SecurityGroup, SecurityGroupRule, bool]
-_LISTED_FIELDS: Fields[Listed] = {
-    "group-id": lambda one: (one[0].id,),
-    "security-group-rule-id": lambda one: (one[1].id,),
-    "is-egress": lambda one: flag(one[2]),
-}
-
-
-async def describe_security_group_rules(ec2: Ec2, context: Context, given: Input) -> Output:
-    listed: list[Listed] = [
-        (group, rule, egress)
-        for group in ec2.all(context, GROUP)
-        for egress, rules in ((False, group.ingress), (True, group.egress))
-        for rule in rules
-    ]
-    listed.sort(key=lambda one: one[1].id)
-    ids = given.get("SecurityGroupRuleIds")
-    if ids:
-        have = {rule.id: (group, rule, egress) for group, rule, egress in listed}
-        for id in ids:
-            if id not in have:
-                message = f"The security group rule ID '{id}' does not exist"
-                raise AwsError("InvalidSecurityGroupRuleId.NotFound", message)
-        listed = [have[id] for id in dict.fromkeys(ids)]
-    kept = matching(listed, given, _LISTED_FIELDS, lambda one: one[1].tags)
-    found, more = page(kept, given, lambda one: one[1].id)
-    return {"SecurityGroupRules": [shown.group_rule(*one) for one in found], **more}
-
-
 OPERATIONS = {
     "DescribeSecurityGroups": describe_security_groups,
     "CreateSecurityGroup": create_security_group,
@@ -361,5 +332,4 @@ OPERATIONS = {
     "AuthorizeSecurityGroupEgress": authorize_egress,
     "RevokeSecurityGroupIngress": revoke_ingress,
     "RevokeSecurityGroupEgress": revoke_egress,
-    "DescribeSecurityGroupRules": describe_security_group_rules,
 }

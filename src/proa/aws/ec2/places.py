@@ -126,7 +126,7 @@ def _vpc_of(ec2: Ec2, one: Instance) -> str:
     return subnet.vpc if subnet else ""
 
 
-def _own_instances(ec2: Ec2, context: Context) -> list[Instance]:
+def own_instances(ec2: Ec2, context: Context) -> list[Instance]:
     """The caller's Instances, by id."""
     rows = ec2.view.rows(INSTANCES)
     mine = (entry.value for entry in rows.scan() if _is_ours(ec2, context, entry.value))
@@ -135,7 +135,7 @@ def _own_instances(ec2: Ec2, context: Context) -> list[Instance]:
 
 def own_instance(ec2: Ec2, context: Context, id: str) -> Instance:
     """One of the caller's; raises InvalidInstanceID.NotFound."""
-    for one in _own_instances(ec2, context):
+    for one in own_instances(ec2, context):
         if one.id == id:
             return one
     raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{id}' does not exist")
@@ -143,7 +143,7 @@ def own_instance(ec2: Ec2, context: Context, id: str) -> Instance:
 
 async def describe_instances(ec2: Ec2, context: Context, given: Input) -> Output:
     """One reservation for each Instance."""
-    mine = _own_instances(ec2, context)
+    mine = own_instances(ec2, context)
     ids = given.get("InstanceIds")
     if ids:
         have = {one.id: one for one in mine}

@@ -21,6 +21,7 @@ from proa.cloud.network.records import Tags
 from proa.model.host import Instance
 
 Shown = dict[str, Any]
+RUNNING = {"Code": 16, "Name": "running"}
 
 
 def tags(pairs: Tags) -> list[Shown]:
@@ -289,7 +290,7 @@ def instance(one: Instance, vpc_id: str, region: str) -> Shown:
         "InstanceId": one.id,
         "InstanceType": one.type,
         "LaunchTime": one.created_at,
-        "State": {"Code": 16, "Name": "running"},
+        "State": RUNNING,
         "Placement": {"AvailabilityZone": one.zone, "Tenancy": "default"},
         "PrivateIpAddress": one.address,
         "PrivateDnsName": one.name or private_name(one.address, region),

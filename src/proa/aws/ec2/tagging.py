@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from proa.aws.ec2.base import MAX_TAGS, Decision, Ec2, change, check_tags, too_many_tags
+from proa.aws.ec2.group_rules import group_of_rule, listed, with_rule
 from proa.aws.ec2.kinds import KINDS
 from proa.aws.ec2.select import Fields, matching, page
 from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.cloud.network.records import Tags
 from proa.reconcile.view import Entry
 
+Retag = Callable[[Tags], Tags]
 Listed = tuple[str, str, str, str]  # resource type, id, key, value
 
 
@@ -23,15 +26,27 @@ def _entry(ec2: Ec2, context: Context, id: str) -> Entry[Any]:
     return ec2.entry(context, kind, id)
 
 
-async def _retag(ec2: Ec2, context: Context, ids: list[str], change_tags: Any) -> Output:
+def _tagged(ec2: Ec2, context: Context, id: str, record: Any, change_tags: Retag) -> Any:
+    """The record with the changed tags of what ``id`` names: itself, or one of a group's rules."""
+    if id == record.id:
+        return msgspec.structs.replace(record, tags=change_tags(record.tags))
+    rule = next(one for one in (*record.ingress, *record.egress) if one.id == id)
+    return with_rule(record, msgspec.structs.replace(rule, tags=change_tags(rule.tags)))
+
+
+async def _retag(ec2: Ec2, context: Context, ids: list[str], change_tags: Retag) -> Output:
     """Change the tags of all the resources, or of none."""
 
     def decide() -> Decision[None]:
-        pairs = []
+        entries: dict[str, Entry[Any]] = {}
+        changed: dict[str, Any] = {}
         for id in dict.fromkeys(ids):
-            entry = _entry(ec2, context, id)
-            tags = change_tags(entry.value.tags)
-            pairs.append(change(entry, msgspec.structs.replace(entry.value, tags=tags)))
+            is_rule = id.startswith("sgr-")
+            entry = group_of_rule(ec2, context, id) if is_rule else _entry(ec2, context, id)
+            entries[entry.key] = entry
+            record = changed.get(entry.key, entry.value)
+            changed[entry.key] = _tagged(ec2, context, id, record, change_tags)
+        pairs = [change(entry, changed[key]) for key, entry in entries.items()]
         return Decision(
             None, tuple(put for put, _guard in pairs), tuple(guard for _put, guard in pairs)
         )
@@ -76,16 +91,13 @@ _FIELDS: Fields[Listed] = {
 
 
 async def describe_tags(ec2: Ec2, context: Context, given: Input) -> Output:
-    listed: list[Listed] = sorted(
-        (
-            (kind.name, one.id, key, value)
-            for kind in KINDS.values()
-            for one in ec2.all(context, kind)
-            for key, value in one.tags
-        ),
+    tagged = [(kind.name, one) for kind in KINDS.values() for one in ec2.all(context, kind)]
+    tagged += [("security-group-rule", rule) for _group, rule, _egress in listed(ec2, context)]
+    every: list[Listed] = sorted(
+        ((kind, one.id, key, value) for kind, one in tagged for key, value in one.tags),
         key=lambda one: one[1:3],
     )
-    kept = matching(listed, given, _FIELDS, lambda one: ((one[2], one[3]),))
+    kept = matching(every, given, _FIELDS, lambda one: ((one[2], one[3]),))
     found, more = page(kept, given, lambda one: f"{one[1]}\0{one[2]}")
     tags = [
         {"ResourceType": kind, "ResourceId": id, "Key": key, "Value": value}
