@@ -95,7 +95,7 @@ class Streams:
             raise CallerFault(f"{rest[1]!r} is not a port")
         if worker.run.runtime is None or not worker.run.runtime.ready:
             raise NotRunning("the sandbox is not running")
-        reader, writer = await self._connect(worker.run.runtime.netns, port)
+        reader, writer = await self._connect(worker.namespace(), port)
 
         async def forward(socket: Socket) -> None:
             loop = asyncio.get_running_loop()

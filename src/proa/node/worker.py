@@ -139,10 +139,15 @@ class SandboxWorker:
         if own is not None:
             address = own.address if own.mode == "vpc" else ""
             return Target(self.run.uid, container.id, address, self._own_namespace(container))
-        address, netns = (runtime.address, runtime.netns) if runtime is not None else ("", "")
+        address = runtime.address if runtime is not None else ""
+        return Target(self.run.uid, container.id, address, self.namespace())
+
+    def namespace(self) -> str:
+        """Path of the network namespace that the Sandbox's containers share; empty: the
+        machine's own."""
         if self.run.sandbox.network.mode == "host":
-            netns = self.context.network.instance_namespace(self.run.sandbox.instance)
-        return Target(self.run.uid, container.id, address, netns)
+            return self.context.network.instance_namespace(self.run.sandbox.instance)
+        return self.run.runtime.netns if self.run.runtime is not None else ""
 
     def _own_namespace(self, container: ContainerRun) -> str:
         return self.context.network.container_namespace(self.run.uid, container.name)

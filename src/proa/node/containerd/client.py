@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,7 @@ class ContainerdRuntime:
 
     async def start(self) -> None:
         """Open the channel and listen for the CNI plugin; containerd may still be away."""
+        shutil.rmtree(self._layout.fifo_dir, ignore_errors=True)  # of sessions of a killed agent
         await self._cni.start(self._layout.cni_socket)
         address = f"unix:{self._layout.socket}"
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL)
