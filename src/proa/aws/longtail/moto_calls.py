@@ -25,7 +25,7 @@ from moto.core.request import normalize_request
 from moto.sqs.models import SQSBackend
 
 from proa.aws.longtail.frames import Answer, Call
-from proa.aws.longtail.pickling import dump, fill, service_of
+from proa.aws.longtail.pickling import dump, fill, service_of, watch_objects
 from proa.aws.longtail.vault import Content, Place, Snapshot, Vault
 from proa.base.telemetry import get_logger
 
@@ -58,6 +58,7 @@ class Moto:
         self._wait_s = 0.0
         Content.contents = vault.contents
         moto.s3.models.tempfile = SimpleNamespace(SpooledTemporaryFile=Content)
+        watch_objects()
         self._watch_lookups()
         self._watch_receiving()
 
@@ -91,7 +92,7 @@ class Moto:
             stamp = self._vault.stamp(place)
             try:
                 body = self._vault.load(place)
-                fill(get_backend(service)[account][region], body, get_backend)
+                fill(get_backend(service)[account][region], body)
             except Exception as error:
                 self._unreadable[service] = f"{error!r}, written by {stamp}"
                 log.error("state is unreadable", place=place, stamp=stamp, exc_info=error)

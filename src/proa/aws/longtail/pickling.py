@@ -3,7 +3,8 @@
 A backend is pickled as its attributes; references to backends, to itself and to other services'
 ones, become names, so that each place's state stands alone. Locks come back unlocked, threads do
 not come back, private keys travel as PKCS #8. What a function closes over is cloudpickle's work:
-moto holds lambdas. ``dump`` and ``fill`` are called by the worker only.
+moto holds lambdas. How a type is reduced is decided once, since every write reduces everything.
+``dump`` and ``fill`` are called by the worker only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import io
 import pickle
 import threading
+import types
 import weakref
+import zlib
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -19,15 +22,11 @@ import cloudpickle
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import types as keys
+from moto.backends import get_backend
 from moto.core.base_backend import AccountSpecificBackend, BackendDict, BaseBackend
 from moto.s3.models import FakeKey
 
-from proa.aws.longtail.vault import Content, Place, Snapshot
-
-Find = Callable[[str], Any]
-_LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
-_PRIVATE = get_args(keys.PrivateKeyTypes)
-_PUBLIC = get_args(keys.PublicKeyTypes)
+from proa.aws.longtail.vault import Place, Snapshot
 
 
 def service_of(thing: type) -> str:
@@ -44,11 +43,33 @@ def _nothing() -> None:
     return None
 
 
-def _key(state: dict[str, Any]) -> Any:
+def _key(packed: bytes, sample: bytes) -> Any:
     """An S3 object without reading its content, which FakeKey's own pickling would."""
     made = FakeKey.__new__(FakeKey)
-    made.__dict__.update(state, lock=threading.Lock())
+    state = zlib.decompressobj(zdict=sample).decompress(packed)
+    made.__dict__.update(pickle.loads(state), lock=threading.Lock())
     return made
+
+
+_samples: list[bytes] = []  # the first object's state: all others are much like it
+_WINDOW = 32 * 1024  # what zlib takes of a sample
+_SAVED = "_proa_saved"  # an object's pickled state, until the object changes
+
+
+def watch_objects() -> None:
+    """Let S3's objects forget their pickled state when they change, which they do by setting an
+    attribute or by ``set_metadata``: a bucket of many is pickled at every write to it."""
+    plain_set, plain_metadata = FakeKey.__setattr__, FakeKey.set_metadata
+
+    def set_attribute(key: Any, name: str, value: Any) -> None:
+        key.__dict__.pop(_SAVED, None)
+        plain_set(key, name, value)
+
+    def set_metadata(key: Any, *given: Any, **named: Any) -> None:
+        key.__dict__.pop(_SAVED, None)
+        plain_metadata(key, *given, **named)
+
+    FakeKey.__setattr__, FakeKey.set_metadata = set_attribute, set_metadata
 
 
 def _private_key(der: bytes) -> Any:
@@ -63,70 +84,112 @@ def _certificate(der: bytes) -> Any:
     return x509.load_der_x509_certificate(der)
 
 
+def _named(*path: str) -> Any:
+    """Backends by their names: of a service, of an account, of a region."""
+    found = get_backend(path[0])
+    for part in path[1:]:
+        found = found[part]
+    return found
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self.digests: set[str] = set()
         self.places: set[Place] = set()
 
-    def persistent_id(self, thing: Any) -> Any:
-        if isinstance(thing, BaseBackend):
-            place = place_of(thing)
-            self.places.add(place)
-            return ("backend", *place)
-        if isinstance(thing, AccountSpecificBackend):
-            return "account", service_of(thing.backend), thing.account_id
-        if isinstance(thing, BackendDict):
-            return "service", service_of(thing.backend)
-        return None
-
     def reducer_override(self, thing: Any) -> Any:
         kind = type(thing)
-        if kind is Content:
-            if thing.digest:
-                self.digests.add(thing.digest)
-            return NotImplemented
-        if kind is FakeKey:
-            state = {name: value for name, value in thing.__dict__.items() if name != "lock"}
-            return _key, (state,)
-        if kind is _LOCK:
-            return threading.Lock, ()
-        if kind is _RLOCK:
-            return threading.RLock, ()
-        if isinstance(thing, threading.Thread):
-            return _nothing, ()
-        if kind is weakref.ref:
-            return weakref.ref, (thing(),)
-        return self._reduce_key(thing)
+        reduce = _REDUCERS.get(kind)
+        if reduce is None:
+            reduce = _REDUCERS[kind] = _reducer_of(kind)
+        return reduce(self, thing)
 
-    def _reduce_key(self, thing: Any) -> Any:
-        if isinstance(thing, _PRIVATE):
-            der = thing.private_bytes(
-                serialization.Encoding.DER,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            return _private_key, (der,)
-        if isinstance(thing, _PUBLIC):
-            der = thing.public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-            return _public_key, (der,)
-        if isinstance(thing, x509.Certificate):
-            return _certificate, (thing.public_bytes(serialization.Encoding.DER),)
+    def by_cloudpickle(self, thing: Any) -> Any:
+        """Classes and functions, by value where they have no name."""
         return super().reducer_override(thing)
 
+    def backend(self, thing: Any) -> Any:
+        """A reference to a backend."""
+        place = place_of(thing)
+        self.places.add(place)
+        return _named, place
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, find: Find) -> None:
-        super().__init__(file)
-        self._find = find
+    def add_contents(self, thing: Any) -> None:
+        """Note the bytes that an S3 object, and the upload that it was made by, refer to."""
+        content = thing._value_buffer
+        if content.digest:
+            self.digests.add(content.digest)
+        if thing.multipart is not None:
+            for part in thing.multipart.parts.values():
+                self.add_contents(part)
 
-    def persistent_load(self, name: Any) -> Any:
-        found = self._find(name[1])
-        for part in name[2:]:
-            found = found[part]
-        return found
+
+Reduce = Callable[[_Pickler, Any], Any]
+
+
+def _object(pickler: _Pickler, thing: Any) -> Any:
+    saved = thing.__dict__.get(_SAVED)
+    if saved is None:
+        saved = _packed(thing)
+        if thing.multipart is None:
+            thing.__dict__[_SAVED] = saved
+    pickler.add_contents(thing)
+    return _key, saved
+
+
+def _packed(thing: Any) -> tuple[bytes, bytes]:
+    """An object's state, compressed against the sample, and the sample."""
+    state = {name: value for name, value in thing.__dict__.items() if name != "lock"}
+    file = io.BytesIO()
+    _Pickler(file).dump(state)
+    if not _samples:
+        _samples.append(file.getvalue()[-_WINDOW:])
+    packer = zlib.compressobj(level=1, zdict=_samples[0])
+    return packer.compress(file.getvalue()) + packer.flush(), _samples[0]
+
+
+def _private(_pickler: _Pickler, thing: Any) -> Any:
+    der = thing.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return _private_key, (der,)
+
+
+def _public(_pickler: _Pickler, thing: Any) -> Any:
+    der = thing.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return _public_key, (der,)
+
+
+_REDUCERS: dict[type, Reduce] = {
+    FakeKey: _object,
+    type(threading.Lock()): lambda _pickler, _thing: (threading.Lock, ()),
+    type(threading.RLock()): lambda _pickler, _thing: (threading.RLock, ()),
+    weakref.ref: lambda _pickler, thing: (weakref.ref, (thing(),)),
+}
+_KINDS: tuple[tuple[tuple[type, ...], Reduce], ...] = (
+    ((BaseBackend,), _Pickler.backend),
+    ((AccountSpecificBackend,), lambda _p, thing: (
+        _named, (service_of(thing.backend), thing.account_id))),
+    ((BackendDict,), lambda _p, thing: (_named, (service_of(thing.backend),))),
+    ((threading.Thread,), lambda _p, _thing: (_nothing, ())),
+    (get_args(keys.PrivateKeyTypes), _private),
+    (get_args(keys.PublicKeyTypes), _public),
+    ((x509.Certificate,), lambda _p, thing: (
+        _certificate, (thing.public_bytes(serialization.Encoding.DER),))),
+    ((type, types.FunctionType), _Pickler.by_cloudpickle),
+)  # fmt: skip
+
+
+def _reducer_of(kind: type) -> Reduce:
+    for kinds, reduce in _KINDS:
+        if issubclass(kind, kinds):
+            return reduce
+    return lambda _pickler, _thing: NotImplemented
 
 
 def dump(backend: Any) -> tuple[Snapshot, set[Place]]:
@@ -138,9 +201,8 @@ def dump(backend: Any) -> tuple[Snapshot, set[Place]]:
     return Snapshot(file.getvalue(), frozenset(pickler.digests)), pickler.places
 
 
-def fill(backend: Any, body: bytes, find: Find) -> None:
-    """Give a backend the state that ``dump`` made; ``find`` gives a service's backends by moto's
-    name. Raises what unpickling raises."""
-    state = _Unpickler(io.BytesIO(body), find).load()
+def fill(backend: Any, body: bytes) -> None:
+    """Give a backend the state that ``dump`` made. Raises what unpickling raises."""
+    state = pickle.loads(body)
     backend.__dict__.clear()
     backend.__dict__.update(state)

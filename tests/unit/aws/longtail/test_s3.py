@@ -84,6 +84,40 @@ def test_multipart_upload_is_put_together(world: TailWorld) -> None:
     assert (len(body), body[-1:]) == (5 * 1024 * 1024 + 1, b"b")
 
 
+def test_changes_of_an_object_that_was_kept_before_survive(world: TailWorld) -> None:
+    s3 = world.client("s3")
+    for key in ("changed", "bare"):
+        s3.put_object(Bucket="shelf", Key=key, Body=b"1")
+    s3.put_object_acl(Bucket="shelf", Key="changed", ACL="public-read")
+    tags = {"TagSet": [{"Key": "colour", "Value": "red"}]}
+    s3.put_object_tagging(Bucket="shelf", Key="changed", Tagging=tags)
+    s3.copy_object(
+        Bucket="shelf", Key="changed", CopySource="shelf/changed", Metadata={"a": "b"},
+        MetadataDirective="REPLACE", TaggingDirective="COPY",
+    )  # fmt: skip
+    s3.delete_object(Bucket="shelf", Key="bare")
+    s3.put_object_acl(Bucket="shelf", Key="changed", ACL="public-read")
+    world.kill()
+    assert s3.head_object(Bucket="shelf", Key="changed")["Metadata"] == {"a": "b"}
+    assert len(s3.get_object_acl(Bucket="shelf", Key="changed")["Grants"]) == 2
+    assert s3.get_object_tagging(Bucket="shelf", Key="changed")["TagSet"] == tags["TagSet"]
+    assert code_of(s3.get_object, Bucket="shelf", Key="bare") == "NoSuchKey"
+
+
+def test_upload_in_parts_goes_on_after_the_worker_was_killed(world: TailWorld) -> None:
+    s3 = world.client("s3")
+    upload = s3.create_multipart_upload(Bucket="shelf", Key="later")["UploadId"]
+    given = {"Bucket": "shelf", "Key": "later", "UploadId": upload}
+    first = s3.upload_part(**given, PartNumber=1, Body=b"a" * 5 * 1024 * 1024)["ETag"]
+    world.kill()
+    second = s3.upload_part(**given, PartNumber=2, Body=b"end")["ETag"]
+    world.kill()
+    parts = [{"PartNumber": 1, "ETag": first}, {"PartNumber": 2, "ETag": second}]
+    s3.complete_multipart_upload(**given, MultipartUpload={"Parts": parts})
+    body = s3.get_object(Bucket="shelf", Key="later")["Body"].read()
+    assert (len(body), body[-3:]) == (5 * 1024 * 1024 + 3, b"end")
+
+
 def test_content_that_nothing_refers_to_is_removed(tmp_path) -> None:  # type: ignore[no-untyped-def]
     world = TailWorld(tmp_path)
     s3 = world.client("s3")
