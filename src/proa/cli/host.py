@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proa.base.config import Config
+from proa.cli import ranges
 
 PACKAGE_OF = {
     "containerd": "containerd",
@@ -86,6 +87,17 @@ def check_ports(config: Config) -> Iterator[Finding]:
                 )
 
 
+def check_ranges(config: Config) -> Iterator[Finding]:
+    """The address ranges, which the machine must not route elsewhere."""
+    try:
+        routes = ranges.ROUTES.read_text()
+    except OSError:
+        return
+    for one in ranges.taken(config, routes):
+        what = f"{one.route} is routed over {one.device} on this machine"
+        yield Finding(what, f"choose another {one.option}", obstacle=one.inside)
+
+
 def check_room(config: Config) -> Iterator[Finding]:
     """Disk and memory enough for a start."""
     where = config.data_dir
@@ -105,4 +117,5 @@ def findings(config: Config, *, running: bool) -> list[Finding]:
     found.extend(check_room(config))
     if not running:
         found.extend(check_ports(config))
+        found.extend(check_ranges(config))
     return found

@@ -47,15 +47,19 @@ def main() -> None:
 @click.option("--kube-port", default=DEFAULT.kube_port, show_default=True)
 @click.option("--registry-port", default=DEFAULT.registry_port, show_default=True)
 @click.option("--region", default=DEFAULT.region, show_default=True)
+@click.option("--vpc-cidr", help=f"Range of the default VPC.  [default: {DEFAULT.vpc_cidr}]")
+@click.option(
+    "--service-cidr", help=f"Range of Kubernetes' Services.  [default: {DEFAULT.service_cidr}]"
+)
 @click.option("--strict", is_flag=True, help="Never reserve more than the machine has.")
 @click.option(
     "--store", default=DEFAULT.store, show_default=True, help="sqlite or etcd://HOST:PORT"
 )
-def up(detach: bool, **options: Any) -> None:
+def up(detach: bool, vpc_cidr: str | None, service_cidr: str | None, **options: Any) -> None:
     """Start Proa on this machine, or say that it runs already."""
     from proa.cli.up import up as run
 
-    sys.exit(run(Config(**options), detach=detach))
+    sys.exit(run(Config(**options), vpc_cidr, service_cidr, detach=detach))
 
 
 @main.command()

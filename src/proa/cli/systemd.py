@@ -43,7 +43,16 @@ LimitNOFILE=1048576
 [Install]
 WantedBy=multi-user.target
 """
-_FLAGS = ("listen", "aws_port", "kube_port", "registry_port", "region", "store")
+_FLAGS = (
+    "listen",
+    "aws_port",
+    "kube_port",
+    "registry_port",
+    "region",
+    "store",
+    "vpc_cidr",
+    "service_cidr",
+)
 
 
 def unit_text(config: Config, program: Path) -> str:

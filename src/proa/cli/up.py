@@ -18,7 +18,7 @@ import click
 from proa.base.clock import SystemClock
 from proa.base.config import Config, load_config
 from proa.base.errors import CallerFault
-from proa.cli import host
+from proa.cli import host, ranges
 from proa.cli.instance import (
     COMPONENTS,
     ask_hull,
@@ -53,12 +53,13 @@ class Steps:
         click.echo(f"{self._clock.monotonic() - started:.1f} s")
 
 
-def up(config: Config, *, detach: bool) -> int:
-    """Start Proa; the exit code is 0 once both APIs answer (or, in the foreground, once it was
-    stopped)."""
+def up(config: Config, vpc_cidr: str | None, service_cidr: str | None, *, detach: bool) -> int:
+    """Start Proa, with these ranges or those it has; the exit code is 0 once both APIs answer
+    (or, in the foreground, once it was stopped)."""
     config = replace(config, data_dir=config.data_dir.absolute())
     running = process_id(config.data_dir, "supervisor") != 0
     try:
+        config = ranges.chosen(config, vpc_cidr, service_cidr)
         if running:
             _same_as_running(config)
             click.echo("Proa is running already")

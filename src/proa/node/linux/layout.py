@@ -57,6 +57,13 @@ class Layout:
         """The Host's end of its link to a VPC's router; at most 15 characters."""
         return self.host_link_prefix + hashlib.sha256(vpc.encode()).hexdigest()[:6]
 
+    def link_address(self, vpc: str) -> str:
+        """The link-local address behind which the Sandboxes of a VPC appear that the Host cannot
+        reach: stable, out of 169.254.64.0/18, and another for each data directory, whose VPCs
+        have the same ids."""
+        digest = hashlib.sha256(f"{self.tag}/{vpc}".encode()).digest()
+        return str(IPv4Network("169.254.64.0/18")[int.from_bytes(digest[:2], "big") % (1 << 14)])
+
     def namespace(self, name: str) -> Path:
         """The mount of a router's (by VPC) or an Instance's (by id) namespace."""
         return self.netns_dir / name
@@ -76,13 +83,6 @@ def isolated(uid: str, container: str) -> str:
 def owner(alias: str) -> str:
     """The uid of the Sandbox that a link, or a container's namespace, belongs to."""
     return alias.partition("#")[0]
-
-
-def link_address(vpc: str) -> str:
-    """The link-local address behind which the Sandboxes of a VPC appear that the Host cannot
-    reach: stable, out of 169.254.64.0/18."""
-    number = int.from_bytes(hashlib.sha256(vpc.encode()).digest()[:2], "big") % (1 << 14)
-    return str(IPv4Network("169.254.64.0/18")[number])
 
 
 def nth_address(cidr: str, number: int) -> str:

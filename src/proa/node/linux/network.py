@@ -27,7 +27,7 @@ from proa.model.host import Instance
 from proa.model.sandbox import Network
 from proa.node.linux import channel as kernel
 from proa.node.linux.conntrack import forget_flows
-from proa.node.linux.layout import Layout, default_range, isolated, link_address, owner
+from proa.node.linux.layout import Layout, default_range, isolated, owner
 from proa.node.linux.nft import run_nft
 from proa.node.linux.router import Router, host_mtu
 from proa.traffic.published import compile_host
@@ -225,7 +225,8 @@ class LinuxNetwork:
             seen += networks
             known = self._routers.get(range.id)
             if known is None:
-                new.append(self._router(range, bool(networks) and apart))
+                reachable = bool(networks) and apart and not self._is_elsewhere(range)
+                new.append(self._router(range, reachable))
             elif known.range != range:
                 known.change(range)
         for vpc, router in self._routers.items():
@@ -236,6 +237,22 @@ class LinuxNetwork:
             self._release_others(self._living)
             self._living = None
         return new
+
+    def _is_elsewhere(self, range: VpcRange) -> bool:
+        """Whether the Host routes a part of a VPC to somebody else, such as another Proa; the
+        Host then does not reach it. The default VPC must be reached, or cannot be."""
+        if range.id == self._default.id:
+            return False
+        assert self._root is not None
+        prefix = self._layout.host_link_prefix
+        own = {link.index for link in self._root.links() if link.name.startswith(prefix)}
+        routed = [
+            IPv4Network(route.destination)
+            for route in self._root.routes()
+            if route.device not in own
+        ]
+        networks = [IPv4Network(cidr) for cidr in range.cidrs]
+        return any(route.subnet_of(one) for route in routed for one in networks)
 
     def _release_others(self, living: frozenset[str]) -> None:
         def dead(alias: str) -> bool:
@@ -318,7 +335,7 @@ class LinuxNetwork:
         routers = list(self._routers.values())
         reachable = [router for router in routers if router.reachable]
         sources = [cidr for router in reachable for cidr in router.range.cidrs]
-        hidden = [link_address(router.range.id) for router in routers if not router.reachable]
+        hidden = [router.hidden for router in routers if not router.reachable]
         held = {(one.range.id, address) for one in reachable for address in one.host_addresses}
         vips = tuple(vip for vip in self._rules.vips if (vip.vpc, vip.address) in held)
         table = compile_host(
@@ -346,7 +363,7 @@ class LinuxNetwork:
 
     def _rule_router(self, router: Router, vips: tuple[Vip, ...]) -> None:
         vpc = router.range.id
-        behind = "" if router.reachable else link_address(vpc)
+        behind = "" if router.reachable else router.hidden
         table = compile_vips(vips, router=router.address, own=router.range.dns, behind=behind)
         old = self._tables.pop(vpc, None)
         script = whole(table) if old is None else difference(old, table)

@@ -32,7 +32,6 @@ from proa.node.linux.layout import (
     ROUTER_MAC,
     SANDBOX_LINK,
     Layout,
-    link_address,
     nth_address,
     sandbox_link,
 )
@@ -53,12 +52,14 @@ _SYSCTLS = {
 
 
 class Router:
-    """``reachable`` says whether the Host itself routes to this VPC's ranges."""
+    """``reachable`` says whether the Host itself routes to this VPC's ranges; otherwise its
+    Sandboxes appear to the Host as ``hidden``."""
 
     def __init__(self, layout: Layout, root: Channel, range: VpcRange, reachable: bool, mtu: int):
         self.range, self.reachable = range, reachable
         self._root, self._mtu = root, mtu
         self._host_link = layout.host_link(range.id)
+        self.hidden = layout.link_address(range.id)
         path = layout.namespace(range.id)
         make_namespace(path)
         self.namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -74,7 +75,7 @@ class Router:
     def address(self) -> str:
         """The router's own address: the first of the VPC (VPC guide: reserved for it)."""
         if not self.range.cidrs:
-            return link_address(self.range.id)
+            return self.hidden
         return nth_address(self.range.cidrs[0], 1)
 
     def close(self) -> None:
@@ -152,9 +153,8 @@ class Router:
 
     def _lead_host(self, outer: int) -> None:
         if not self.reachable:
-            hidden = link_address(self.range.id)
-            self._channel.do(netlink.add_address(self._host_routes, hidden))
-            self._root.do(netlink.add_route(f"{hidden}/32", outer, via=GATEWAY))
+            self._channel.do(netlink.add_address(self._host_routes, self.hidden))
+            self._root.do(netlink.add_route(f"{self.hidden}/32", outer, via=GATEWAY))
             return
         source = min(self._host_addresses, default="")
         wanted = self._without_foreign(outer)
