@@ -152,7 +152,8 @@ def test_the_network_that_cdk_makes_stands_and_is_undone(ec2: Any) -> None:
     for describe, member in (
         (ec2.describe_subnets, "Subnets"), (ec2.describe_route_tables, "RouteTables"),
         (ec2.describe_security_groups, "SecurityGroups"),
-        (ec2.describe_network_acls, "NetworkAcls"), (ec2.describe_network_interfaces, "NetworkInterfaces"),
+        (ec2.describe_network_acls, "NetworkAcls"),
+        (ec2.describe_network_interfaces, "NetworkInterfaces"),
     ):  # fmt: skip
         assert describe(Filters=of(vpc_id=layout.vpc))[member] == []
     assert ec2.describe_addresses()["Addresses"] == []
