@@ -33,6 +33,10 @@ _NOT_PASSED_ON = ("AWS_", "MOTO_", "PYTHONDEVMODE")
 Given = tuple[Answer, bytes]
 
 
+class Interrupted(TryAgain):
+    """The worker died while it had the call."""
+
+
 class MotoProcess(LongTail):
     """The worker of one data directory."""
 
@@ -53,7 +57,12 @@ class MotoProcess(LongTail):
             raise CallerFault(f"a body may have {MAX_BODY} bytes")
         if len(self._pending) >= MAX_PENDING:
             raise TryAgain("too many calls wait for the long tail")
-        answer, body = await self._ask(forward)
+        try:
+            answer, body = await self._ask(forward)
+        except Interrupted:
+            if forward.mutates:
+                raise
+            answer, body = await self._ask(forward)  # a read may be asked again
         if answer.failure == "unserved":
             raise NotServed(answer.text)
         if answer.failure == "unreadable":
@@ -89,7 +98,7 @@ class MotoProcess(LongTail):
             self._kill()
             raise TryAgain("the long tail did not answer in time") from error
         except ConnectionError as error:
-            raise TryAgain("the long tail went away") from error
+            raise Interrupted("the long tail went away") from error
         finally:
             self._pending.pop(id, None)
 
@@ -157,7 +166,7 @@ class MotoProcess(LongTail):
         log.error("the moto worker has ended", lived_s=lived_s, waiting=len(self._pending))
         for future in self._pending.values():
             if not future.done():
-                future.set_exception(TryAgain("the long tail was interrupted"))
+                future.set_exception(Interrupted("the long tail was interrupted"))
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

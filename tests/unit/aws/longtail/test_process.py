@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -85,6 +86,32 @@ def test_message_wakes_whoever_waits(world: TailWorld) -> None:
     short, found = world.run(story())
     assert not short.get("Messages")
     assert found["Messages"][0]["Body"] == "words"
+
+
+@pytest.mark.parametrize("answered", [1, 7, 20])
+def test_kill_in_the_middle_of_writes_loses_nothing_acknowledged(
+    world: TailWorld, answered: int
+) -> None:
+    async def story() -> tuple[set[str], set[str]]:
+        tail, done = world.tail, set()
+
+        async def write(name: str) -> None:
+            with contextlib.suppress(TryAgain):
+                await tail.forward(sqs("CreateQueue", QueueName=name))
+                done.add(name)
+
+        writes = [asyncio.ensure_future(write(f"q{number}")) for number in range(40)]
+        while len(done) < answered:
+            await asyncio.sleep(0)
+        assert tail._process is not None
+        tail._process.kill()
+        for running in writes:
+            await running
+        listed = json.loads((await tail.forward(sqs("ListQueues", mutates=False))).body)
+        return done, {url.rpartition("/")[2] for url in listed["QueueUrls"]}
+
+    acknowledged, there = world.run(story())
+    assert acknowledged and acknowledged <= there
 
 
 def test_state_that_cannot_be_read_is_not_served_and_not_lost(tmp_path: Path) -> None:
