@@ -10,6 +10,7 @@ and only after ``Synced`` is anything removed for not being assigned.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ from proa.node.worker import SandboxWorker
 
 log = get_logger(__name__)
 _RETRY_S = 0.2
+_RECALL_S = 10.0
 _RETRY_MAX_S = 5.0
 
 
@@ -139,8 +141,11 @@ class Agent:
         """The networks as they were last told, so that Sandboxes can start before the control
         plane speaks."""
         known = self._ports.checkpoint.instances()
-        if known is not None and self._known is None:
-            await self._learn(known)
+        if known is None or self._known is not None:
+            return
+        with contextlib.suppress(TimeoutError):  # what runs must be adopted all the same
+            async with asyncio.timeout(_RECALL_S):
+                await self._learn(known)
 
     async def _learn(self, known: Instances) -> None:
         self._known = known
