@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what Proa needs on a Debian machine: tools/setup.sh run | test | vm | packages
+# Installs what Proa needs on a Debian machine: tools/setup.sh run | test | vm | debian
 # "run" is what `make up` needs, "test" adds what the tests drive, "vm" what `make test-vm` boots;
-# "packages" only prints the Debian packages of "run". Only what is missing is installed;
-# services that a package would start are not started: Proa runs its own.
+# "debian" stops after the Debian packages of "run". Only what is missing is installed; services
+# that it brings along are not started, now or with the machine: Proa runs its own.
 set -eu
 
 purpose=${1:-run}
@@ -16,10 +16,9 @@ fail() { say "$*" >&2; exit 1; }
 packages="containerd runc containernetworking-plugins nftables iproute2 gcc libc6-dev
 busybox-static nginx-light awscli ca-certificates"
 case $purpose in
-    run) extra=build ;;
+    run | debian) extra=build ;;
     test) extra=build,dev packages="$packages skopeo buildah podman etcd-server" ;;
     vm) extra=build,dev packages="qemu-system-x86 debootstrap e2fsprogs openssh-client" ;;
-    packages) printf '%s\n' $packages python3-venv && exit ;;
     *) fail "there is nothing to install for $purpose" ;;
 esac
 
@@ -51,7 +50,11 @@ if [ -n "$missing" ]; then
     apt-get install -y -qq --no-install-recommends $missing >"$top/.setup.log" 2>&1 ||
         fail "apt-get could not install$missing: see .setup.log"
     rm -f "$top/.setup.log"
+    for service in containerd nginx etcd; do
+        case $missing in *" $service"*) systemctl -q disable "$service" 2>/dev/null || true ;; esac
+    done
 fi
+[ "$purpose" = debian ] && exit
 
 stamp=$venv/.installed-$purpose
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ tools/setup.sh -nt "$stamp" ]; then

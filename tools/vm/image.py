@@ -34,7 +34,6 @@ HANDED_ON = (
 )
 PIP = "PIP_NO_COMPILE=1\n"  # what is never imported need not be compiled
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-NOT_STARTED = "usr/sbin/policy-rc.d"
 FILES = {
     "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
     "etc/hostname": "debian\n",
@@ -54,11 +53,12 @@ class Image:
     key: Path  # the private key that root of the guest accepts
 
 
-def build(folder: Path, needed: tuple[str, ...]) -> Image:
-    """The image below ``folder``, made now if the recipe or the environment has changed;
-    ``needed`` are the Debian packages that it has besides its own."""
+def build(folder: Path, setup: Path | None) -> Image:
+    """The image below ``folder``, made now if the recipe or the environment has changed, with
+    the Debian packages that the script ``setup`` installs, if one is given."""
     mirror = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
-    recipe = (needed, mirror, _environment(), Path(__file__).read_bytes())
+    installed = setup.read_bytes() if setup else b""
+    recipe = (installed, mirror, _environment(), Path(__file__).read_bytes())
     home = folder / hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     image = Image(home / "disk.img", home / "vmlinuz", home / "initrd.img", home / "key")
     if image.disk.exists():
@@ -70,8 +70,8 @@ def build(folder: Path, needed: tuple[str, ...]) -> Image:
     try:
         include = f"--include={','.join(PACKAGES)}"
         _run("debootstrap", "--variant=minbase", include, SUITE, str(root), mirror)
-        if needed:
-            _install(root, needed)
+        if setup:
+            _install(root, setup)
         _configure(root, image.key.with_suffix(".pub").read_text())
         for name, target in (("vmlinuz", image.kernel), ("initrd.img", image.initrd)):
             (found,) = (root / "boot").glob(f"{name}-*")
@@ -105,15 +105,14 @@ def _environment() -> str:
     return PIP + "".join(handed_on)
 
 
-def _install(root: Path, packages: tuple[str, ...]) -> None:
-    """As tools/setup.sh would, without starting anything."""
-    policy = root / NOT_STARTED
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    quiet = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq")
-    install = ("install", "-y", "--no-install-recommends")
-    _run("chroot", str(root), *quiet, *install, *packages)
-    policy.unlink()
+def _install(root: Path, setup: Path) -> None:
+    scratch = root / "opt/setup/tools"
+    scratch.mkdir(parents=True)
+    shutil.copy(setup, scratch)
+    shutil.copyfile("/etc/resolv.conf", root / "etc/resolv.conf")
+    _run("chroot", str(root), f"/opt/setup/tools/{setup.name}", "debian")
+    shutil.rmtree(scratch.parent)
+    (root / "etc/resolv.conf").unlink()
 
 
 def _configure(root: Path, public_key: str) -> None:
