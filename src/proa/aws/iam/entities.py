@@ -41,6 +41,7 @@ from proa.reconcile.view import Entry, Table
 from proa.store.api import Delete, Guard, Put
 
 TABLE: dict[str, Table[Entity]] = {"role": ROLES, "user": USERS, "group": GROUPS}
+_LINKED_PATH = "/aws-service-role/"
 _ID_PREFIX = {"role": "AROA", "user": "AIDA"}
 
 
@@ -141,7 +142,7 @@ async def create_service_linked_role(desk: Desk, context: Context, given: Input)
         '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole"],'
         f'"Principal":{{"Service":["{service}"]}}}}]}}'
     )
-    entity = {"RoleName": name, "Path": f"/aws-service-role/{service}/"}
+    entity = {"RoleName": name, "Path": f"{_LINKED_PATH}{service}/"}
     try:
         return await _create(
             desk, context, entity, "role", trust=trust, description=given.get("Description", "")
@@ -163,6 +164,35 @@ _LINKED_NAMES = {
     "ecs.application-autoscaling.amazonaws.com": "ApplicationAutoScaling_ECSService",
     "spot.amazonaws.com": "EC2Spot",
 }
+
+
+async def delete_role(desk: Desk, context: Context, given: Input) -> Output:
+    """DeleteRole: any but a service's own."""
+    name = given["RoleName"]
+    if found(desk, context, "role", name).value.path.startswith(_LINKED_PATH):
+        raise AwsError(
+            "UnmodifiableEntity",
+            f"Cannot perform the operation on the protected role '{name}' - this role is only "
+            "modifiable by AWS",
+        )
+    return await _deleter("role")(desk, context, given)
+
+
+async def delete_service_linked_role(desk: Desk, context: Context, given: Input) -> Output:
+    """DeleteServiceLinkedRole: done at once; the task's id tells which role it was."""
+    name = given["RoleName"]
+    entry = found(desk, context, "role", name)
+    if not entry.value.path.startswith(_LINKED_PATH):
+        raise AwsError("InvalidInput", f"Role {name} is not a service linked role.")
+    await _deleter("role")(desk, context, given)
+    return {"DeletionTaskId": f"task{entry.value.path}{name}/{context.request_id}"}
+
+
+async def service_linked_deletion(_desk: Desk, _context: Context, given: Input) -> Output:
+    """GetServiceLinkedRoleDeletionStatus."""
+    if not given["DeletionTaskId"].startswith(f"task{_LINKED_PATH}"):
+        raise no_such(f"Deletion task {given['DeletionTaskId']} cannot be found.")
+    return {"Status": "SUCCEEDED"}
 
 
 async def create_user(desk: Desk, context: Context, given: Input) -> Output:
@@ -295,12 +325,14 @@ def _tag_operations(kind: str) -> dict[str, Handler[Desk]]:
 HANDLERS: dict[str, Handler[Desk]] = {
     "CreateRole": create_role,
     "CreateServiceLinkedRole": create_service_linked_role,
+    "DeleteServiceLinkedRole": delete_service_linked_role,
+    "GetServiceLinkedRoleDeletionStatus": service_linked_deletion,
     "GetRole": get_role,
     "ListRoles": _lister("role"),
     "UpdateRole": update_role,
     "UpdateRoleDescription": update_role_description,
     "UpdateAssumeRolePolicy": update_trust,
-    "DeleteRole": _deleter("role"),
+    "DeleteRole": delete_role,
     "CreateUser": create_user,
     "GetUser": get_user,
     "ListUsers": _lister("user"),

@@ -9,7 +9,16 @@ import msgspec
 from proa.aws.gateway.desk import Change, Desk, Handler, touched
 from proa.aws.gateway.service import Context, Input, Output
 from proa.aws.iam.entities import found, shown_role
-from proa.aws.iam.shared import exists, in_use, no_such, over_limit, page, tags_shown, with_tags
+from proa.aws.iam.shared import (
+    exists,
+    in_use,
+    no_such,
+    over_limit,
+    page,
+    tags_shown,
+    with_tags,
+    without_tags,
+)
 from proa.cloud.identity import (
     PROFILES,
     ROLES,
@@ -30,7 +39,8 @@ def _found(desk: Desk, context: Context, name: str) -> Entry[InstanceProfile]:
     return entry
 
 
-def _shown(desk: Desk, profile: InstanceProfile) -> Output:
+def shown_profile(desk: Desk, profile: InstanceProfile) -> Output:
+    """A profile as IAM describes it, with its role."""
     rows = desk.view.rows(ROLES)
     roles = [rows.get(entity_key(profile.account, "role", name)) for name in profile.roles]
     return {
@@ -61,7 +71,7 @@ async def create(desk: Desk, context: Context, given: Input) -> Output:
     def decide() -> Change[Output]:
         if desk.view.rows(PROFILES).get(key) is not None:
             raise exists(f"Instance Profile {name} already exists.")
-        shown = {"InstanceProfile": _shown(desk, made)}
+        shown = {"InstanceProfile": shown_profile(desk, made)}
         return Change(shown, (Guard(key, 0),), (Put(key, encode(made)),))
 
     return await desk.carry_out(decide)
@@ -70,7 +80,7 @@ async def create(desk: Desk, context: Context, given: Input) -> Output:
 async def get(desk: Desk, context: Context, given: Input) -> Output:
     """GetInstanceProfile."""
     entry = _found(desk, context, given["InstanceProfileName"])
-    return {"InstanceProfile": _shown(desk, entry.value)}
+    return {"InstanceProfile": shown_profile(desk, entry.value)}
 
 
 async def list_all(desk: Desk, context: Context, given: Input) -> Output:
@@ -92,7 +102,7 @@ def _page(desk: Desk, profiles: list[InstanceProfile], given: Input) -> Output:
     profiles.sort(key=lambda profile: profile.name)
     return page(
         profiles, given, "InstanceProfiles", lambda profile: profile.name,
-        lambda profile: _shown(desk, profile),
+        lambda profile: shown_profile(desk, profile),
     )  # fmt: skip
 
 
@@ -137,7 +147,39 @@ async def remove_role(desk: Desk, context: Context, given: Input) -> Output:
     return await desk.carry_out(decide)
 
 
+async def tag(desk: Desk, context: Context, given: Input) -> Output:
+    """TagInstanceProfile."""
+
+    def decide() -> Change[Output]:
+        entry = _found(desk, context, given["InstanceProfileName"])
+        guard, put = _write(entry, tags=with_tags(entry.value.tags, given["Tags"]))
+        return Change({}, (guard,), (put,))
+
+    return await desk.carry_out(decide)
+
+
+async def untag(desk: Desk, context: Context, given: Input) -> Output:
+    """UntagInstanceProfile."""
+
+    def decide() -> Change[Output]:
+        entry = _found(desk, context, given["InstanceProfileName"])
+        guard, put = _write(entry, tags=without_tags(entry.value.tags, given["TagKeys"]))
+        return Change({}, (guard,), (put,))
+
+    return await desk.carry_out(decide)
+
+
+async def list_tags(desk: Desk, context: Context, given: Input) -> Output:
+    """ListInstanceProfileTags."""
+    profile = _found(desk, context, given["InstanceProfileName"]).value
+    tags = sorted(tags_shown(profile.tags), key=lambda shown: shown["Key"])
+    return page(tags, given, "Tags", lambda shown: shown["Key"], lambda shown: shown)
+
+
 HANDLERS: dict[str, Handler[Desk]] = {
+    "TagInstanceProfile": tag,
+    "UntagInstanceProfile": untag,
+    "ListInstanceProfileTags": list_tags,
     "CreateInstanceProfile": create,
     "GetInstanceProfile": get,
     "ListInstanceProfiles": list_all,

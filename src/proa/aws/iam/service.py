@@ -5,6 +5,7 @@ from __future__ import annotations
 from proa.aws.gateway.desk import Desk, bound
 from proa.aws.gateway.service import Service
 from proa.aws.iam import (
+    account,
     attachments,
     entities,
     groups,
@@ -29,6 +30,7 @@ def build(desk: Desk, sealer: Sealer, uses: KeyUses | None = None) -> Service:
             desk,
             {
                 **entities.HANDLERS,
+                **account.HANDLERS,
                 **groups.HANDLERS,
                 **providers.HANDLERS,
                 **simulate.HANDLERS,
