@@ -155,6 +155,15 @@ def restore(data_dir: Path, file: Path, store: str) -> None:
     sys.exit(run(Config(data_dir=data_dir, store=store), file))
 
 
+@main.command("rotate-key")
+@data_dir_option
+def rotate_key(data_dir: Path) -> None:
+    """Give secrets at rest a new key; a Proa must be down for it. Old secrets stay readable."""
+    from proa.cli.keys import rotate_key as run
+
+    sys.exit(run(data_dir))
+
+
 @main.command()
 @data_dir_option
 @click.argument("component", required=False, default="")
