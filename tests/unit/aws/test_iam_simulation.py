@@ -120,6 +120,7 @@ def test_results_are_paged(iam: Any) -> None:
         ({"ActionNames": ["GetObject"]}, "InvalidInput"),
         ({"ResourceArns": ["bucket"]}, "InvalidInput"),
         ({"PolicyInputList": ["{"]}, "InvalidInput"),
+        ({"CallerArn": "somebody"}, "InvalidInput"),
         ({"ContextEntries": [{"ContextKeyValues": ["x"]}]}, "InvalidInput"),
     ],
 )

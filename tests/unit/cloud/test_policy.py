@@ -15,7 +15,9 @@ from proa.cloud.policy import (
     Policy,
     check_identity_policy,
     check_trust_policy,
+    context_keys,
     decide,
+    evaluate,
     matches,
     parse_policy,
 )
@@ -197,3 +199,21 @@ def test_wildcards_agree_with_a_plain_matcher(pattern: str, text: str) -> None:
         return bool(t) and p[0] in ("?", t[0]) and plain(p[1:], t[1:])
 
     assert matches(pattern, text) == plain(pattern, text)
+
+
+def test_evaluation_names_the_statements_that_decided() -> None:
+    policies = [policy(allow(), allow(Action="s3:Put*")), policy(allow(), deny(Resource="x"))]
+    allowed = evaluate(access(), policies)
+    assert (allowed.effect, allowed.matched) == ("allow", ((0, 0), (1, 0)))
+    denied = evaluate(access(), [*policies, policy(deny())])
+    assert (denied.effect, denied.matched) == ("deny", ((2, 0),))
+    assert evaluate(access("s3:ListBucket"), policies).matched == ()
+
+
+def test_keys_that_policies_ask_for_are_found_in_conditions_and_variables() -> None:
+    asked = policy(
+        allow(Resource="arn:aws:s3:::${aws:username}/${*}"),
+        allow(Condition={"StringLike": {"aws:PrincipalTag/Team": "${aws:SourceVpc, 'x'}"}}),
+    )
+    wanted = {"aws:username", "aws:principaltag/team", "aws:sourcevpc"}
+    assert context_keys([asked]) == wanted

@@ -97,6 +97,8 @@ def _trial(desk: Desk, given: Input, entity: Entity | None) -> Trial:
     ) else []  # fmt: skip
     _checked([*identity, *(boundary or ()), *resource])
     principal = given.get("CallerArn") or (entity.arn if entity else "")
+    if principal and (principal.count(":") < 5 or not principal.startswith("arn:")):
+        raise AwsError("InvalidInput", f"Invalid CallerArn: {principal}")
     keys = (_entity_keys(entity) if entity else {}) | _keys(given)
     return Trial(principal, identity, boundary, resource, keys)
 
