@@ -110,6 +110,7 @@ def test_a_parameter_that_is_there_is_not_overwritten_unasked(ssm: Any) -> None:
         ({"DataType": "Text"}, "ValidationException", "not supported: Text"),
         ({"DataType": "aws:ec2:image"}, "ValidationException", "Image ID"),
         ({"AllowedPattern": "("}, "InvalidAllowedPatternException", "("),
+        ({"AllowedPattern": "((a{100}){100}){100}"}, "InvalidAllowedPatternException", "a{100}"),
         ({"AllowedPattern": "^(a+)+$", "Value": "a" * 64 + "!"},
          "ParameterPatternMismatchException", "validated"),
         ({"KeyId": "alias/x"}, "ValidationException", "SecureString"),

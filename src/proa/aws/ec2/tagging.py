@@ -15,11 +15,16 @@ from proa.aws.gateway.service import AwsError, Context, Input, Output
 from proa.cloud.network.records import Tags
 from proa.reconcile.view import Entry
 
+MAX_RESOURCES = 1000
+AT_ONCE = 40  # in one transaction
 Retag = Callable[[Tags], Tags]
 Listed = tuple[str, str, str, str]  # resource type, id, key, value
 
 
 def _entry(ec2: Ec2, context: Context, id: str) -> Entry[Any]:
+    """What holds the tags of an id; raises its NotFound."""
+    if id.startswith("sgr-"):
+        return group_of_rule(ec2, context, id)
     kind = KINDS.get(id.rpartition("-")[0])
     if kind is None:
         raise AwsError("InvalidID", f"The ID '{id}' is not valid")
@@ -35,14 +40,27 @@ def _tagged(ec2: Ec2, context: Context, id: str, record: Any, change_tags: Retag
 
 
 async def _retag(ec2: Ec2, context: Context, ids: list[str], change_tags: Retag) -> Output:
-    """Change the tags of all the resources, or of none."""
+    """Change the tags of all the resources, or of none where one is not there."""
+    wanted = list(dict.fromkeys(ids))
+    if len(wanted) > MAX_RESOURCES:
+        message = f"At most {MAX_RESOURCES} resources can be tagged at once."
+        raise AwsError("InvalidParameterValue", message)
+    for start in range(0, len(wanted), AT_ONCE):
+        await _retag_some(ec2, context, wanted[start : start + AT_ONCE], change_tags, wanted)
+    return {}
 
+
+async def _retag_some(
+    ec2: Ec2, context: Context, ids: list[str], change_tags: Retag, every: list[str]
+) -> None:
     def decide() -> Decision[None]:
         entries: dict[str, Entry[Any]] = {}
         changed: dict[str, Any] = {}
-        for id in dict.fromkeys(ids):
-            is_rule = id.startswith("sgr-")
-            entry = group_of_rule(ec2, context, id) if is_rule else _entry(ec2, context, id)
+        for id in every:
+            if id not in ids:
+                _entry(ec2, context, id)
+                continue
+            entry = _entry(ec2, context, id)
             entries[entry.key] = entry
             record = changed.get(entry.key, entry.value)
             changed[entry.key] = _tagged(ec2, context, id, record, change_tags)
@@ -52,7 +70,6 @@ async def _retag(ec2: Ec2, context: Context, ids: list[str], change_tags: Retag)
         )
 
     await ec2.write(decide)
-    return {}
 
 
 async def create_tags(ec2: Ec2, context: Context, given: Input) -> Output:

@@ -7,6 +7,7 @@ is the same request again, with another value it is refused.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import msgspec
 
@@ -33,6 +34,7 @@ from proa.aws.secretsmanager.shared import (
     named,
     replacement,
 )
+from proa.base.errors import Conflict
 from proa.reconcile.view import Entry
 from proa.store.api import Delete, Guard, Put
 
@@ -256,7 +258,8 @@ async def get_secret_value(desk: SecretsDesk, context: Context, given: Input) ->
     """By VersionId, VersionStage, or the current version."""
     identifier = given["SecretId"]
     answer = read(desk, context, identifier, given.get("VersionId"), given.get("VersionStage"))
-    await note_reading(desk, context, identifier, answer["VersionId"])
+    with suppress(Conflict):  # somebody else notes or changes it: the reading stands
+        await note_reading(desk, context, identifier, answer["VersionId"])
     return answer
 
 

@@ -239,17 +239,17 @@ class LinuxNetwork:
         return new
 
     def _is_elsewhere(self, range: VpcRange) -> bool:
-        """Whether the Host routes a part of a VPC to somebody else, such as another Proa; the
-        Host then does not reach it. The default VPC must be reached, or cannot be."""
+        """Whether the Host routes a part of a VPC to somebody else, such as another Proa, or to
+        a cluster's Services; the Host then does not reach the VPC. The default one must be
+        reached, or cannot be."""
         if range.id == self._default.id:
             return False
         assert self._root is not None
-        prefix = self._layout.host_link_prefix
-        own = {link.index for link in self._root.links() if link.name.startswith(prefix)}
+        own = self._root.link(self._layout.host_link(range.id))
         routed = [
             IPv4Network(route.destination)
             for route in self._root.routes()
-            if route.device not in own
+            if own is None or route.device != own.index
         ]
         networks = [IPv4Network(cidr) for cidr in range.cidrs]
         return any(route.subnet_of(one) for route in routed for one in networks)

@@ -233,3 +233,17 @@ def test_tags_are_put_on_all_named_resources_or_none(world: World) -> None:
     too_many = [{"Key": f"k{number}", "Value": ""} for number in range(51)]
     with refused("TagLimitExceeded"):
         world.ec2.create_tags(Resources=resources, Tags=too_many)
+
+
+def test_many_resources_are_tagged_or_none(world: World) -> None:
+    vpc = world.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    ids = [
+        world.ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24")["Subnet"]["SubnetId"]
+        for n in range(60)
+    ]
+    tag = [{"Key": "many", "Value": "yes"}]
+    with refused("InvalidSubnetID.NotFound"):
+        world.ec2.create_tags(Resources=[*ids, "subnet-0"], Tags=tag)
+    assert world.ec2.describe_tags(Filters=filters(key="many"))["Tags"] == []
+    world.ec2.create_tags(Resources=ids, Tags=tag)
+    assert len(world.ec2.describe_tags(Filters=filters(key="many"))["Tags"]) == 60
