@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +210,40 @@ def test_the_end_of_the_log_is_the_message_of_a_container_that_failed(play: Any)
         assert (file.message, none.message) == ("file\n", "")
 
     play(story)
+
+
+def test_a_task_has_its_cpu_limit_as_soon_as_it_runs_also_under_a_new_agent(play: Any) -> None:
+    async def story(host: Host) -> None:
+        wanted = sandbox("share", shell(), cpu_quota=32_000)
+        host.control.want(wanted)
+        seen = await host.control.running("share")
+        limit = cpu_limit(seen.pid)
+        assert limit() == "25000"
+        limit("-1")  # as if the agent had been killed before it was set
+        await host.stop()
+        await host.start()
+        for _ in range(100):
+            if limit() == "25000":
+                break
+            await asyncio.sleep(0.05)
+        assert limit() == "25000"
+
+    play(story)
+
+
+def cpu_limit(pid: int) -> Callable[..., str]:
+    """Reads, or sets, the microseconds that the Sandbox of a process may use in a period."""
+    groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    root = Path("/sys/fs/cgroup")
+    if is_unified():
+        file = (root / groups[0].split(":")[2].lstrip("/")).parent / "cpu.max"
+    else:
+        (line,) = [line for line in groups if "cpu" in line.split(":")[1].split(",")]
+        file = (root / "cpu" / line.split(":")[2].lstrip("/")).parent / "cpu.cfs_quota_us"
+
+    def access(value: str = "") -> str:
+        if value:
+            file.write_text("max" if is_unified() else value)
+        return file.read_text().split()[0]
+
+    return access

@@ -27,7 +27,7 @@ from proa.base.telemetry import get_logger
 from proa.model.feed import Instances
 from proa.model.sandbox import Container
 from proa.node.cni.server import CniServer
-from proa.node.containerd import cgroups
+from proa.node.containerd import cgroups, mirror
 from proa.node.containerd.abilities import Abilities
 from proa.node.containerd.attach import Attachment
 from proa.node.containerd.config import Layout
@@ -36,6 +36,7 @@ from proa.node.containerd.oci import Patch, patch_of
 from proa.node.containerd.seccomp import RuntimeProfiles
 from proa.node.containerd.spec import (
     CONTAINER_LABEL,
+    CPU_LABEL,
     MODE_LABEL,
     OWNER_LABEL,
     UID_LABEL,
@@ -98,6 +99,12 @@ def _seconds(nanoseconds: int) -> float:
     return max(nanoseconds, 0) / 1e9
 
 
+def _image_info(image: Any) -> ImageInfo:
+    user = image.username or (str(image.uid.value) if image.HasField("uid") else "")
+    digest = image.repo_digests[0] if image.repo_digests else image.id
+    return ImageInfo(id=image.id, digest=digest, user=user, size=image.size)
+
+
 class ContainerdRuntime:
     """Containers of one Host by its own containerd. Calls of its CNI plugin end at
     ``network``."""
@@ -117,6 +124,7 @@ class ContainerdRuntime:
         self._profiles = RuntimeProfiles(layout.seccomp_dir / ".runtime")
         self._abilities = Abilities.of_this_machine()
         self._parents: dict[str, str] = {}  # container → the cgroup of its Sandbox
+        self._quotas: dict[str, int] = {}  # that cgroup → the CPU limit that is still to be set
         self._kills: dict[str, int] = {}  # that cgroup → kills for memory seen so far
 
     async def start(self) -> None:
@@ -158,16 +166,26 @@ class ContainerdRuntime:
     # Images
 
     async def image(self, reference: str) -> ImageInfo | None:
+        image = await self._image(reference)
+        return _image_info(image) if image.id else None
+
+    async def _image(self, reference: str) -> Any:
         request = cri.ImageStatusRequest(image=cri.ImageSpec(image=reference))
-        answer = await call(self._images.ImageStatus(request, timeout=CALL_S), passing=True)
-        image = answer.image
+        return (await call(self._images.ImageStatus(request, timeout=CALL_S), passing=True)).image
+
+    async def _unchanged(self, reference: str) -> ImageInfo | None:
+        """The image that is here, if our own registry still has the same."""
+        image = await self._image(reference)
         if not image.id:
             return None
-        user = image.username or (str(image.uid.value) if image.HasField("uid") else "")
-        digest = image.repo_digests[0] if image.repo_digests else image.id
-        return ImageInfo(id=image.id, digest=digest, user=user, size=image.size)
+        wanted = await mirror.digest(self._layout.mirror, reference)
+        same = wanted and any(item.endswith(f"@{wanted}") for item in image.repo_digests)
+        return _image_info(image) if same else None
 
     async def pull(self, reference: str) -> ImageInfo:
+        present = await self._unchanged(reference)
+        if present is not None:
+            return present
         request = cri.PullImageRequest(image=cri.ImageSpec(image=reference))
         try:
             answer = await self._images.PullImage(request, timeout=_PULL_S)
@@ -190,7 +208,8 @@ class ContainerdRuntime:
         self._cni.expect(sandbox.uid, sandbox.network)
         try:
             parent = cgroup_parent(self._layout.cgroup, sandbox)
-            cgroups.make(parent, sandbox.memory_limit, sandbox.cpu_quota)
+            cgroups.make(parent, sandbox.memory_limit, 0)
+            self._quotas[parent] = sandbox.cpu_quota
         except OSError as error:
             raise TryAgain(f"cgroup of the sandbox: {error}") from error
         request = cri.RunPodSandboxRequest(config=sandbox_config(spec, self._layout.cgroup))
@@ -240,6 +259,7 @@ class ContainerdRuntime:
         uid, owner = answer.status.metadata.uid, answer.status.labels.get(OWNER_LABEL, "local")
         parent = f"{self._layout.cgroup}/{owner}/{uid}"
         self._kills.pop(parent, None)
+        self._quotas.pop(parent, None)
         self._parents = {key: item for key, item in self._parents.items() if item != parent}
         cgroups.remove(parent)
         self._cni.release(uid, id)
@@ -282,10 +302,21 @@ class ContainerdRuntime:
     async def start_container(self, id: str) -> int:
         request = cri.StartContainerRequest(container_id=id)
         await call(self._runtime.StartContainer(request, timeout=CALL_S))
+        self._limit_cpu(self._parents.get(id, ""))
         try:
             return (await self._native.task(id)).pid
         except NotFound:  # it has ended already: its exit is on its way
             return 0
+
+    def _limit_cpu(self, parent: str) -> None:
+        """A Sandbox begins without its CPU limit: what runc does to make a container would count
+        against it, and take several times as long for a small task."""
+        quota = self._quotas.get(parent, 0)
+        try:
+            cgroups.make(parent, 0, quota)
+            self._quotas.pop(parent, None)
+        except OSError as error:  # the next start, or the next agent, tries again
+            log.error("cannot limit the CPU of a sandbox", parent=parent, error=str(error))
 
     async def stop_container(self, id: str, grace_s: float, signal: str = "") -> None:
         number = _SIGNALS.get(signal if signal.startswith("SIG") else f"SIG{signal}", 0)
@@ -386,7 +417,7 @@ class ContainerdRuntime:
         sandboxes = await gather([self._listed_sandbox(id) for id in ours])
         found = [item for item in boxes.containers if item.labels.get(CONTAINER_LABEL)]
         containers = await gather([self._listed_container(item) for item in found])
-        self._count_kills(pods.items, found)
+        self._recall(pods.items, found)
         listing = Listing(
             tuple(item for item in sandboxes if item is not None),
             tuple(item for item in containers if item is not None),
@@ -396,14 +427,19 @@ class ContainerdRuntime:
                 self._cni.adopt(sandbox.uid, sandbox.id)
         return listing
 
-    def _count_kills(self, pods: Sequence[Any], boxes: Sequence[Any]) -> None:
-        """What was killed before now is no news."""
-        owners = {pod.id: pod.labels.get(OWNER_LABEL, "local") for pod in pods}
+    def _recall(self, pods: Sequence[Any], boxes: Sequence[Any]) -> None:
+        """Limits that an earlier agent did not come to set, and what was killed before now, which
+        is no news."""
+        labels = {pod.id: pod.labels for pod in pods}
         for box in boxes:
-            uid, owner = box.labels.get(UID_LABEL, ""), owners.get(box.pod_sandbox_id, "local")
-            parent = f"{self._layout.cgroup}/{owner}/{uid}"
+            of_pod = labels.get(box.pod_sandbox_id, {})
+            owner = of_pod.get(OWNER_LABEL, "local")
+            parent = f"{self._layout.cgroup}/{owner}/{box.labels.get(UID_LABEL, '')}"
             self._parents[box.id] = parent
             self._kills[parent] = cgroups.oom_kills(parent)
+            if box.state == cri.CONTAINER_RUNNING:
+                self._quotas[parent] = int(of_pod.get(CPU_LABEL, "0"))
+                self._limit_cpu(parent)
 
     async def _listed_sandbox(self, id: str) -> RuntimeSandbox | None:
         try:

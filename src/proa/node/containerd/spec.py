@@ -20,6 +20,7 @@ NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
 CONTAINER_LABEL = "io.kubernetes.container.name"
 OWNER_LABEL = "proa.instance"  # marks what is ours
 MODE_LABEL = "proa.network"
+CPU_LABEL = "proa.cpu"  # the Sandbox's limit, which is set once its first container has started
 
 CPU_UNIT = 128_000  # the model's parts of a vCPU
 CPU_PERIOD_US = 100_000
@@ -72,6 +73,7 @@ def labels(sandbox: Sandbox) -> dict[str, str]:
         NAMESPACE_LABEL: sandbox.namespace,
         OWNER_LABEL: sandbox.instance or "local",
         MODE_LABEL: sandbox.network.mode,
+        **({CPU_LABEL: str(sandbox.cpu_quota)} if sandbox.cpu_quota else {}),
     }
 
 
