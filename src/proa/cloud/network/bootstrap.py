@@ -75,7 +75,7 @@ def default_subnet_cidrs(cidr: str) -> tuple[str, ...]:
 
 def bootstrap_network(account: str, region: str, config: Config) -> Transaction:
     """The default VPC with its subnets, group, gateway and routes; guarded so that it is done
-    only once: a Conflict means that it has been."""
+    only once, whatever is deleted later: a Conflict means that it has been."""
     place = (account, region)
     vpc = Vpc(
         id=stable_id("vpc", *place),
@@ -121,8 +121,9 @@ def bootstrap_network(account: str, region: str, config: Config) -> Transaction:
             map_public_ip=True,
         )
         records.append(("subnet", subnet.id, subnet))
-    once = Guard(network_key(account, region, "vpc", vpc.id), 0)
+    done = network_key(account, region, "bootstrap", "network")
+    once = (Guard(done, 0), Guard(network_key(account, region, "vpc", vpc.id), 0))
     writes = tuple(
         Put(network_key(account, region, kind, id), encode(record)) for kind, id, record in records
     )
-    return Transaction((once,), writes)
+    return Transaction(once, (Put(done, b"{}"), *writes))
