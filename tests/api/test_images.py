@@ -74,12 +74,13 @@ def test_loaded_image_runs_in_a_task(proa: Proa, tars: Path) -> None:
 
 
 def test_removed_image_is_gone_here_and_on_the_node(proa: Proa, tars: Path) -> None:
-    proa.run([str(PROA), "image", "load", str(tars / "docker.tar"), "-n", "gone:v1"])
-    assert ran(proa, "before", "gone:v1") == "from before"
-    said = proa.run([str(PROA), "image", "rm", "gone:v1"]).stdout
-    assert said.startswith("removed gone:v1; ")
-    assert "docker.io/library/gone:v1" not in references(proa)
-    proa.kubectl("run after --image=gone:v1 --restart=Never -- true")
+    name = "localhost:1/gone:v1"  # whose own registry refuses at once
+    proa.run([str(PROA), "image", "load", str(tars / "docker.tar"), "-n", name])
+    assert ran(proa, "before", name) == "from before"
+    said = proa.run([str(PROA), "image", "rm", name]).stdout
+    assert said.startswith(f"removed {name}; ")
+    assert name not in references(proa)
+    proa.kubectl(f"run after --image={name} --restart=Never -- true")
     waiting = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
     shown = ["kubectl", "get", "pod", "after", "-o", waiting]
     eventually(lambda: proa.run(shown).stdout in ("ErrImagePull", "ImagePullBackOff"))
