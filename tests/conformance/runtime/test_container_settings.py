@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -212,38 +211,38 @@ def test_the_end_of_the_log_is_the_message_of_a_container_that_failed(play: Any)
     play(story)
 
 
-def test_a_task_has_its_cpu_limit_as_soon_as_it_runs_also_under_a_new_agent(play: Any) -> None:
+def test_a_task_has_its_part_of_the_cpu_as_soon_as_it_runs_also_under_a_new_agent(
+    play: Any,
+) -> None:
     async def story(host: Host) -> None:
         wanted = sandbox("share", shell(), cpu_quota=32_000)
         host.control.want(wanted)
         seen = await host.control.running("share")
-        limit = cpu_limit(seen.pid)
-        assert limit() == "25000"
-        limit("-1")  # as if the agent had been killed before it was set
+        limit, weight = cpu_files(seen.pid)
+        assert limit.read_text().split()[0] == "25000"
+        expected = "10" if is_unified() else "256"
+        assert weight.read_text().strip() == expected
+        limit.write_text("max" if is_unified() else "-1")  # the agent was killed before
+        weight.write_text("100")
         await host.stop()
         await host.start()
         for _ in range(100):
-            if limit() == "25000":
+            if limit.read_text().split()[0] == "25000":
                 break
             await asyncio.sleep(0.05)
-        assert limit() == "25000"
+        assert limit.read_text().split()[0] == "25000"
+        assert weight.read_text().strip() == expected
 
     play(story)
 
 
-def cpu_limit(pid: int) -> Callable[..., str]:
-    """Reads, or sets, the microseconds that the Sandbox of a process may use in a period."""
+def cpu_files(pid: int) -> tuple[Path, Path]:
+    """The limit and the weight of the Sandbox that a process is in."""
     groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     root = Path("/sys/fs/cgroup")
     if is_unified():
-        file = (root / groups[0].split(":")[2].lstrip("/")).parent / "cpu.max"
-    else:
-        (line,) = [line for line in groups if "cpu" in line.split(":")[1].split(",")]
-        file = (root / "cpu" / line.split(":")[2].lstrip("/")).parent / "cpu.cfs_quota_us"
-
-    def access(value: str = "") -> str:
-        if value:
-            file.write_text("max" if is_unified() else value)
-        return file.read_text().split()[0]
-
-    return access
+        own = (root / groups[0].split(":")[2].lstrip("/")).parent
+        return own / "cpu.max", own / "cpu.weight"
+    (line,) = [line for line in groups if "cpu" in line.split(":")[1].split(",")]
+    own = (root / "cpu" / line.split(":")[2].lstrip("/")).parent
+    return own / "cpu.cfs_quota_us", own / "cpu.shares"

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from proa.base.errors import CallerFault
-from proa.model.sandbox import Container, Dns, Network, Sandbox
+from proa.model.sandbox import Container, Device, Dns, Network, Sandbox
 from proa.node.containerd.config import Layout, hosts_toml, render, write
-from proa.node.containerd.spec import container_config, quota_us, sandbox_config
+from proa.node.containerd.spec import (
+    CPU_LABEL,
+    container_config,
+    cpu_of,
+    quota_us,
+    sandbox_config,
+)
 from proa.node.ports import Bind, ContainerSpec, ImageInfo, SandboxSpec
 from proa.pb import cri_pb2 as cri
 
@@ -137,3 +143,70 @@ def test_names_are_resolved_as_the_sandbox_says() -> None:
     assert list(sandbox.dns_config.servers) == ["10.0.0.2"]
     plain, _ = messages(Container("main", "image"))
     assert not plain.HasField("dns_config")
+
+
+@pytest.mark.parametrize(
+    ("containers", "quota", "expected"),
+    [
+        ([Container("a", "i", cpu_shares=256), Container("b", "i", cpu_shares=512)], 0, (0, 768)),
+        ([Container("a", "i")], 0, (0, 2)),
+        ([Container("a", "i")], CPU // 4, (CPU // 4, 256)),
+        ([Container("x", "i", init=True, cpu_shares=900), Container("a", "i")], 0, (0, 900)),
+        (
+            [
+                Container("s", "i", init=True, restart="Always", cpu_shares=100),
+                Container("a", "i", cpu_shares=100),
+            ],
+            0,
+            (0, 200),
+        ),
+    ],
+)
+def test_a_sandbox_weighs_what_its_containers_ask_for_together(
+    containers: list[Container], quota: int, expected: tuple[int, int]
+) -> None:
+    wanted = Sandbox("u", "n", "d", "/k", "i", containers=tuple(containers), cpu_quota=quota)
+    message = sandbox_config(SandboxSpec(wanted, 0, "/logs"), "/proa-t")
+    assert cpu_of(message.labels[CPU_LABEL]) == expected
+    assert cpu_of("nonsense") == (0, 0)
+
+
+def test_the_pause_process_is_confined_where_containers_can_reach_it() -> None:
+    kinds = cri.SecurityProfile
+    for fields, kind in (
+        ({}, kinds.Unconfined),
+        ({"share_pid": True}, kinds.RuntimeDefault),
+    ):
+        sandbox, _ = messages(Container("main", "image"), **fields)
+        assert sandbox.linux.security_context.seccomp.profile_type == kind
+
+
+def test_groups_devices_and_propagation_reach_the_container() -> None:
+    device = Device("/dev/null", "/dev/other", "rw")
+    container = Container("c", "i", supplemental_groups=(7, 5), devices=(device,), stdin_once=True)
+    sandbox = Sandbox("u", "n", "d", "/k", "i", containers=(container,), fs_group=5)
+    whole = SandboxSpec(sandbox, 0, "/logs")
+    binds = (Bind("/a", "/b", propagation="Bidirectional"), Bind("t", "/t", tmpfs=("rw",)))
+    spec = ContainerSpec(whole, container, 0, ImageInfo("sha256:1"), binds, "c/0.log")
+    message = container_config(sandbox, spec)
+    assert list(message.linux.security_context.supplemental_groups) == [7, 5]
+    assert [(item.container_path, item.permissions) for item in message.devices] == [
+        ("/dev/other", "rw")
+    ]
+    assert [item.propagation for item in message.mounts] == [cri.PROPAGATION_BIDIRECTIONAL]
+    assert message.stdin_once
+
+
+def test_a_profile_of_the_host_stays_in_its_folder(tmp_path: Path) -> None:
+    for name, fine in (("a/b.json", True), ("../b.json", False), ("/etc/passwd", False)):
+        container = Container("c", "i", seccomp=f"localhost/{name}")
+        sandbox = Sandbox("u", "n", "d", "/k", "i", containers=(container,))
+        spec = ContainerSpec(
+            SandboxSpec(sandbox, 0, "/l"), container, 0, ImageInfo("sha256:1"), (), "c/0.log"
+        )
+        if not fine:
+            with pytest.raises(CallerFault):
+                container_config(sandbox, spec, tmp_path)
+            continue
+        message = container_config(sandbox, spec, tmp_path)
+        assert message.linux.security_context.seccomp.localhost_ref == f"{tmp_path}/{name}"

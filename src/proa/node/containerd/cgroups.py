@@ -86,8 +86,18 @@ def make(parent: str, memory_limit: int, cpu_quota: int, root: Path = ROOT) -> N
 def make_instance(parent: str, capacity: Resources, root: Path = ROOT) -> None:
     """The cgroup of a dedicated Instance: at most its memory, and CPU by weight only, because
     a quota above its parent's would not start. Raises OSError."""
-    shares = min(max(capacity.cpu * _SHARES_OF_CPU // CPU_UNIT, _MIN_SHARES), _MAX_SHARES)
     make(parent, capacity.memory, 0, root)
+    weigh(parent, shares_of(capacity.cpu), root)
+
+
+def shares_of(cpu: int) -> int:
+    """CPU shares that stand for so many 1/128,000 vCPU."""
+    return cpu * _SHARES_OF_CPU // CPU_UNIT
+
+
+def weigh(parent: str, shares: int, root: Path = ROOT) -> None:
+    """Give ``parent`` its part of a busy processor beside its neighbours. Raises OSError."""
+    shares = min(max(shares, _MIN_SHARES), _MAX_SHARES)
     if is_unified(root):
         weight = 1 + (shares - _MIN_SHARES) * 9999 // (_MAX_SHARES - _MIN_SHARES)  # runc's rule
         (_folder(root, parent) / "cpu.weight").write_text(str(weight))

@@ -42,6 +42,8 @@ from proa.node.containerd.spec import (
     UID_LABEL,
     cgroup_parent,
     container_config,
+    cpu_of,
+    labels,
     sandbox_config,
 )
 from proa.node.init.build import build_init
@@ -124,7 +126,7 @@ class ContainerdRuntime:
         self._profiles = RuntimeProfiles(layout.seccomp_dir / ".runtime")
         self._abilities = Abilities.of_this_machine()
         self._parents: dict[str, str] = {}  # container → the cgroup of its Sandbox
-        self._quotas: dict[str, int] = {}  # that cgroup → the CPU limit that is still to be set
+        self._cpu: dict[str, tuple[int, int]] = {}  # → CPU limit and shares, still to be set
         self._kills: dict[str, int] = {}  # that cgroup → kills for memory seen so far
 
     async def start(self) -> None:
@@ -209,7 +211,7 @@ class ContainerdRuntime:
         try:
             parent = cgroup_parent(self._layout.cgroup, sandbox)
             cgroups.make(parent, sandbox.memory_limit, 0)
-            self._quotas[parent] = sandbox.cpu_quota
+            self._cpu[parent] = cpu_of(labels(sandbox)[CPU_LABEL])
         except OSError as error:
             raise TryAgain(f"cgroup of the sandbox: {error}") from error
         request = cri.RunPodSandboxRequest(config=sandbox_config(spec, self._layout.cgroup))
@@ -259,7 +261,7 @@ class ContainerdRuntime:
         uid, owner = answer.status.metadata.uid, answer.status.labels.get(OWNER_LABEL, "local")
         parent = f"{self._layout.cgroup}/{owner}/{uid}"
         self._kills.pop(parent, None)
-        self._quotas.pop(parent, None)
+        self._cpu.pop(parent, None)
         self._parents = {key: item for key, item in self._parents.items() if item != parent}
         cgroups.remove(parent)
         self._cni.release(uid, id)
@@ -309,12 +311,16 @@ class ContainerdRuntime:
             return 0
 
     def _limit_cpu(self, parent: str) -> None:
-        """A Sandbox begins without its CPU limit: what runc does to make a container would count
-        against it, and take several times as long for a small task."""
-        quota = self._quotas.get(parent, 0)
+        """A Sandbox begins without its limit and with a whole processor's weight: what runc does
+        to make a container would count against it, and take several times as long for a small
+        task."""
+        quota, shares = self._cpu.get(parent, (0, 0))
+        if not shares:
+            return
         try:
+            cgroups.weigh(parent, shares)
             cgroups.make(parent, 0, quota)
-            self._quotas.pop(parent, None)
+            self._cpu.pop(parent, None)
         except OSError as error:  # the next start, or the next agent, tries again
             log.error("cannot limit the CPU of a sandbox", parent=parent, error=str(error))
 
@@ -430,15 +436,15 @@ class ContainerdRuntime:
     def _recall(self, pods: Sequence[Any], boxes: Sequence[Any]) -> None:
         """Limits that an earlier agent did not come to set, and what was killed before now, which
         is no news."""
-        labels = {pod.id: pod.labels for pod in pods}
+        by_pod = {pod.id: pod.labels for pod in pods}
         for box in boxes:
-            of_pod = labels.get(box.pod_sandbox_id, {})
+            of_pod = by_pod.get(box.pod_sandbox_id, {})
             owner = of_pod.get(OWNER_LABEL, "local")
             parent = f"{self._layout.cgroup}/{owner}/{box.labels.get(UID_LABEL, '')}"
             self._parents[box.id] = parent
             self._kills[parent] = cgroups.oom_kills(parent)
             if box.state == cri.CONTAINER_RUNNING:
-                self._quotas[parent] = int(of_pod.get(CPU_LABEL, "0"))
+                self._cpu[parent] = cpu_of(of_pod.get(CPU_LABEL, ""))
                 self._limit_cpu(parent)
 
     async def _listed_sandbox(self, id: str) -> RuntimeSandbox | None:

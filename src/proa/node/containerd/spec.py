@@ -20,7 +20,7 @@ NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
 CONTAINER_LABEL = "io.kubernetes.container.name"
 OWNER_LABEL = "proa.instance"  # marks what is ours
 MODE_LABEL = "proa.network"
-CPU_LABEL = "proa.cpu"  # the Sandbox's limit, which is set once its first container has started
+CPU_LABEL = "proa.cpu"  # the Sandbox's limit and shares, set once its first container runs
 
 CPU_UNIT = 128_000  # the model's parts of a vCPU
 CPU_PERIOD_US = 100_000
@@ -73,8 +73,23 @@ def labels(sandbox: Sandbox) -> dict[str, str]:
         NAMESPACE_LABEL: sandbox.namespace,
         OWNER_LABEL: sandbox.instance or "local",
         MODE_LABEL: sandbox.network.mode,
-        **({CPU_LABEL: str(sandbox.cpu_quota)} if sandbox.cpu_quota else {}),
+        CPU_LABEL: f"{sandbox.cpu_quota}-{_shares(sandbox)}",
     }
+
+
+def cpu_of(text: str) -> tuple[int, int]:
+    """(limit, shares) of ``CPU_LABEL``'s text; none for one that is not ours."""
+    limit, _, shares = text.partition("-")
+    return (int(limit), int(shares)) if limit.isdigit() and shares.isdigit() else (0, 0)
+
+
+def _shares(sandbox: Sandbox) -> int:
+    """What all of its containers are to have together (kubelet, pod cgroups), and at least what
+    its own limit lets it use."""
+    mains = [item for item in sandbox.containers if not item.init or item.restart == "Always"]
+    first = [item.cpu_shares for item in sandbox.containers if item.init]
+    together = sum(max(item.cpu_shares, _MIN_SHARES) for item in mains)
+    return max(together, *first, sandbox.cpu_quota * 1024 // CPU_UNIT, _MIN_SHARES)
 
 
 def _namespaces(sandbox: Sandbox) -> Any:
