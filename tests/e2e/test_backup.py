@@ -8,12 +8,13 @@ from pathlib import Path
 from tests.live import PROA, eventually, proa_at
 
 PORTS = (24566, 26443, 24510)
+RANGES = ("--vpc-cidr", "10.71.0.0/16", "--service-cidr", "10.72.0.0/16")  # kept by the backup
 DEFINITION = '[{"name":"main","image":"nginx:alpine","memory":64}]'
 
 
 def test_a_purged_proa_comes_back_from_its_backup(tmp_path: Path) -> None:
     file = tmp_path / "all.proa"
-    with proa_at(tmp_path / "first", PORTS) as first:
+    with proa_at(tmp_path / "first", PORTS, *RANGES) as first:
         first.kubectl("create deployment web --image=nginx:alpine")
         first.kubectl("create secret generic word --from-literal=is=kept")
         first.kubectl("rollout status deployment/web --timeout=60s")

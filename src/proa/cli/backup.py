@@ -166,6 +166,9 @@ def restore(config: Config, file: Path) -> int:
         staging.mkdir(parents=True, mode=0o711)
         config.data_dir.chmod(0o711)
         count = _restore(config, file, staging)
+        told = about["config"]  # the addresses in the store are of these ranges
+        ranged = replace(config, vpc_cidr=told["vpc_cidr"], service_cidr=told["service_cidr"])
+        ranged.save()
     except (CallerFault, OSError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         click.echo(f"proa: {error}", err=True)
