@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.test_room import proa_flags
 from tests.live import Proa, eventually
 
 PODS = """
@@ -192,7 +193,7 @@ def test_after_a_restart_of_everything_the_first_start_succeeds(pods: Proa) -> N
     pods.kubectl("delete events --all -n agent")
     pods.down()
     assert str(pods.data_dir) not in Path("/proc/mounts").read_text()
-    pods.up()
+    pods.up(*proa_flags(pods))
     eventually(lambda: "running" in container(pods, "main")["state"])  # type: ignore[operator]
     reasons = pods.kubectl(
         "get events -n agent --field-selector involvedObject.name=whole"
