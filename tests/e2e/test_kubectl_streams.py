@@ -92,7 +92,7 @@ def test_exec_passes_standard_input_to_its_end(box: Proa, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_exec_gives_a_terminal_of_the_users_size(box: Proa, way: str) -> None:
     inner = f"stty cols 101 rows 33; {EXEC} -it box -- sh -c 'sleep 1; stty size; tty'"
-    code, out, err = run(box, f'script -qec "{inner}" /dev/null', way)
+    code, out, err = run(box, f'SHELL=/bin/sh script -qec "{inner}" /dev/null', way)
     assert code == 0, err
     assert "33 101" in out
     assert "/dev/pts/" in out
@@ -106,8 +106,9 @@ def test_attach_joins_a_running_container(box: Proa, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_attach_joins_a_terminal_and_resizes_it(box: Proa, way: str) -> None:
-    typed = "(sleep 2; echo stty size; sleep 1) | "
-    inner = "stty cols 99 rows 22; timeout 4 kubectl attach -n streams -it box -c screen"
+    typed = "(for _ in 1 2 3; do sleep 1; echo stty size; done; sleep 1) | SHELL=/bin/sh "
+    attach = "timeout --foreground 5 kubectl attach -n streams -it box -c screen"
+    inner = f"stty cols 99 rows 22; {attach}"
     _, out, _ = run(box, f"{typed} script -qec '{inner}' /dev/null", way)
     assert "22 99" in out
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from proa.base.config import Config
+from proa.node.host import layout_of
 from tests.e2e.test_room import proa_flags
 from tests.live import PROA, Proa, eventually, fetch, proa_at
 
@@ -16,8 +18,11 @@ PORTS = (24566, 26443, 24510)
 FLAGS = ("--aws-port", "24566", "--kube-port", "26443", "--registry-port", "24510")
 
 
-def kernel() -> dict[str, list[str]]:
-    """What a Proa may leave behind."""
+def kernel(data_dir: Path) -> dict[str, list[str]]:
+    """What the Proa of a data directory may leave behind. Mounts and control groups are told from
+    those of others by its path and name."""
+    group = layout_of(Config(data_dir=data_dir)).cgroup.strip("/").split("/")[0]
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
 
     def lines(*command: str) -> list[str]:
         shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -28,8 +33,8 @@ def kernel() -> dict[str, list[str]]:
         "namespaces": lines("ip", "netns"),
         "routes": lines("ip", "route"),
         "rules": lines("nft", "list", "ruleset"),
-        "mounts": [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()],
-        "cgroups": sorted(map(str, Path("/sys/fs/cgroup").glob("**/proa*"))),
+        "mounts": [path for path in mounts if str(data_dir) in path or "netns" in path],
+        "cgroups": sorted(map(str, Path("/sys/fs/cgroup").glob(f"**/{group}*"))),
         "forwarding": [Path("/proc/sys/net/ipv4/ip_forward").read_text()],
     }
 
@@ -50,20 +55,22 @@ def alone(proa: Proa) -> Iterator[None]:
 
 
 def test_life_of_a_proa(alone: None, tmp_path_factory: pytest.TempPathFactory) -> None:
-    before = kernel()
     data_dir = tmp_path_factory.mktemp("life")
+    before = kernel(data_dir)
     with proa_at(data_dir, PORTS) as made:
         made.kubectl("create deployment web --image=nginx:alpine --replicas=2")
         made.kubectl("rollout status deployment/web --timeout=60s")
         pods = {(pod["metadata"]["uid"], pod["status"]["podIP"]) for pod in made.objects("pods")}
         made.aws("logs create-log-group --log-group-name kept")
+        running = kernel(data_dir)
+        assert running["cgroups"] and running["mounts"] != before["mounts"]
 
         again = made.run([str(PROA), "up", "--detach", *FLAGS])
         assert "running already" in again.stdout
 
         assert made.down().returncode == 0
         assert processes(data_dir) == []
-        assert kernel() == before
+        assert kernel(data_dir) == before
 
         made.up(*FLAGS)
         assert made.aws("logs describe-log-groups")["logGroups"][0]["logGroupName"] == "kept"
@@ -72,7 +79,7 @@ def test_life_of_a_proa(alone: None, tmp_path_factory: pytest.TempPathFactory) -
         found = {(pod["metadata"]["uid"], pod["status"]["podIP"]) for pod in made.objects("pods")}
         assert found == pods, "the same pods, at the same addresses"
     assert not data_dir.exists(), "down --purge removes the data"
-    assert kernel() == before
+    assert kernel(data_dir) == before
 
 
 def answers(address: str) -> bool:

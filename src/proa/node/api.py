@@ -151,16 +151,26 @@ def _log_options(request: Request) -> LogOptions:
     """Raises CallerFault for numbers that are none."""
     try:
         tail, limit = request.param("tail"), request.param("limit")
+        stream = request.param("stream")
+        if stream not in ("", "stdout", "stderr"):
+            raise ValueError(f"{stream!r} is no stream")
         return LogOptions(
             follow=request.param("follow") in _TRUE,
-            tail=int(tail) if tail else None,
+            tail=_count(tail) if tail else None,
             since=float(request.param("since") or 0),
             timestamps=request.param("timestamps") in _TRUE,
-            limit_bytes=int(limit) if limit else None,
-            stream=request.param("stream"),
+            limit_bytes=_count(limit) if limit else None,
+            stream=stream,
         )
     except ValueError as error:
         raise CallerFault(f"bad log option: {error}") from error
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    return number
 
 
 def _refused(status: int, error: Exception) -> Response:

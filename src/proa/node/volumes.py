@@ -208,6 +208,9 @@ def _make_shared(folder: Path, volume: Volume) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    """A file that containers may be reading: left alone when it says the same."""
+    if path.exists() and path.read_text() == text:
+        return
     path.write_text(text)
     path.chmod(0o644)
 

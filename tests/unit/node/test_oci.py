@@ -136,6 +136,16 @@ def test_swap_counts_on_top_of_memory(
     assert (seen.get("swap"), seen.get("swappiness")) == memory
 
 
+def test_the_group_of_a_named_user_is_set_and_a_tmpfs_may_be_read_only() -> None:
+    spec = oci()
+    spec["process"]["user"] = {"uid": 5, "gid": 5}
+    bind = Bind("tmpfs", "/t", read_only=True, tmpfs=("size=1",))
+    patch(Container("c", "image", user="nobody:77"), bind).apply(spec)
+    assert spec["process"]["user"] == {"uid": 5, "gid": 77}
+    assert spec["mounts"][-1]["options"][-1] == "ro"
+    assert patch(Container("c", "image", user="5:77")) == Patch()
+
+
 def test_the_runtimes_profile_is_learned_once_for_a_set_of_capabilities(tmp_path: Path) -> None:
     profiles = RuntimeProfiles(tmp_path / "p")
     plain, able = Container("c", "i"), Container("c", "i", add_capabilities=("NET_ADMIN",))

@@ -39,6 +39,7 @@ class Patch:
     swap: int | None = None
     swappiness: int | None = None
     init: str = ""  # the binary's path on the Host
+    group: int | None = None  # of a user that is given by name
 
     def apply(self, spec: Json) -> None:
         """Change an OCI spec in place."""
@@ -63,6 +64,8 @@ class Patch:
         spec["linux"]["namespaces"] = [*kept, *fresh.values()]
 
     def _process(self, process: Json) -> None:
+        if self.group is not None:
+            process["user"]["gid"] = self.group
         if self.ulimits:
             names = {_rlimit(item) for item in self.ulimits}
             kept = [item for item in process.get("rlimits") or [] if item["type"] not in names]
@@ -81,7 +84,8 @@ class Patch:
             options = [*_SHM_OPTIONS, f"size={self.shm_size}"]
             _mount(mounts, _SHM, {"type": "tmpfs", "source": "shm", "options": options})
         for bind in self.tmpfs:
-            options = list(tmpfs_options(bind.tmpfs))
+            wanted = (*bind.tmpfs, "ro") if bind.read_only else bind.tmpfs
+            options = list(tmpfs_options(wanted))
             _mount(mounts, bind.target, {"type": "tmpfs", "source": "tmpfs", "options": options})
         if self.init:
             options = ["bind", "ro", "nosuid", "nodev"]
@@ -111,7 +115,13 @@ def patch_of(spec: ContainerSpec, init: str) -> Patch:
         swap=_swap(container),
         swappiness=container.swappiness,
         init=init if container.init_process else "",
+        group=_group(container.user),
     )
+
+
+def _group(user: str) -> int | None:
+    name, _, group = user.partition(":")
+    return int(group) if not name.isdigit() and group.isdigit() else None
 
 
 def _swap(container: Container) -> int | None:

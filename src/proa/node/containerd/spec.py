@@ -168,19 +168,18 @@ def sandbox_config(spec: SandboxSpec, cgroup: str) -> Any:
 
 
 def _user(container: Container) -> dict[str, Any]:
-    """CRI's user fields of "uid", "uid:gid" or "name"."""
+    """CRI's user fields of "uid", "uid:gid", "name" or "name:gid", whose group is set by
+    ``oci.Patch``. Names of groups are in the image alone, where nobody looks."""
     user, _, group = container.user.partition(":")
+    if group and not group.isdigit():
+        raise CallerFault(f"user {container.user!r}: the group must be numeric")
     if not user:
         return {}
     if not user.isdigit():
-        if group:
-            raise CallerFault(f"user {container.user!r}: a group needs a numeric user")
         return {"run_as_username": user}
     fields: dict[str, Any] = {"run_as_user": cri.Int64Value(value=int(user))}
-    if group.isdigit():
+    if group:
         fields["run_as_group"] = cri.Int64Value(value=int(group))
-    elif group:
-        raise CallerFault(f"user {container.user!r}: the group must be numeric")
     return fields
 
 
