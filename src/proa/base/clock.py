@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -80,6 +80,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._serial = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._clock_resolution = 1e-9
+        self.steps = 0  # callbacks run so far
+        self._alarms: dict[int, Callable[[], None]] = {}
+
+    def before_step(self, number: int, act: Callable[[], None]) -> None:
+        """Do something just before the step of this number: between any two awaits of a world."""
+        self._alarms[number] = act
 
     def time(self) -> float:
         return self._virtual_time
@@ -112,6 +118,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 ready.append(handle)
         for _ in range(len(ready)):
             handle = ready.popleft()
+            if handle.cancelled():
+                continue
+            self.steps += 1
+            if self._alarms and self.steps in self._alarms:
+                self._alarms.pop(self.steps)()
             if not handle.cancelled():
                 handle._run()
 

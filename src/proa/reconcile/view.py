@@ -175,7 +175,7 @@ class View:
             try:
                 await self._list()
                 async for batch in self._store.watch(self._prefix, after=self.version):
-                    self._take(batch)
+                    self.take(batch)
             except TryAgain as error:
                 log.warning("view lists again", error=str(error))
 
@@ -199,7 +199,8 @@ class View:
         self._advance(version)
         self.synced.set()
 
-    def _take(self, batch: Batch) -> None:
+    def take(self, batch: Batch) -> None:
+        """Take in what a watch has brought; ``run`` does, or an owner who watches by himself."""
         for event in batch.events:
             self._event(event)
         self._advance(batch.version)

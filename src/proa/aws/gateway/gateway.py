@@ -37,7 +37,7 @@ from proa.cloud.key_uses import KeyUses
 from proa.wire import sigv2
 from proa.wire.aws.faults import Fault, Malformed, UnknownOperation
 from proa.wire.aws.protocol import Protocol, detect, form_of
-from proa.wire.aws.service import ServiceCodec, bare_fault
+from proa.wire.aws.service import ServiceCodec, bare_fault, codec_of
 from proa.wire.sigv4 import Claim, SignatureFault, SigningKeys, read_claim
 
 log = get_logger(__name__)
@@ -84,7 +84,7 @@ class AwsGateway:
     def _codec(self, name: str) -> ServiceCodec:
         codec = self._codecs.get(name)
         if codec is None:
-            codec = ServiceCodec(name, self._services[name].operations)
+            codec = codec_of(name, tuple(self._services[name].operations))
             self._codecs[name] = codec
         return codec
 

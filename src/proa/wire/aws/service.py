@@ -53,6 +53,12 @@ def bare_fault(request: Request, fault: Fault, request_id: str) -> Response:
     return encode(fault, request_id)
 
 
+@cache
+def codec_of(name: str, operations: tuple[str, ...]) -> ServiceCodec:
+    """The codec of a service for these operations, compiled once a process: it holds no state."""
+    return ServiceCodec(name, operations)
+
+
 class ServiceCodec:
     """The wire side of one service. ``modelled`` are all operations the service has,
     ``target_prefix`` what its X-Amz-Target starts with."""
