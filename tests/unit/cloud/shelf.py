@@ -64,7 +64,7 @@ class Shelf:
                 gone = Record(old.key, old.body, version, old.created)
                 events.append(Event("delete", gone, old))
         last = versions[-1] if versions else self._revision << 8
-        self.view._take(Batch(tuple(events), last))
+        self.view.take(Batch(tuple(events), last))
         return Committed(last, tuple(versions))
 
     def apply(self, parts: Parts) -> Committed:
