@@ -20,10 +20,12 @@ from pathlib import Path
 from proa.base.clock import Clock, SystemClock, VirtualClock, run_virtual
 from proa.store.api import Store
 from proa.store.etcd import EtcdStore
+from proa.store.memory import MemoryStore
 from proa.store.sqlite import SqliteStore, memory_store
 
 ETCD = shutil.which("etcd")
-NAMES = ["file", "memory", "etcd"]
+_VIRTUAL = ("memory", "plain")
+NAMES = ["file", "memory", "plain", "etcd"]
 
 
 class World:
@@ -33,12 +35,12 @@ class World:
         self.name = name
         self._folder = folder
         self._server = server
-        self.clock: Clock = VirtualClock() if name == "memory" else SystemClock()
+        self.clock: Clock = VirtualClock() if name in _VIRTUAL else SystemClock()
 
     @property
     def reopens(self) -> bool:
         """Whether what was stored outlives the store object."""
-        return self.name != "memory"
+        return self.name not in _VIRTUAL
 
     async def open(self) -> Store:
         """The store; a second call after a close finds what the first left."""
@@ -46,6 +48,8 @@ class World:
             return await SqliteStore.open(self._folder / "store.db", self.clock)
         if self.name == "memory":
             return await memory_store(self.clock)
+        if self.name == "plain":
+            return MemoryStore(self.clock)
         assert self._server is not None, "the etcd world has a server"
         return await EtcdStore.open(self._server.url, self.clock)
 
@@ -59,7 +63,7 @@ class World:
             finally:
                 await store.close()
 
-        run_virtual(whole()) if self.name == "memory" else asyncio.run(whole())
+        run_virtual(whole()) if self.name in _VIRTUAL else asyncio.run(whole())
 
     async def settle(self, holds: Callable[[], Awaitable[bool]], within_s: float = 15) -> None:
         """Wait until something holds; it must within the time."""
