@@ -1,0 +1,229 @@
+"""The language of large scenarios: hosts, workloads, load, changes, churn, faults, measures.
+
+``scenarios/*.yaml`` are written in it, ``large`` plays them. A file is checked before anything
+starts, and a mistake is named with its place. Spans of time are seconds, or texts such as "90s",
+"30m", "6h", "1h30m". Small scripted histories have a language of their own, see ``scenario``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from proa.base.errors import CallerFault
+from proa.sim.crowd_behaviour import Curve, Manner
+
+Span = float | str
+_PARTS = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?"
+)
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?")
+MIB = 1024 * 1024
+CPU_UNITS = 128_000
+MAX_HOSTS, MAX_REPLICAS = 100_000, 1_000_000
+
+
+def seconds(span: Span) -> float:
+    """A span of time; raises ValueError."""
+    if isinstance(span, (int, float)):
+        return float(span)
+    match = _PARTS.fullmatch(span)
+    if not span or match is None:
+        raise ValueError(f"{span!r} is no span of time, such as 90, 30m or 1h30m")
+    days, hours, minutes, rest = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+class HostsPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``count`` machines of one size; zones take turns. ``capacity`` is what they are bought as,
+    ``overcommit`` how often processor and memory may be reserved."""
+
+    count: int
+    vcpu: float
+    memory_mib: int
+    disk_gib: int = 100
+    pods: int = 110
+    name: str = "node"
+    type: str = ""
+    zones: tuple[str, ...] = ("us-east-1a",)
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.count <= MAX_HOSTS, f"count is 1 to {MAX_HOSTS:,}")
+        _require(self.vcpu > 0 and self.memory_mib > 0, "a host has vcpu and memory_mib above 0")
+        _require(bool(self.zones), "a host is in some zone")
+        _check_name(self.name)
+
+
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Replicas of one image. ``kind``: deployment and job (Kubernetes), service and task (ECS).
+    ``copies`` makes several, named with a number. Jobs and tasks are started ``replicas`` at a
+    time, every ``every``. ``probe_s`` gives a readiness probe, or an ECS health check, with that
+    period; ``expose`` a Service in front of a Deployment."""
+
+    name: str
+    kind: Literal["deployment", "job", "service", "task"]
+    replicas: int
+    image: str
+    copies: int = 1
+    vcpu: float = 0.25
+    memory_mib: int = 256
+    at: Span = 0.0
+    every: Span = 0.0
+    until: Span = 0.0
+    probe_s: int = 0
+    expose: bool = False
+    grace_s: int = 30
+    network: Literal["awsvpc", "bridge", "host", "none"] = "bridge"
+    capacity: Literal["ec2", "fargate"] = "ec2"
+    strategy: Literal["spread", "binpack", "random"] = "spread"
+    surge: str | int = "25%"
+    unavailable: str | int = "25%"
+    labels: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _require(0 <= self.replicas <= MAX_REPLICAS, f"replicas is 0 to {MAX_REPLICAS:,}")
+        _require(self.copies >= 1, "copies is at least 1")
+        for span in (self.at, self.every, self.until):
+            seconds(span)
+        runs_once = self.kind in ("job", "task")
+        _require(not seconds(self.every) or runs_once, "every is for jobs and tasks")
+        _require(not self.expose or self.kind == "deployment", "expose is for deployments")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One for each copy."""
+        if self.copies == 1:
+            return (self.name,)
+        return tuple(f"{self.name}-{number}" for number in range(1, self.copies + 1))
+
+    @property
+    def is_kube(self) -> bool:
+        return self.kind in ("deployment", "job")
+
+    @property
+    def lasts(self) -> bool:
+        """Whether replicas that end are replaced."""
+        return self.kind in ("deployment", "service")
+
+
+class ChangePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A deployment of a new image, or another number of replicas, at an instant; with ``spread``
+    the copies change one after the other over that span."""
+
+    at: Span
+    workload: str
+    image: str = ""
+    replicas: int | None = None
+    spread: Span = 0.0
+
+    def __post_init__(self) -> None:
+        seconds(self.at), seconds(self.spread)
+        _require(bool(self.image) != (self.replicas is not None), "give image or replicas")
+
+
+class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Replicas that somebody deletes or stops: this share of all, every hour, one by one."""
+
+    share_per_hour: float
+    begin: Span = 0.0
+    end: Span = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.share_per_hour <= 100, "share_per_hour is 0 to 100")
+        seconds(self.begin), seconds(self.end)
+
+
+class FaultPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A fault at an instant of a span, ``times`` over; who is hit is drawn unless given."""
+
+    fault: str
+    between: tuple[Span, Span]
+    times: int = 1
+    given: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        begin, end = (seconds(span) for span in self.between)
+        _require(begin <= end, "between is [earliest, latest]")
+        _require(self.times >= 1, "times is at least 1")
+
+
+class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often the crowd is looked at, and how often the packing of every host."""
+
+    every: Span = 60.0
+    packing_every: Span = 1800.0
+
+    def __post_init__(self) -> None:
+        _require(seconds(self.every) > 0, "every is above 0")
+        _require(seconds(self.packing_every) > 0, "packing_every is above 0")
+
+
+class ControlPlanePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the control plane is set up: see the fields of the same names in ``base.config``."""
+
+    signs_of_life_per_s: float = 10.0
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole file. ``lasts`` is how much time is played."""
+
+    name: str = ""
+    lasts: Span
+    hosts: tuple[HostsPart, ...]
+    workloads: tuple[Workload, ...]
+    images: dict[str, Manner] = {}
+    curves: dict[str, Curve] = {}
+    changes: tuple[ChangePart, ...] = ()
+    churn: Churn | None = None
+    faults: tuple[FaultPart, ...] = ()
+    measure: Measure = Measure()
+    control_plane: ControlPlanePart = ControlPlanePart()
+
+    def __post_init__(self) -> None:
+        _require(seconds(self.lasts) > 0, "lasts is above 0")
+        names = [name for workload in self.workloads for name in workload.names]
+        _require(len(set(names)) == len(names), "two workloads have one name")
+        whole = {workload.name for workload in self.workloads}
+        for change in self.changes:
+            _require(change.workload in whole, f"there is no workload {change.workload!r}")
+        for manner in self.images.values():
+            for curve in (manner.cpu, manner.memory):
+                known = not isinstance(curve, str) or curve in self.curves or curve == "steady"
+                _require(known, f"there is no load curve {curve!r}")
+
+
+def _require(holds: bool, text: str) -> None:
+    if not holds:
+        raise ValueError(text)
+
+
+def _check_name(name: str) -> None:
+    _require(bool(_NAME.fullmatch(name)), f"{name!r} is no name: small letters, digits, hyphens")
+
+
+def read_plan(text: str, name: str) -> Plan:
+    """A file's content. Raises CallerFault that names the place and what is wrong there."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CallerFault(f"{name}: no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise CallerFault(f"{name}: a scenario is a mapping")
+    try:
+        return msgspec.convert({"name": name, **content}, Plan)
+    except msgspec.ValidationError as error:
+        raise CallerFault(f"{name}: {error}") from error
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a scenario's file; see ``read_plan``."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerFault(f"{path}: {error}") from error
+    return read_plan(text, path.stem)
