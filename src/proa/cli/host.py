@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ PACKAGE_OF = {
     "busybox": "busybox-static",
     "nginx": "nginx-light",
 }
+_SYSTEM_PATH = ":/usr/sbin:/sbin"
+_FILESYSTEMS = Path("/proc/filesystems")
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,7 +49,7 @@ def check_platform() -> Iterator[Finding]:
 
 def check_programs() -> Iterator[Finding]:
     """Everything Proa starts or builds with."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    path = os.environ.get("PATH", "") + _SYSTEM_PATH
     for program, package in PACKAGE_OF.items():
         if shutil.which(program, path=path) is None:
             yield Finding(f"no {program}", f"apt-get install {package}")
@@ -54,18 +57,26 @@ def check_programs() -> Iterator[Finding]:
 
 def check_kernel() -> Iterator[Finding]:
     """Overlay file systems, namespaces and control groups."""
-    try:
-        filesystems = Path("/proc/filesystems").read_text()
-    except OSError:
+    if not _FILESYSTEMS.exists():
         return
-    if "overlay" not in filesystems:
-        yield Finding("the kernel has no overlayfs", "modprobe overlay, or use another kernel")
+    if not _has_overlay():
+        yield Finding("the kernel has no overlayfs", "use a kernel that has it")
     for name in ("net", "mnt", "pid", "ipc", "uts"):
         if not Path(f"/proc/self/ns/{name}").exists():
             yield Finding(f"the kernel has no {name} namespaces", "use another kernel")
     groups = Path("/sys/fs/cgroup")
     if not (groups / "cgroup.controllers").exists() and not (groups / "memory").is_dir():
         yield Finding("no control groups", "mount cgroup2 on /sys/fs/cgroup")
+
+
+def _has_overlay() -> bool:
+    """Many kernels have it as a module that nobody has loaded since they booted."""
+    if "overlay" in _FILESYSTEMS.read_text():
+        return True
+    modprobe = shutil.which("modprobe", path=os.environ.get("PATH", "") + _SYSTEM_PATH)
+    if modprobe is not None:
+        subprocess.run([modprobe, "overlay"], capture_output=True, check=False)
+    return "overlay" in _FILESYSTEMS.read_text()
 
 
 def check_ports(config: Config) -> Iterator[Finding]:
