@@ -1,7 +1,8 @@
 """The history of a world as text: every committed event, and what the world itself notes.
 
-``World`` feeds it from a watch on the store. Two runs are the same when their lines are; a hash
-stands for them all.
+``World`` and ``Stage`` feed it from a watch on the store. Two runs are the same when their hashes
+are: the hash takes in every event with its whole body as it comes. The lines, which tell a reader
+of each event by the hash of its body, are kept only where somebody wants to read them.
 """
 
 from __future__ import annotations
@@ -15,19 +16,29 @@ from proa.store.api import Event
 class Trace:
     """Lines in the order of what they tell of; instants in virtual seconds."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, keep: bool = True) -> None:
+        self._clock, self._keep = clock, keep
+        self._hash = hashlib.sha256()
         self.lines: list[str] = []
+        self.events = 0
 
     def note(self, text: str) -> None:
         """Something that the world did."""
-        self.lines.append(f"{self._clock.monotonic():.6f} {text}")
+        line = f"{self._clock.monotonic():.6f} {text}"
+        self._hash.update(line.encode() + b"\n")
+        if self._keep:
+            self.lines.append(line)
 
     def event(self, event: Event) -> None:
-        """A change of the store; the body by its hash."""
-        digest = hashlib.sha256(event.record.body).hexdigest()
-        self.note(f"{event.kind} {event.record.key} {event.record.version} {digest}")
+        """A change of the store."""
+        record = event.record
+        head = f"{self._clock.monotonic():.6f} {event.kind} {record.key} {record.version} "
+        self._hash.update(head.encode())
+        self._hash.update(record.body + b"\n")
+        self.events += 1
+        if self._keep:
+            self.lines.append(head + hashlib.sha256(record.body).hexdigest())
 
     def sha256(self) -> str:
         """The hash of the whole history."""
-        return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()
+        return self._hash.hexdigest()
