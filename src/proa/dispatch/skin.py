@@ -61,6 +61,14 @@ class Skin(Protocol):
         """The room a Sandbox holds; None if it holds none."""
         ...
 
+    def place(self, view: View, key: str) -> Instance | None:
+        """The Instance that a Sandbox holds room of; None where there is no such Instance."""
+        ...
+
+    def sandboxes_on(self, view: View, instance: Instance) -> Sequence[str]:
+        """Keys of the Sandboxes that hold room of an Instance."""
+        ...
+
     def bind(self, view: View, ask: Ask, instance: Instance, taken: set[str], now: float) -> Parts:
         """The write that gives the Sandbox to the Instance. Addresses it chooses are added to
         ``taken``, those already there are not chosen. Raises Conflict when the Sandbox is no

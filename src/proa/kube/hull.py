@@ -119,12 +119,24 @@ class KubeSkin:
     def held(self, view: View, key: str) -> Held | None:
         """The room of a pod that has a node, however it came by it, and is not over."""
         entry = view.rows(PODS).get(key)
-        if entry is None or not entry.value.spec.node_name or entry.value.terminal:
-            return None
-        instance = _instance(view, cluster_of(key), entry.value.spec.node_name)
-        if instance is None:
+        instance = self.place(view, key)
+        if entry is None or instance is None:
             return None
         return Held(ask_of(view, entry), instance.id, entry.value.metadata.deleting)
+
+    def place(self, view: View, key: str) -> Instance | None:
+        """The Instance of a pod's node, until the pod is over."""
+        entry = view.rows(PODS).get(key)
+        if entry is None or not entry.value.spec.node_name or entry.value.terminal:
+            return None
+        return _instance(view, cluster_of(key), entry.value.spec.node_name)
+
+    def sandboxes_on(self, view: View, instance: Instance) -> Sequence[str]:
+        """The pods of an Instance's node that are not over."""
+        if not instance.cluster.startswith(PREFIX):
+            return ()
+        found = view.rows(PODS).by("node", f"{cluster_of(instance.cluster)}/{instance.name}")
+        return [entry.key for entry in found if not entry.value.terminal]
 
     def bind(self, view: View, ask: Ask, instance: Instance, taken: set[str], now: float) -> Parts:
         """The pod on its node, with an address. Raises Conflict when it no longer waits,

@@ -12,7 +12,12 @@ from proa.model.resources import Resources
 
 class Host(msgspec.Struct, frozen=True, omit_defaults=True):
     """A machine that runs the node agent. ``pool`` is physical × overcommit, less reserves;
-    ``physical`` is what the machine really has."""
+    ``physical`` is what the machine really has. A ``simulated`` one is not there: no packet ever
+    comes from it or goes to it.
+
+    ``clusters`` are those that get an Instance of it ("ecs/NAME", "eks/NAME"); empty: the default
+    ECS cluster and every Kubernetes cluster. ``labels`` and ``taints`` (key, value, effect) are
+    its Nodes'. ``agent`` is the socket of its agent's own API; empty: this machine's agent."""
 
     id: str
     hostname: str = ""
@@ -25,6 +30,13 @@ class Host(msgspec.Struct, frozen=True, omit_defaults=True):
     boot_id: str = ""
     machine_id: str = ""
     seen_at: float = 0.0  # the agent's last heartbeat, wall time
+    simulated: bool = False
+    zone: str = ""  # empty: the first zone there is
+    type: str = ""  # of its Instances; empty: proa.local
+    clusters: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    taints: tuple[tuple[str, str, str], ...] = ()
+    agent: str = ""
 
 
 class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,7 +45,8 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
     ``cluster`` is the cluster's key prefix ("/kube/<uid>/" or
     "/aws/<account>/<region>/ecs/cluster/<name>"). A ``shared`` Instance draws on the Host's
     Pool together with the Host's other shared Instances; a dedicated one holds ``capacity``
-    of its own, taken out of that Pool. A Fargate Instance holds one Sandbox."""
+    of its own, taken out of that Pool. A Fargate Instance holds one Sandbox. A ``simulated`` one
+    is of a simulated Host: rules and routes leave it out."""
 
     id: str  # "i-0123456789abcdef0"
     host: str
@@ -48,3 +61,4 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
     capacity: Resources = Resources()
     state: str = "active"
     created_at: float = 0.0
+    simulated: bool = False

@@ -20,9 +20,9 @@ from proa.base.config import Config
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
-from proa.dispatch.feed import Feed
+from proa.dispatch.hub import FeedHub
 from proa.dispatch.skin import Skin
-from proa.model.feed import Down, Hello, LogBatch, Report
+from proa.model.feed import Down, Hello, LogBatch, Report, Rules, Zones
 from proa.reconcile.view import View
 
 log = get_logger(__name__)
@@ -56,8 +56,10 @@ class HullApi:
         overview: Callable[[], dict[str, Any]],
         dump: Callable[[], AsyncIterator[bytes]],
     ) -> None:
-        self._view, self._clock, self._config = view, clock, config
+        self._view = view
         self._skins = {skin.name: skin for skin in skins}
+        self.feeds = FeedHub(view, clock, config, skins)
+        self._alike: dict[type, tuple[Down, bytes]] = {}  # the newest of those all Hosts are told
         self._join, self._heartbeat, self._ship, self._status = join, heartbeat, ship, status
         self._why, self._overview, self._dump = why, overview, dump
 
@@ -86,12 +88,21 @@ class HullApi:
         return Response(200, stream=self._lines(host))
 
     async def _lines(self, host: str) -> AsyncIterator[bytes]:
-        feed = Feed(self._view, self._clock, self._config, list(self._skins.values()), host)
+        feed = self.feeds.open(host)
         try:
             async for message in feed.stream():
-                yield encode_line(message)
+                yield self._line(message)
         finally:
             feed.close()
+
+    def _line(self, message: Down) -> bytes:
+        """Rules and Zones are the same object for every Host: encoded once."""
+        if not isinstance(message, Rules | Zones):
+            return encode_line(message)
+        alike = self._alike.get(type(message))
+        if alike is None or alike[0] is not message:
+            alike = self._alike[type(message)] = message, encode_line(message)
+        return alike[1]
 
     async def _report_route(self, request: Request) -> Response:
         await self.report(_report.decode(request.body))

@@ -156,6 +156,17 @@ class EcsSkin:
         ask = launch.request_of(task, definition_of(view, task))
         return Held(ask, task.instance, task.desired_status == "STOPPED")
 
+    def place(self, view: View, key: str) -> Instance | None:
+        """The Instance of a task, until the task is over."""
+        entry = view.rows(TASKS).get(key)
+        if entry is None or entry.value.last_status == "STOPPED":
+            return None
+        return compute.instance_of(view, entry.value.instance)
+
+    def sandboxes_on(self, view: View, instance: Instance) -> Sequence[str]:
+        """The tasks of an Instance that are not over."""
+        return [entry.key for entry in view.rows(TASKS).by("instance", instance.id)]
+
     def bind(self, view: View, ask: Ask, instance: Instance, taken: set[str], now: float) -> Parts:
         """The task PENDING on ``instance``. Raises Conflict when it no longer wants a place."""
         entry = view.rows(TASKS).get(ask.key)

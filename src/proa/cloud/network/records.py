@@ -21,7 +21,8 @@ ANYWHERE = "0.0.0.0/0"
 
 
 class Vpc(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A virtual private cloud: one routed address space. Several may overlap."""
+    """A virtual private cloud: one routed address space. Several may overlap. A ``simulated`` one
+    only lends its addresses: no Host routes it."""
 
     id: str
     account: str
@@ -33,6 +34,7 @@ class Vpc(msgspec.Struct, frozen=True, omit_defaults=True):
     dns_hostnames: bool = False
     cidr_association: str = ""
     tags: Tags = ()
+    simulated: bool = False
 
 
 class Subnet(msgspec.Struct, frozen=True, omit_defaults=True):
