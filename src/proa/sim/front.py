@@ -8,27 +8,39 @@ the request was carried out.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from proa.base.aio import Tasks
 from proa.base.errors import TryAgain
 from proa.base.http import Handler, Request, Response
-from proa.dispatch.skin import Skin
+from proa.base.telemetry import get_logger
 from proa.server.assemble import ControlPlane
+from proa.sim.line import StoreLine
+
+T = TypeVar("T")
+log = get_logger(__name__)
 
 
 class Front:
     """The control plane as its clients and agents reach it."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        self.plane = plane
-        self.skins: tuple[Skin, ...] = (plane.aws.skin, plane.kube.skin)
+    def __init__(self, plane: ControlPlane, line: StoreLine | None = None) -> None:
+        self.plane, self._line = plane, line
         self._requests = Tasks()
+
+    async def start(self) -> tuple[str, str]:
+        """Start it; raises TryAgain where it dies before it is up."""
+        return await self._outlived(self.plane.start(), "start")
 
     async def ask(self, handler: Handler, request: Request) -> Response:
         """The handler's answer; raises TryAgain where the control plane dies before it."""
-        task = self._requests.spawn(_run(handler, request), f"{request.method} {request.path}")
+        return await self._outlived(_run(handler, request), f"{request.method} {request.path}")
+
+    async def _outlived(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        task = self._requests.spawn(work, name)
         try:
-            answer: Response = await task
+            answer: T = await task
         except asyncio.CancelledError:
             mine = asyncio.current_task()
             if mine is not None and mine.cancelling():
@@ -36,11 +48,24 @@ class Front:
             raise TryAgain("the control plane died before it answered") from None
         return answer
 
+    def kill(self) -> None:
+        """From this instant nothing that it does reaches anything; ``crash`` follows."""
+        if self._line is not None:
+            self._line.dead = True
+
     async def crash(self) -> None:
         """End everything at once; what was committed is in the store, the rest is lost."""
+        self.kill()
         await self._requests.close()
         await self.plane.close()
 
 
 async def _run(handler: Handler, request: Request) -> Response:
-    return await handler(request)
+    """As the HTTP shell has it: a bug is logged and answered."""
+    try:
+        return await handler(request)
+    except TryAgain as error:
+        return Response(503, str(error).encode())
+    except Exception as error:
+        log.error("request failed", path=request.path, exc_info=error)
+        return Response(500, b"internal error\n")

@@ -7,8 +7,9 @@ drawn from outside, and they never reach the store.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache
+from itertools import groupby
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -31,12 +32,16 @@ from proa.server.assemble import TABLES, ControlPlane, Outside
 from proa.server.kube_cluster import KubeSecrets
 from proa.sim.front import Front
 from proa.sim.host import SimHost
-from proa.sim.laws import violations
+from proa.sim.laws import Laws
+from proa.sim.line import StoreLine, Weather
 from proa.sim.trace import Trace
+from proa.sim.upset import Upsets
+from proa.store.api import Batch, Event
 from proa.store.sqlite import SqliteStore, memory_store
 
 EPOCH = 1_800_000_000.0
 LATENCY_S = 0.02  # at most, one way
+RESTART_S = 1.0  # after which a control plane that could not start is started again
 _AUTHORITY = "simulated authority\n"  # the text that root-ca config maps carry
 
 
@@ -88,7 +93,9 @@ class World:
         self.keys = ("", "")
         self.store: SqliteStore
         self.view: View
+        self.laws: Laws
         self.front: Front | None = None
+        self.weather = Weather()
         self.violations: dict[str, None] = {}  # what broke a law, in the order it was seen
         self._behaviour = behaviour
         self._events = MemoryEventLog()
@@ -96,35 +103,45 @@ class World:
         self._line_chance = self.chance.child("lines")
         self.losing = False  # half of all answers are lost on their way
         self._lives = 0
+        self._starting: Front | None = None
+        self._upsets = Upsets(self.broken)
         self._tasks = Tasks()
+
+    def broken(self, text: str) -> None:
+        """Something is not as it must be."""
+        if text not in self.violations:
+            self.violations[text] = None
+            self.trace.note(f"BROKEN {text}")
 
     async def open(self) -> None:
         """Make the store and the first control plane."""
+        self._upsets.watch()
         self.store = await memory_store(self.clock)
         self.view = View(self.store, TABLES)
-        self._tasks.spawn(self.view.run(), "view of the world")
+        made = self._made("nobody", StoreLine(self.store, self.clock, self.chance, self.weather))
+        skins = (made.aws.skin, made.kube.skin)  # what they say of the view is the same for all
+        self.laws = Laws(self.view, skins, self.clock.monotonic, self._is_calm)
         self._tasks.spawn(self._record(), "trace")
         await self.start_plane()
+
+    def _is_calm(self) -> bool:
+        """Whether decisions are carried out within a moment."""
+        return self.front is not None and not self.weather.slow_s
 
     async def _record(self) -> None:
         """Write every commit into the trace, and look whether the laws still hold."""
         async for batch in self.store.watch("/", after=0):
-            for event in batch.events:
-                self.trace.event(event)
-            await self.view.reached(batch.version)
-            self.violations.update(dict.fromkeys(self._violations()))
+            for events in _transactions(batch):
+                for event in events:
+                    self.trace.event(event)
+                self.view.take(Batch(events, events[-1].record.version))
+                for text in self.laws.committed(events):
+                    self.broken(text)
+            self.view.take(Batch((), batch.version))
+            self.view.synced.set()
 
-    def _violations(self) -> list[str]:
-        if self.front is None:
-            return []
-        return violations(self.view, self.front.skins, self.hosts.values())
-
-    async def start_plane(self) -> None:
-        """A control plane over what the store holds. Each life draws its own chance: a process
-        that restarts does not draw the same names again."""
-        assert self.front is None, "there is a control plane"
-        self._lives += 1
-        chance = self.chance.child(f"life {self._lives}")
+    def _made(self, life: str, line: StoreLine) -> ControlPlane:
+        chance = self.chance.child(life)
         outside = Outside(
             sealer=Sealer(self._sealing_key, chance.child("nonces")),
             events=self._events,
@@ -132,29 +149,79 @@ class World:
             schemas=schemas(),
             node_link=NoNodeLink(),
         )
-        plane = ControlPlane(self.config, self.store, self.clock, chance, outside)
-        self.trace.note("control plane starts")
-        self.keys = await plane.start()
-        self.front = Front(plane)
+        return ControlPlane(self.config, line, self.clock, chance, outside)
+
+    async def start_plane(self) -> None:
+        """A control plane over what the store holds. Each life draws its own chance: a process
+        that restarts does not draw the same names again. One that dies before it is up is started
+        again, as the supervisor does."""
+        assert self.front is None and self._starting is None, "there is a control plane"
+        while self.front is None:
+            self._lives += 1
+            life = f"life {self._lives}"
+            line = StoreLine(
+                self.store, self.clock, self.chance.child(f"{life} line"), self.weather
+            )
+            front = self._starting = Front(self._made(life, line), line)
+            self.trace.note("control plane starts")
+            try:
+                self.keys = await front.start()
+                self.front = front
+            except TryAgain as error:
+                self.trace.note(f"control plane did not start: {error}")
+                await front.crash()
+                await self.clock.sleep(RESTART_S)
+            finally:
+                self._starting = None
 
     async def crash_plane(self) -> None:
         """The control plane's process is killed; connections break."""
         assert self.front is not None, "there is no control plane"
-        self.trace.note("control plane stops")
+        await self._bury(self.kill_plane())
+
+    def kill_plane(self) -> Front | None:
+        """Kill the control plane's process, be it up or about to be: from this instant it does
+        nothing any more. ``World`` starts one that was not up yet again by itself; one that was
+        up is returned, to be buried."""
+        if self._starting is not None:
+            self.trace.note("control plane is killed while it starts")
+            self._starting.kill()
+            self._tasks.spawn(self._starting.crash(), "end of a control plane")
+            return None
         front, self.front = self.front, None
+        if front is not None:
+            self.trace.note("control plane stops")
+            front.kill()
+        return front
+
+    async def _bury(self, front: Front | None) -> None:
+        if front is None:
+            return
         await front.crash()
         for host in self.hosts.values():
             host.link.cut()
+
+    def kill_for(self, away_s: float) -> None:
+        """Kill the control plane now, between two awaits, and start another after a while."""
+        front = self.kill_plane()
+        if front is not None:
+            self._tasks.spawn(self._return(front, away_s), "return of the control plane")
+
+    async def _return(self, front: Front, away_s: float) -> None:
+        await self._bury(front)
+        await self.clock.sleep(away_s)
+        await self.start_plane()
 
     def add_host(self, facts: Host) -> SimHost:
         """A machine joins."""
         host = SimHost(
             facts,
-            self.clock,
+            VirtualClock(EPOCH),  # its own, which may go wrong
             self.chance.child(f"host {facts.id}"),
             self.hull,
             self._behaviour,
             self.trace.note,
+            self.laws.places,
         )
         self.hosts[facts.id] = host
         host.start()
@@ -198,4 +265,11 @@ class World:
         if self.front is not None:
             await self.front.crash()
         await self._tasks.close()
+        self._upsets.close()
         await self.store.close()
+
+
+def _transactions(batch: Batch) -> Iterator[tuple[Event, ...]]:
+    """The batch's events by the transaction that they come from."""
+    for _, events in groupby(batch.events, lambda event: event.record.version >> 8):
+        yield tuple(events)
