@@ -34,15 +34,16 @@ HEARTBEAT_S = 10.0
 GATHER_S = 0.25  # news of one instant travels together
 RETRY_S = 1.0
 MAX_EVENTS = 100  # of one Host in one report; the oldest are dropped first, as the agent does
-Observer = Callable[[str, SandboxStatus], None]
+# A status as it is reported; None for a Sandbox that vanished with its machine.
+Observer = Callable[["Machine", Box, SandboxStatus | None], None]
 
 
 class Machine:
     """One simulated Host. ``assigned`` is what the control plane wants of it, as it last said."""
 
     __slots__ = (
-        "assigned", "boxes", "clock", "cut", "down", "events", "facts", "images", "known",
-        "pulling", "seen",
+        "assigned", "boxes", "clock", "cpu", "cut", "down", "events", "facts", "images", "known",
+        "memory", "pulling", "seen",
     )  # fmt: skip
 
     def __init__(self, facts: Host, clock: Clock) -> None:
@@ -54,6 +55,7 @@ class Machine:
         self.assigned: dict[str, Assignment] = {}
         self.seen: dict[str, None] | None = {}  # assigned since the connect; None once synced
         self.events: list[NodeEvent] = []
+        self.cpu = self.memory = 0  # reserved by what holds its room here
         self.down = False  # it has lost its power
         self.cut = False  # nothing is heard of it, and it hears nothing
 
@@ -80,11 +82,11 @@ class Crowd:
         clock: Clock,
         chance: Chance,
         manners: Manners,
-        observe: Observer = lambda _host, _status: None,
+        observe: Observer = lambda _machine, _box, _status: None,
     ) -> None:
         self.clock, self.chance, self.manners = clock, chance, manners
         self.machines: dict[str, Machine] = {}
-        self._link, self._observe = link, observe
+        self._link, self.observe = link, observe
         # (CPU curve, memory curve) → CPU and memory reserved by what runs with it
         self._loads: dict[tuple[str | float, str | float], list[int]] = {}
         self._dirty: dict[str, tuple[Machine, Box | None]] = {}
@@ -112,7 +114,8 @@ class Crowd:
         machine = self.machines[host]
         machine.down, self._heartbeats = True, ()
         for box in machine.boxes.values():
-            box.vanish()
+            self._vanish(machine, box)
+            self.observe(machine, box, None)
         machine.boxes.clear()
         machine.images.clear()
         machine.events.clear()
@@ -204,8 +207,20 @@ class Crowd:
         box.assign(assignment)
 
     def _forget(self, machine: Machine, box: Box) -> None:
-        box.vanish()
+        self._vanish(machine, box)
         machine.boxes.pop(box.run.uid, None)
+
+    def _vanish(self, machine: Machine, box: Box) -> None:
+        box.vanish()
+        self._book(machine, box, holds=False)
+
+    def _book(self, machine: Machine, box: Box, *, holds: bool) -> None:
+        if holds == box.holds:
+            return
+        box.holds, sign = holds, 1 if holds else -1
+        reserve = box.run.sandbox.reserve
+        machine.cpu += sign * reserve.cpu
+        machine.memory += sign * reserve.memory
 
     def _synced(self, machine: Machine) -> None:
         """Now it is known what is not wanted any more; everything is reported once more."""
@@ -234,6 +249,7 @@ class Crowd:
         """A Sandbox may have news."""
         self._dirty[box.run.uid] = (machine, box)
         self._wake.set()
+        self._book(machine, box, holds=not box.run.gone and not box.run.ended())
         if box.run.gone and box.run.assignment.want == "gone":
             self._forget(machine, box)
 
@@ -265,9 +281,9 @@ class Crowd:
                 continue
             news = statuses.setdefault(id, [])
             status = box.news() if box is not None else None
-            if status is not None:
+            if box is not None and status is not None:
                 news.append(status)
-                self._observe(id, status)
+                self.observe(machine, box, status)
         reports = []
         for id, news in statuses.items():
             machine = self.machines[id]

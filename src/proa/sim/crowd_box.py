@@ -45,9 +45,10 @@ _MIN_STOP_S = 2.0  # what remains for the signal after a pre-stop hook
 
 
 class Box:
-    """One Sandbox on one Machine. ``said`` is the status that was last reported."""
+    """One Sandbox on one Machine. ``said`` is the status that was last reported, ``holds`` whether
+    the machine's books count it."""
 
-    __slots__ = ("_crowd", "_lives", "_machine", "_timers", "loads", "run", "said")
+    __slots__ = ("_crowd", "_lives", "_machine", "_timers", "holds", "loads", "run", "said")
 
     def __init__(self, crowd: Crowd, machine: Machine, run: SandboxRun) -> None:
         self._crowd, self._machine, self.run = crowd, machine, run
@@ -55,6 +56,12 @@ class Box:
         self._lives: dict[str, Life] = {}
         self.loads: dict[str, tuple[Manner, int, int]] = {}  # running: behaviour, CPU, memory
         self.said: SandboxStatus | None = None
+        self.holds = False
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether the control plane wants it to end."""
+        return self.run.assignment.want != "run"
 
     # What comes in
 

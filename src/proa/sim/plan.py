@@ -38,6 +38,15 @@ def seconds(span: Span) -> float:
     return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
+def _require(holds: bool, text: str) -> None:
+    if not holds:
+        raise ValueError(text)
+
+
+def _check_name(name: str) -> None:
+    _require(bool(_NAME.fullmatch(name)), f"{name!r} is no name: small letters, digits, hyphens")
+
+
 class HostsPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``count`` machines of one size; zones take turns. ``capacity`` is what they are bought as,
     ``overcommit`` how often processor and memory may be reserved."""
@@ -195,15 +204,6 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             for curve in (manner.cpu, manner.memory):
                 known = not isinstance(curve, str) or curve in self.curves or curve == "steady"
                 _require(known, f"there is no load curve {curve!r}")
-
-
-def _require(holds: bool, text: str) -> None:
-    if not holds:
-        raise ValueError(text)
-
-
-def _check_name(name: str) -> None:
-    _require(bool(_NAME.fullmatch(name)), f"{name!r} is no name: small letters, digits, hyphens")
 
 
 def read_plan(text: str, name: str) -> Plan:

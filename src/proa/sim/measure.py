@@ -1,0 +1,265 @@
+"""What a large scenario measures: how long things took, how full the hosts were, what was missing.
+
+``large`` feeds it every event of the store and every status that the crowd reports, and asks for a
+sample at fixed intervals. Instants are virtual seconds after the start. Nothing here changes what
+happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proa.aws.ecs.tables import TASKS
+from proa.base.clock import Clock
+from proa.kube.tables import PODS
+from proa.model.sandbox import SandboxStatus
+from proa.sim.crowd import Crowd, Machine
+from proa.sim.crowd_box import Box
+from proa.store.api import Event
+
+_LABEL, _FAMILY = "app", "com.amazonaws.ecs.task-definition-family"
+SERIES = (
+    "at_s", "wanted", "running", "ready", "pending", "started", "ended", "failed", "restarts",
+    "hosts_used", "cpu_reserved", "memory_reserved", "cpu_used", "memory_used",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Seen:
+    """One Sandbox as it was last reported."""
+
+    workload: str
+    running: bool = False
+    ready: bool = False
+    restarts: int = 0
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class _Workload:
+    """What one workload should have and has, and what was missing of it so far."""
+
+    wanted: int = 0
+    ready: int = 0
+    since: float = 0.0
+    wanted_s: float = 0.0  # replica-seconds
+    missing_s: float = 0.0
+    down_s: float = 0.0  # seconds with none ready, once there was one
+    begun: bool = False
+
+    def passes(self, now: float) -> None:
+        """Take in the time since the last change."""
+        spent = now - self.since
+        self.since = now
+        if self.begun:
+            self.wanted_s += spent * self.wanted
+            self.missing_s += spent * max(0, self.wanted - self.ready)
+            self.down_s += spent if self.wanted and not self.ready else 0.0
+
+
+@dataclass(slots=True)
+class Packing:
+    """How full each host was at one instant: the fuller of processor and memory, in percent."""
+
+    at_s: float
+    shares: bytes = field(default=b"")
+
+
+class Measures:
+    """The measures of one run."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._created: dict[str, float] = {}  # what has not run yet, by store key
+        self._seen: dict[str, _Seen] = {}
+        self._workloads: dict[str, _Workload] = {}
+        self._running: list[Box] = []  # for who picks one at random
+        self._places: dict[str, int] = {}
+        self._ready = self._now_running = 0
+        self._counts = dict.fromkeys(("started", "ended", "failed", "restarts"), 0)
+        self.created = 0
+        self.placed_s: list[float] = []
+        self.running_s: list[float] = []
+        self.ready_s: list[float] = []
+        self.totals = dict.fromkeys(self._counts, 0)
+        self.series: list[list[float]] = []
+        self.packing: list[Packing] = []
+
+    # What is told
+
+    def event(self, event: Event) -> None:
+        """A change of the store: pods and tasks that come and go."""
+        key = event.record.key
+        if event.kind == "put":
+            if event.previous is None and (PODS.matches(key) or TASKS.matches(key)):
+                self._created[key] = self._clock.monotonic()
+                self.created += 1
+        elif key in self._created:
+            del self._created[key]
+
+    def wants(self, workload: str, replicas: int) -> None:
+        """From now on so many replicas of a workload are wanted."""
+        found = self._workloads.setdefault(workload, _Workload(since=self._clock.monotonic()))
+        found.passes(self._clock.monotonic())
+        found.wanted = replicas
+
+    def observe(self, _machine: Machine, box: Box, status: SandboxStatus | None) -> None:
+        """A status as the control plane is told of it; None: gone with its machine."""
+        uid = box.run.uid
+        seen = self._seen.get(uid)
+        if seen is None:
+            seen = self._seen[uid] = _Seen(_workload_of(box))
+        alive = status is not None and status.phase == "running" and not status.stopping
+        ready = alive and status is not None and all(item.ready for item in status.containers)
+        self._changes(box, seen, bool(alive), bool(ready))
+        if status is not None:
+            restarts = sum(item.restarts for item in status.containers)
+            self._count("restarts", restarts - seen.restarts)
+            seen.restarts = restarts
+        gone = status is None or status.gone
+        if not seen.ended and (gone or (status and status.phase in ("succeeded", "failed"))):
+            seen.ended = True
+            failed = status is not None and status.phase == "failed" and not box.asked_to_stop
+            self._count("failed", int(failed))
+            self._count("ended", 1)
+            self._created.pop(box.run.sandbox.key, None)
+        if gone:
+            del self._seen[uid]
+
+    def _changes(self, box: Box, seen: _Seen, running: bool, ready: bool) -> None:
+        key, now = box.run.sandbox.key, self._clock.monotonic()
+        if running and not seen.running:
+            self._now_running += 1
+            self._count("started", 1)
+            self._places[box.run.uid] = len(self._running)
+            self._running.append(box)
+            created = self._created.get(key)
+            if created is not None:
+                self.running_s.append(now - created)
+        elif seen.running and not running:
+            self._now_running -= 1
+            self._drop(box.run.uid)
+        if ready and not seen.ready:
+            self._is_ready(seen.workload, 1)
+            created = self._created.pop(key, None)
+            if created is not None:
+                self.ready_s.append(now - created)
+                begun = box.run.started_at - self._clock.now() + now
+                self.placed_s.append(max(0.0, begun - created))
+        elif seen.ready and not ready:
+            self._is_ready(seen.workload, -1)
+        seen.running, seen.ready = running, ready
+
+    def _is_ready(self, workload: str, change: int) -> None:
+        self._ready += change
+        found = self._workloads.get(workload)
+        if found is not None:
+            found.passes(self._clock.monotonic())
+            found.ready += change
+            found.begun = found.begun or found.ready >= found.wanted
+
+    def _count(self, what: str, number: int) -> None:
+        self._counts[what] += number
+        self.totals[what] += number
+
+    def _drop(self, uid: str) -> None:
+        place = self._places.pop(uid)
+        last = self._running.pop()
+        if last.run.uid != uid:
+            self._running[place] = last
+            self._places[last.run.uid] = place
+
+    @property
+    def running(self) -> Sequence[Box]:
+        """Every Sandbox that runs now, in no order that means anything."""
+        return self._running
+
+    # What is told of it
+
+    def sample(self, crowd: Crowd) -> None:
+        """Look at everything now."""
+        now = self._clock.monotonic()
+        cpu = memory = pool_cpu = pool_memory = used_hosts = 0
+        for machine in crowd.machines.values():
+            cpu += machine.cpu
+            memory += machine.memory
+            used_hosts += machine.memory > 0
+            if not machine.down:
+                pool_cpu += machine.facts.pool.cpu
+                pool_memory += machine.facts.pool.memory
+        usage = crowd.usage(now)
+        counts = [self._counts[name] for name in ("started", "ended", "failed", "restarts")]
+        self._counts = dict.fromkeys(self._counts, 0)
+        wanted = sum(item.wanted for item in self._workloads.values())
+        pending = max(0, len(self._created) - (self._now_running - self._ready))
+        shares = (
+            _share(cpu, pool_cpu), _share(memory, pool_memory),
+            _share(usage.cpu, pool_cpu), _share(usage.memory, pool_memory),
+        )  # fmt: skip
+        self.series.append(
+            [round(now, 3), wanted, self._now_running, self._ready, pending, *counts, used_hosts,
+             *shares]
+        )  # fmt: skip
+
+    def pack(self, crowd: Crowd) -> None:
+        """Note how full every host is."""
+        self.packing.append(
+            Packing(self._clock.monotonic(), bytes(_full(one) for one in crowd.machines.values()))
+        )
+
+    def result(self) -> dict[str, Any]:
+        """Everything, as JSON has it. Seconds; shares of 1; percentiles by nearest rank."""
+        now = self._clock.monotonic()
+        workloads = {}
+        for name, found in sorted(self._workloads.items()):
+            found.passes(now)
+            workloads[name] = {
+                "wanted": found.wanted,
+                "ready": found.ready,
+                "missing_share": round(found.missing_s / found.wanted_s, 6)
+                if found.wanted_s
+                else 0.0,
+                "unavailable_s": round(found.down_s, 3),
+            }
+        return {
+            "created": self.created,
+            **self.totals,
+            "running": self._now_running,
+            "ready": self._ready,
+            "seconds_to_place": percentiles(self.placed_s),
+            "seconds_to_running": percentiles(self.running_s),
+            "seconds_to_ready": percentiles(self.ready_s),
+            "missing_replica_s": round(sum(one.missing_s for one in self._workloads.values()), 3),
+            "unavailable_s": round(sum(one.down_s for one in self._workloads.values()), 3),
+            "workloads": workloads,
+            "series": {"columns": list(SERIES), "rows": self.series},
+        }
+
+
+def _workload_of(box: Box) -> str:
+    labels = dict(box.run.sandbox.labels)
+    return labels.get(_LABEL) or labels.get(_FAMILY) or ""
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0
+
+
+def _full(machine: Machine) -> int:
+    pool = machine.facts.pool
+    share = max(_share(machine.cpu, pool.cpu), _share(machine.memory, pool.memory))
+    return min(255, round(100 * share))
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Median, 90th, 99th and the largest; empty where there is nothing."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+    ranks = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+    last = len(ordered) - 1
+    return {
+        name: round(ordered[min(last, int(rank * len(ordered)))], 3) for name, rank in ranks.items()
+    }
