@@ -19,6 +19,7 @@ from proa.store.api import Put
 HOST_PREFIX = "/hull/hosts/"
 INSTANCE_PREFIX = "/hull/instances/"
 SANDBOXES_PER_INSTANCE = 110  # Kubernetes' default of pods a node
+LOCAL_TYPE = "proa.local"  # of an Instance whose Host names none
 
 _host = msgspec.json.Decoder(Host)
 _instance = msgspec.json.Decoder(Instance)
@@ -77,6 +78,8 @@ def local_instance(host: Host, cluster: str, *, zone: str, subnet: str, address:
         name=private_name(address, region),
         capacity=capacity,
         created_at=now,
+        simulated=host.simulated,
+        type=host.type or LOCAL_TYPE,
     )
 
 

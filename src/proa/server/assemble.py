@@ -7,6 +7,7 @@ it simulated ones and calls the handlers directly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ from proa.dispatch.skin import Skin
 from proa.kube.api.node_link import NodeLink
 from proa.kube.schema.cache import SchemaCache
 from proa.kube.tables import TABLES as KUBE_TABLES
+from proa.model.host import Instance
 from proa.reconcile.plan import Plan
 from proa.reconcile.runner import Runner
 from proa.reconcile.view import Table, View
@@ -37,12 +39,13 @@ from proa.server.doors import Doors, NoDoors
 from proa.server.eks_lifecycle import EksController
 from proa.server.eks_steps import Steps
 from proa.server.eks_tokens import EksTokens
-from proa.server.hosts import ClusterOffer, Hosts
+from proa.server.hosts import Hosts
 from proa.server.hull import HullApi
 from proa.server.issuers import Fetch, Issuers, nothing
 from proa.server.kube_bow import Kube, KubeParts
 from proa.server.kube_cluster import KubeSecrets
 from proa.server.kube_keys import KeyRing
+from proa.server.offers import ClusterOffer, Offers
 from proa.server.overview import Overview
 from proa.server.status import StatusReport
 from proa.server.why import Why
@@ -90,9 +93,11 @@ class ControlPlane:
         self.kube = Kube(core, parts)
         skins: list[Skin] = [self.aws.skin, self.kube.skin]
         self.scheduler = Scheduler(store, self.view, clock, skins, self._perform)
-        self.hosts = Hosts(
-            store, self.view, clock, chance.child("hosts"), config, self._offers, self.kube.alive
+        offers = Offers(
+            store, self.view, clock, chance.child("hosts"), config, self._offers, self._offer_named
         )
+        beats = self.kube.beats
+        self.hosts = Hosts(store, self.view, clock, offers, beats.alive, self._left)
         ring = KeyRing(core, outside.sealer)
         self.eks = Steps(core, self.kube, ring, outside.doors, self.hosts.offer)
         self.runner: Runner | None = None
@@ -104,6 +109,7 @@ class ControlPlane:
             skins,
             join=self.hosts.join,
             heartbeat=self.hosts.heartbeat,
+            leave=self.hosts.leave,
             ship=self.aws.intake.ingest,
             status=self.status.report,
             why=Why(self.view, self.scheduler, self.hosts.ready).reports,
@@ -113,7 +119,14 @@ class ControlPlane:
         self._tasks = Tasks()
 
     def _offers(self) -> tuple[ClusterOffer, ...]:
-        return (ClusterOffer(self.aws.local_cluster), *self.kube.offers())
+        return (self.aws.local_offer, *self.kube.offers())
+
+    def _offer_named(self, name: str) -> ClusterOffer | None:
+        return self.aws.offer_named(name) or self.kube.named(name)
+
+    async def _left(self, instances: Sequence[Instance]) -> None:
+        await self.aws.instances_gone(instances)
+        await self.kube.beats.gone(instances)
 
     async def _perform(self, plan: Plan) -> None:
         assert self.runner is not None, "the scheduler runs after the runner was made"

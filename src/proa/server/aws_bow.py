@@ -6,6 +6,7 @@ the scheduler needs, ``open_gateway`` what needs the scheduler.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from proa.aws.ecs.hull import EcsSkin, SchedulerPlacer
 from proa.aws.ecs.keys import cluster_key
 from proa.aws.ecs.names import DEFAULT_CLUSTER
 from proa.aws.ecs.operations.base import Ecs
+from proa.aws.ecs.tables import CLUSTERS, TASKS
 from proa.aws.ecs.tables import TABLES as ECS_TABLES
 from proa.aws.ecs.vpc import PlannedVpc
 from proa.aws.eks import service as eks_service
@@ -48,13 +50,17 @@ from proa.cloud.key_uses import KeyUses
 from proa.cloud.logs import EventLog, KnownExtents
 from proa.cloud.secrets import Sealer
 from proa.dispatch.scheduler import Scheduler
+from proa.model.host import Instance
+from proa.model.sandbox import SandboxStatus
 from proa.reconcile.controller import Controller
 from proa.reconcile.view import Table, View
 from proa.server.core import Core, local_name
+from proa.server.offers import ClusterOffer
 from proa.server.regions import Regions
 from proa.wire.sigv4 import SignatureFault, read_claim
 
 SWEEP_S = 3600.0
+ENDED_AT_ONCE = 100  # tasks whose end is told together
 TABLES: tuple[Table[Any], ...] = (
     *ECS_TABLES,
     *EKS_TABLES,
@@ -92,10 +98,33 @@ class Aws:
         self.gateway: AwsGateway | None = None
 
     @property
-    def local_cluster(self) -> str:
+    def local_offer(self) -> ClusterOffer:
         """The ECS cluster that every Host offers an Instance to."""
+        return self._offer(DEFAULT_CLUSTER)
+
+    def offer_named(self, name: str) -> ClusterOffer | None:
+        """What is offered to an active ECS cluster of the home region, by its name."""
+        kind, _, cluster = name.partition("/")
+        offer = self._offer(cluster)
+        entry = self._core.view.rows(CLUSTERS).get(offer.prefix)
+        active = kind == "ecs" and entry is not None and entry.value.status == "ACTIVE"
+        return offer if active else None
+
+    def _offer(self, cluster: str) -> ClusterOffer:
         config = self._core.config
-        return cluster_key(config.account, config.region, DEFAULT_CLUSTER)
+        prefix = cluster_key(config.account, config.region, cluster)
+        return ClusterOffer(prefix, name=f"ecs/{cluster}")
+
+    async def instances_gone(self, instances: Sequence[Instance]) -> None:
+        """These Instances have left for good: their tasks have ended with them."""
+        view = self._core.view
+        ended = [
+            SandboxStatus(uid=entry.value.id, phase="failed", skin=self.skin.name, gone=True)
+            for instance in instances
+            for entry in view.rows(TASKS).by("instance", instance.id)
+        ]
+        for first in range(0, len(ended), ENDED_AT_ONCE):
+            await self.skin.report(view, ended[first : first + ENDED_AT_ONCE], ())
 
     def controllers(self) -> list[Controller]:
         """Every controller of this bow."""

@@ -21,10 +21,10 @@ from proa.reconcile.view import Entry
 from proa.server.core import Core
 from proa.server.doors import Door, Doors
 from proa.server.eks_lifecycle import Clear, Lower, Raise, Reach, Retell
-from proa.server.hosts import ClusterOffer
 from proa.server.kube_bow import Kube, offer_to
 from proa.server.kube_cluster import API_NAMES, KubeCluster, server_addresses
 from proa.server.kube_keys import KeyRing
+from proa.server.offers import ClusterOffer
 from proa.store.api import Delete, Guard, Put, Transaction
 
 log = get_logger(__name__)

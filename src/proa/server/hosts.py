@@ -1,63 +1,48 @@
 """Hosts join: records for the machine and the shared Instances it offers, and its heartbeats.
 
-Called by the hull's API when an agent says hello and with each of its reports. When a Host was
-last heard of is kept in memory, not in the store: it changes every few seconds and means
-nothing after a restart, when every agent says hello again.
+Called by the hull's API when agents say hello and with each of their reports; a crowd of simulated
+Hosts says both for thousands at once, which costs a few transactions. When a Host was last heard
+of is kept in memory, not in the store: it changes every few seconds and means nothing after a
+restart, when every agent says hello again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-
-from proa.base.chance import Chance
 from proa.base.clock import Clock
-from proa.base.config import Config
-from proa.base.errors import Conflict, TryAgain
+from proa.base.errors import TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
-from proa.cloud.network import Subnet
-from proa.cloud.network.planner import NetworkPlanner
+from proa.dispatch.skin import Parts
 from proa.model.feed import Hello
 from proa.model.host import Host, Instance
 from proa.reconcile.view import View
-from proa.store.api import Guard, Store, Transaction
+from proa.server.batches import commit_all
+from proa.server.offers import ClusterOffer, Offers
+from proa.store.api import Delete, Store
 
 log = get_logger(__name__)
 SILENT_AFTER_S = 40.0
-ATTEMPTS = 10
-
-
-@dataclass(slots=True, frozen=True)
-class ClusterOffer:
-    """A cluster that gets a shared Instance on every Host: in the first of its subnets, or in the
-    home region's default ones where it names none."""
-
-    prefix: str
-    subnets: tuple[str, ...] = ()
-    region: str = ""
+AGAIN_S = 1.0  # signs of life that follow each other faster say nothing new
+Living = Sequence[tuple[Instance, Host]]
 
 
 class Hosts:
-    """Who has joined and who is alive. ``joined`` and ``alive`` are told of each Instance."""
+    """Who has joined and who is alive. ``alive`` is told of the shared Instances of living Hosts,
+    ``gone`` of those whose Hosts have left for good."""
 
     def __init__(
         self,
         store: Store,
         view: View,
         clock: Clock,
-        chance: Chance,
-        config: Config,
-        clusters: Callable[[], tuple[ClusterOffer, ...]],
-        alive: Callable[[Instance, Host], Awaitable[None]],
+        offers: Offers,
+        alive: Callable[[Living], Awaitable[None]],
+        gone: Callable[[Sequence[Instance]], Awaitable[None]],
     ) -> None:
         self._store, self._view, self._clock = store, view, clock
-        self._chance, self._config, self._clusters = chance, config, clusters
-        self._planner = NetworkPlanner(view)
-        self._alive = alive
+        self._offers, self._alive, self._gone = offers, alive, gone
         self._seen: dict[str, float] = {}
 
     def ready(self, host: str) -> bool:
@@ -65,79 +50,65 @@ class Hosts:
         seen = self._seen.get(host)
         return seen is not None and self._clock.monotonic() - seen < SILENT_AFTER_S
 
-    async def join(self, hello: Hello) -> None:
-        """Store the Host as it describes itself, and its Instances where they are missing."""
-        host = hello.host
-        stored = self._view.rows(compute.HOSTS).get(compute.host_key(host.id))
-        if stored is None or stored.value != host:
-            done = await self._store.commit(Transaction(writes=(compute.put_host(host),)))
-            await self._view.reached(done.version)
-        for cluster in self._clusters():
-            await self._retry(partial(self._offer, host, cluster))
-        await self.heartbeat(host.id)
+    async def join(self, hellos: Sequence[Hello]) -> None:
+        """Store the Hosts as they describe themselves, and their Instances where they are
+        missing. Raises CallerFault for a Host that names a cluster there is not."""
+        hosts = [hello.host for hello in hellos]
+        self._offers.check(hosts)
+        await commit_all(self._store, self._view, self._changed(hosts))
+        await self._offers.make(hosts)
+        await self.heartbeat([host.id for host in hosts])
+
+    def _changed(self, hosts: Sequence[Host]) -> list[Parts]:
+        rows = self._view.rows(compute.HOSTS)
+        newest = {host.id: host for host in hosts}
+        return [
+            Parts(writes=(compute.put_host(host),))
+            for host in newest.values()
+            if (stored := rows.get(compute.host_key(host.id))) is None or stored.value != host
+        ]
 
     async def offer(self, cluster: ClusterOffer) -> None:
         """A cluster has come: every Host that is there makes an Instance for it."""
-        for entry in list(self._view.rows(compute.HOSTS).scan()):
-            host = entry.value
-            await self._retry(partial(self._offer, host, cluster))
-            made = compute.instance_of(self._view, compute.instance_id(host.id, cluster.prefix))
-            if made is not None and self.ready(host.id):
-                await self._alive(made, host)
+        hosts = [entry.value for entry in self._view.rows(compute.HOSTS).scan()]
+        await self._offers.make(hosts, (cluster,))
+        found = [
+            (instance, host)
+            for host in hosts
+            if self.ready(host.id) and (instance := self._offers.made(host, cluster)) is not None
+        ]
+        await self._alive(found)
 
-    async def heartbeat(self, host: str) -> None:
-        """The Host's agent is alive."""
-        known = self._view.rows(compute.HOSTS).get(compute.host_key(host))
-        if known is None:
-            raise TryAgain(f"host {host} has not joined")
-        first = host not in self._seen
-        before = self._seen.get(host, 0.0)
+    async def heartbeat(self, hosts: Sequence[str]) -> None:
+        """The agents of these Hosts are alive. Raises TryAgain where one has not joined (any
+        more): its agent says hello again."""
         now = self._clock.monotonic()
-        if not first and now - before < 1.0:
-            return
-        self._seen[host] = now
-        for instance in compute.instances_on(self._view, host):
-            if instance.shared:
-                await self._alive(instance, known.value)
+        rows = self._view.rows(compute.HOSTS)
+        living: list[tuple[Instance, Host]] = []
+        strange = ""
+        for id in hosts:
+            known = rows.get(compute.host_key(id))
+            if known is None:
+                strange = id
+                continue
+            before = self._seen.get(id)
+            if before is not None and now - before < AGAIN_S:
+                continue
+            self._seen[id] = now
+            shared = (item for item in compute.instances_on(self._view, id) if item.shared)
+            living.extend((instance, known.value) for instance in shared)
+        await self._alive(living)
+        if strange:
+            raise TryAgain(f"host {strange} has not joined")
 
-    async def _retry(self, attempt: Callable[[], Awaitable[None]]) -> None:
-        for _ in range(ATTEMPTS):
-            try:
-                return await attempt()
-            except Conflict:
-                await self._view.reached(await self._store.version())
-        raise TryAgain("somebody else keeps writing the same records")
-
-    async def _offer(self, host: Host, cluster: ClusterOffer) -> None:
-        id = compute.instance_id(host.id, cluster.prefix)
-        existing = compute.instance_of(self._view, id)
-        if existing is not None:
-            capacity = msgspec.structs.replace(host.pool, sandboxes=existing.capacity.sandboxes)
-            if existing.capacity != capacity:
-                changed = msgspec.structs.replace(existing, capacity=capacity)
-                write = Transaction(writes=(compute.put_instance(changed),))
-                await self._view.reached((await self._store.commit(write)).version)
-            return
-        subnet = self._subnet(cluster)
-        plan = self._planner.plan_address(
-            subnet.id, compute.instance_key(id), chance=self._chance.child(id)
-        )
-        made = compute.local_instance(
-            host,
-            cluster.prefix,
-            zone=subnet.zone,
-            subnet=subnet.id,
-            address=plan.address,
-            region=cluster.region or self._config.region,
-            now=self._clock.now(),
-        )
-        guards = (Guard(compute.instance_key(id), 0), *plan.guards)
-        write = Transaction(guards, (compute.put_instance(made), *plan.writes))
-        await self._view.reached((await self._store.commit(write)).version)
-
-    def _subnet(self, cluster: ClusterOffer) -> Subnet:
-        named = (self._planner.subnet(id) for id in cluster.subnets)
-        found = next((subnet for subnet in named if subnet is not None), None)
-        if found is not None:
-            return found
-        return self._planner.default_subnets(self._config.account, self._config.region)[0]
+    async def leave(self, hosts: Sequence[str]) -> None:
+        """These Hosts are switched off for good: nothing of them stays."""
+        rows = self._view.rows(compute.HOSTS)
+        there = [id for id in dict.fromkeys(hosts) if rows.get(compute.host_key(id))]
+        instances = [item for id in there for item in compute.instances_on(self._view, id)]
+        for id in there:
+            self._seen.pop(id, None)
+        doomed = [Parts(writes=(Delete(compute.host_key(id)),)) for id in there]
+        await commit_all(self._store, self._view, doomed)
+        await self._gone([item for item in instances if item.shared])
+        await self._offers.withdraw(instances)

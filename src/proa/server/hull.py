@@ -1,6 +1,8 @@
 """The hull's own API, on a unix socket that only root may open: agents and the CLI use it.
 
 Agents: ``POST /v1/hello``, ``GET /v1/feed?host=``, ``POST /v1/report``, ``POST /v1/logs``.
+A crowd of simulated Hosts says the same for many: ``POST /v1/hellos``, ``/v1/feeds`` (ids; lines
+of [host, message]), ``/v1/reports``, and ``/v1/leaves`` (ids) when it is switched off for good.
 CLI: ``GET /v1/status``, ``GET /v1/ready``, ``GET /v1/why?subject=&namespace=``,
 ``GET /v1/overview?after=VERSION&timeout=S``, ``GET /v1/dump`` (the store, for a backup).
 Handlers only; the shell is ``server.http``.
@@ -29,7 +31,10 @@ log = get_logger(__name__)
 MAX_POLL_S = 60.0
 _encode = msgspec.json.Encoder().encode
 _hello = msgspec.json.Decoder(Hello)
+_hellos = msgspec.json.Decoder(tuple[Hello, ...])
 _report = msgspec.json.Decoder(Report)
+_reports = msgspec.json.Decoder(tuple[Report, ...])
+_ids = msgspec.json.Decoder(tuple[str, ...])
 _logs = msgspec.json.Decoder(LogBatch)
 
 
@@ -48,8 +53,9 @@ class HullApi:
         config: Config,
         skins: Sequence[Skin],
         *,
-        join: Callable[[Hello], Awaitable[None]],
-        heartbeat: Callable[[str], Awaitable[None]],
+        join: Callable[[Sequence[Hello]], Awaitable[None]],
+        heartbeat: Callable[[Sequence[str]], Awaitable[None]],
+        leave: Callable[[Sequence[str]], Awaitable[None]],
         ship: Callable[[LogBatch], Awaitable[None]],
         status: Callable[[], dict[str, Any]],
         why: Callable[[str, str], Sequence[msgspec.Struct]],
@@ -60,7 +66,8 @@ class HullApi:
         self._skins = {skin.name: skin for skin in skins}
         self.feeds = FeedHub(view, clock, config, skins)
         self._alike: dict[type, tuple[Down, bytes]] = {}  # the newest of those all Hosts are told
-        self._join, self._heartbeat, self._ship, self._status = join, heartbeat, ship, status
+        self.join, self._heartbeat, self.leave = join, heartbeat, leave
+        self.ship, self._status = ship, status
         self._why, self._overview, self._dump = why, overview, dump
 
     async def handle(self, request: Request) -> Response:
@@ -78,7 +85,15 @@ class HullApi:
             return Response(422, str(error).encode())
 
     async def _hello_route(self, request: Request) -> Response:
-        await self._join(_hello.decode(request.body))
+        await self.join((_hello.decode(request.body),))
+        return Response(204)
+
+    async def _hellos_route(self, request: Request) -> Response:
+        await self.join(_hellos.decode(request.body))
+        return Response(204)
+
+    async def _leaves_route(self, request: Request) -> Response:
+        await self.leave(_ids.decode(request.body))
         return Response(204)
 
     async def _feed_route(self, request: Request) -> Response:
@@ -95,6 +110,18 @@ class HullApi:
         finally:
             feed.close()
 
+    async def _feeds_route(self, request: Request) -> Response:
+        return Response(200, stream=self._pairs(_ids.decode(request.body)))
+
+    async def _pairs(self, hosts: Sequence[str]) -> AsyncIterator[bytes]:
+        """Lines of [host, message]."""
+        feed = self.feeds.open_many(hosts)
+        try:
+            async for pair in feed.stream():
+                yield _encode(pair) + b"\n"
+        finally:
+            feed.close()
+
     def _line(self, message: Down) -> bytes:
         """Rules and Zones are the same object for every Host: encoded once."""
         if not isinstance(message, Rules | Zones):
@@ -105,21 +132,33 @@ class HullApi:
         return alike[1]
 
     async def _report_route(self, request: Request) -> Response:
-        await self.report(_report.decode(request.body))
+        await self.report((_report.decode(request.body),))
         return Response(204)
 
-    async def report(self, report: Report) -> None:
-        """Hand each bow what concerns its Sandboxes, in the order it was said."""
-        await self._heartbeat(report.host)
-        skin_of = {status.uid: status.skin for status in report.statuses}
+    async def _reports_route(self, request: Request) -> Response:
+        await self.report(_reports.decode(request.body))
+        return Response(204)
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        """Hand each bow what concerns its Sandboxes, in the order it was said. Raises TryAgain
+        where a Host has not joined; what the others said is taken in."""
+        try:
+            await self._heartbeat([report.host for report in reports])
+        finally:
+            await self._take(reports)
+
+    async def _take(self, reports: Sequence[Report]) -> None:
+        said = [status for report in reports for status in report.statuses]
+        news = [event for report in reports for event in report.events]
+        skin_of = {status.uid: status.skin for status in said}
         for name, skin in self._skins.items():
-            statuses = [status for status in report.statuses if status.skin == name]
-            events = [event for event in report.events if skin_of.get(event.uid, name) == name]
+            statuses = [status for status in said if status.skin == name]
+            events = [event for event in news if skin_of.get(event.uid, name) == name]
             if statuses or events:
                 await skin.report(self._view, statuses, events)
 
     async def _logs_route(self, request: Request) -> Response:
-        await self._ship(_logs.decode(request.body))
+        await self.ship(_logs.decode(request.body))
         return Response(204)
 
     async def _status_route(self, _request: Request) -> Response:
@@ -154,6 +193,10 @@ class HullApi:
         ("GET", "/v1/feed"): _feed_route,
         ("POST", "/v1/report"): _report_route,
         ("POST", "/v1/logs"): _logs_route,
+        ("POST", "/v1/hellos"): _hellos_route,
+        ("POST", "/v1/feeds"): _feeds_route,
+        ("POST", "/v1/reports"): _reports_route,
+        ("POST", "/v1/leaves"): _leaves_route,
         ("GET", "/v1/status"): _status_route,
         ("GET", "/v1/why"): _why_route,
         ("GET", "/v1/overview"): _overview_route,

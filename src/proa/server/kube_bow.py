@@ -15,9 +15,8 @@ from typing import Any
 from proa.aws.eks.bootstrap import Home, bootstrap
 from proa.aws.eks.records import CLUSTERS, DEFAULT, Cluster, cluster_of_uid
 from proa.aws.eks.versions import patch_of
-from proa.base.errors import CallerFault, Conflict, TryAgain
+from proa.base.errors import TryAgain
 from proa.base.http import Request, Response
-from proa.base.telemetry import get_logger
 from proa.cloud import compute
 from proa.kube.api.call import Call
 from proa.kube.api.context import ClusterInfo
@@ -27,20 +26,18 @@ from proa.kube.controllers.cluster import ApiPlace
 from proa.kube.controllers.contents import controllers
 from proa.kube.controllers.steps import performers
 from proa.kube.hull import KubeSkin, Links
-from proa.kube.nodes import heartbeat
+from proa.kube.nodes import Heartbeats
 from proa.kube.pki import ClusterKeys
 from proa.kube.schema.cache import SchemaCache
-from proa.kube.tables import OBJECTS, PREFIX, cluster_of
-from proa.model.host import Host, Instance
+from proa.kube.tables import OBJECTS, PREFIX
 from proa.reconcile.controller import Controller
 from proa.server.core import Core, local_name
 from proa.server.eks_tokens import EksTokens
-from proa.server.hosts import ClusterOffer
 from proa.server.kube_cluster import DNS_OFFSET, KubeCluster, KubeSecrets, Shared, nth
+from proa.server.node_beats import NodeBeats
+from proa.server.offers import ClusterOffer
 
-log = get_logger(__name__)
 VPC_DNS_OFFSET = 2  # AmazonProvidedDNS
-ATTEMPTS = 5
 # What something acts on; writes of other kinds are answered with a warning.
 ACTED_ON = frozenset(
     {
@@ -89,7 +86,8 @@ class Kube:
 
     def __init__(self, core: Core, parts: KubeParts) -> None:
         self._core, self._tokens = core, parts.tokens
-        self._shared = Shared(parts.schemas, parts.link, ACTED_ON)
+        self._heartbeats = Heartbeats(core.clock)
+        self._shared = Shared(parts.schemas, parts.link, ACTED_ON, self._heartbeats)
         config = core.config
         address = f"{config.listen}:{config.kube_port}"
         info = ClusterInfo(
@@ -102,6 +100,7 @@ class Kube:
         )
         self._going: dict[str, None] = {}  # clusters that are being deleted
         self.clusters = {DEFAULT: self._made(info, parts.secrets)}
+        self.beats = NodeBeats(core, self._heartbeats, self.up)
         self.skin = KubeSkin(
             Links(
                 core.clock,
@@ -204,14 +203,15 @@ class Kube:
         return tuple(
             offer_to(entry.value)
             for entry in self._core.view.rows(CLUSTERS).scan()
-            if entry.value.uid in self.clusters and entry.value.uid not in self._going
+            if self.up(entry.value.uid)
         )
 
     # What controllers and the skin ask
 
     def controllers(self) -> list[Controller]:
         """Every controller of this bow."""
-        return controllers(self._core.chance.child("controllers"), self._ca, self._place)
+        chance = self._core.chance.child("controllers")
+        return controllers(chance, self._ca, self._place, self._heartbeats)
 
     def performers(self) -> dict[type, Callable[[Any], Awaitable[int]]]:
         """Who carries out this bow's steps."""
@@ -245,7 +245,8 @@ class Kube:
     def addresses(self, uid: str) -> list[str]:
         """Where this machine is reached by the pods of a cluster."""
         instances = compute.instances_of(self._core.view, f"{PREFIX}{uid}/")
-        return [one.address for one in instances if one.shared and one.address]
+        real = (one for one in instances if one.shared and not one.simulated)
+        return [one.address for one in real if one.address]
 
     def _range(self, uid: str) -> str:
         cluster = cluster_of_uid(self._core.view, uid)
@@ -266,27 +267,14 @@ class Kube:
     def _mint(self, request: TokenRequest) -> str:
         return self._cluster(request.cluster).mint(request)
 
-    async def alive(self, instance: Instance, host: Host) -> None:
-        """An Instance of a cluster of ours gives a sign of life."""
-        if not instance.cluster.startswith(PREFIX):
-            return
-        uid = cluster_of(instance.cluster)
-        for _ in range(ATTEMPTS):  # the first sign makes the Node, the next its status
-            cluster = self.clusters.get(uid)
-            if cluster is None or uid in self._going:
-                return
-            now = self._core.clock.now()
-            calls = heartbeat(self._core.view, instance, host, now, cluster.info.version)
-            try:
-                for call in calls:
-                    await self.perform(call)
-            except Conflict:
-                continue  # somebody else changed the Node: look again
-            except CallerFault as error:
-                log.warning("heartbeat not taken", node=instance.name, why=str(error))
-                return
-            if calls and calls[0].verb != "create":
-                return
+    def named(self, name: str) -> ClusterOffer | None:
+        """What is offered to the cluster of a name, if there is one that is up."""
+        found = (item.value for item in self._core.view.rows(CLUSTERS).scan())
+        return next((offer_to(one) for one in found if one.name == name and self.up(one.uid)), None)
+
+    def up(self, uid: str) -> KubeCluster | None:
+        """A cluster that is there to stay."""
+        return None if uid in self._going else self.clusters.get(uid)
 
     def inert(self) -> dict[str, int]:
         """How many objects of each kind are stored without anything acting on them."""
@@ -302,7 +290,8 @@ class Kube:
 
 def offer_to(cluster: Cluster) -> ClusterOffer:
     """What each Host offers to a cluster."""
-    return ClusterOffer(f"{PREFIX}{cluster.uid}/", cluster.subnets, cluster.region)
+    prefix = f"{PREFIX}{cluster.uid}/"
+    return ClusterOffer(prefix, cluster.subnets, cluster.region, f"eks/{cluster.name}")
 
 
 def issuer_id(uid: str) -> str:

@@ -23,13 +23,17 @@ from proa.kube.api.server import KubeApi
 from proa.kube.api.tokens import TokenIssuer
 from proa.kube.compile.sources import TokenRequest
 from proa.kube.keys import object_key
+from proa.kube.nodes import Heartbeats
+from proa.kube.objects import Object
 from proa.kube.schema.cache import SchemaCache
-from proa.kube.schema.kinds import Kinds, load_kinds
+from proa.kube.schema.kinds import Kinds, Resource, load_kinds
 from proa.kube.schema.openapi import OpenAPI
 from proa.kube.tables import SERVICE_ACCOUNTS
+from proa.reconcile.view import Entry
 from proa.server.core import Core
 
 API_OFFSET, DNS_OFFSET = 1, 10  # where the API and the name server are in the service range
+LEASES = ("coordination.k8s.io", "leases")
 API_NAMES = (
     "localhost",
     "kubernetes",
@@ -52,10 +56,21 @@ class Shared:
     and what something acts on."""
 
     def __init__(
-        self, schemas: SchemaCache, link: NodeLink, acted_on: frozenset[tuple[str, str]]
+        self,
+        schemas: SchemaCache,
+        link: NodeLink,
+        acted_on: frozenset[tuple[str, str]],
+        heartbeats: Heartbeats,
     ) -> None:
         self._schemas, self.link, self.acted_on = schemas, link, acted_on
+        self._heartbeats = heartbeats
         self.kinds: Kinds = load_kinds(schemas)
+
+    def rendered(self, resource: Resource, entry: Entry[Object]) -> Entry[Object]:
+        """Nodes' Leases show the signs of life that are kept in memory."""
+        if (resource.group, resource.name) == LEASES:
+            return self._heartbeats.rendered(entry)
+        return entry
 
     @cached_property
     def openapi(self) -> OpenAPI:
@@ -86,6 +101,7 @@ class KubeCluster:
             core.clock,
             core.chance.child(f"kube-api {info.uid}"),
             shared.acted_on,
+            shared.rendered,
         )
         self.api = KubeApi(api, self._issuer, lambda: shared.openapi, shared.link, tokens)
         self._below = "/" + info.issuer.partition("://")[2].partition("/")[2]

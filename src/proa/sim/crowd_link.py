@@ -31,6 +31,11 @@ class CrowdLink(Protocol):
         """News of many Hosts; each Host named, with or without news, is alive."""
         ...
 
+    async def leave(self, hosts: Sequence[str]) -> None:
+        """These Hosts are switched off for good: their records, Nodes and Instances go, and what
+        ran on them has ended."""
+        ...
+
     async def ship(self, batch: LogBatch) -> None:
         """Lines for one CloudWatch stream."""
         ...

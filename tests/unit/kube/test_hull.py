@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proa.base.chance import Chance
-from proa.base.clock import run_virtual
+from proa.base.clock import VirtualClock, run_virtual
 from proa.base.config import Config
 from proa.base.errors import CallerFault, Conflict
 from proa.cloud import compute
@@ -21,7 +21,7 @@ from proa.kube.asks import ask_of
 from proa.kube.controllers.cluster import ApiPlace
 from proa.kube.controllers.contents import controllers
 from proa.kube.hull import KubeSkin, Links
-from proa.kube.nodes import heartbeat
+from proa.kube.nodes import Heartbeats
 from proa.kube.objects import Pod, decoder
 from proa.kube.tables import PODS, TABLES
 from proa.kube.unschedulable import message_of
@@ -52,7 +52,8 @@ Scene = Callable[[World, KubeSkin, Scheduler], Awaitable[None]]
 def play(scene: Scene) -> None:
     async def main() -> None:
         tables = (*TABLES, *NETWORK_TABLES, compute.HOSTS, compute.INSTANCES)
-        given = controllers(Chance("c"), lambda _cluster: "PEM", lambda _cluster: ApiPlace())
+        given = controllers(Chance("c"), lambda _cluster: "PEM", lambda _cluster: ApiPlace(),
+                            Heartbeats(VirtualClock()))  # fmt: skip
         world = World(given, tables=tables)
         await world.store.commit(bootstrap_network("000000000000", "us-east-1", Config()))
         await world.store.commit(
@@ -80,7 +81,7 @@ def play(scene: Scene) -> None:
 
 async def beat(world: World) -> None:
     while True:
-        for call in heartbeat(world.view, INSTANCE, HOST, world.clock.now(), "1.36.2"):
+        for call in world.heartbeats.beat(world.view, INSTANCE, HOST, "1.36.2"):
             world.api.apply(call)
         await asyncio.sleep(10)
 

@@ -13,8 +13,10 @@ from proa.base.chance import Chance
 from proa.base.clock import VirtualClock, iso8601
 from proa.cloud import compute
 from proa.kube.api.call import ApiConflict, ApiError, Call
+from proa.kube.controllers.node_lifecycle import NodeLifecycleController
 from proa.kube.controllers.steps import performers
 from proa.kube.keys import object_key, prefix_of
+from proa.kube.nodes import Heartbeats
 from proa.kube.tables import PODS, TABLES
 from proa.reconcile.controller import Controller
 from proa.reconcile.runner import Runner
@@ -156,7 +158,8 @@ class FakeApi:
             "creationTimestamp": iso8601(self.clock.now()),
             "generation": 1,
         }
-        body.pop("status", None)
+        if call.resource != "nodes":
+            body.pop("status", None)
         if call.resource == "pods":
             body["status"] = {"phase": "Pending"}
         if call.resource == "namespaces":
@@ -235,11 +238,14 @@ class World:
         self.store = MemoryStore()
         self.api = FakeApi(self.store, self.clock, self.chance.child("api"))
         self.view = View(self.store, tables)  # type: ignore[arg-type]
+        given = list(controllers)
+        lifecycles = [item for item in given if isinstance(item, NodeLifecycleController)]
+        self.heartbeats = lifecycles[0].heartbeats if lifecycles else Heartbeats(self.clock)
         self.runner = Runner(
             self.store,  # type: ignore[arg-type]
             self.view,
             self.clock,
-            controllers,
+            given,
             performers(self.api.perform),
         )
         self._tasks: list[asyncio.Task[None]] = []

@@ -7,7 +7,11 @@ the guards and writes it returns into a transaction of its own.
 
 from typing import Any
 
-from proa.cloud.network.bootstrap import bootstrap_network
+from proa.cloud.network.bootstrap import (
+    bootstrap_network,
+    simulated_network,
+    simulated_vpc,
+)
 from proa.cloud.network.edges import EDGE_TABLES
 from proa.cloud.network.planner import (
     AddressInUse,
@@ -87,4 +91,6 @@ __all__ = [
     "bootstrap_network",
     "mac_of",
     "network_key",
+    "simulated_network",
+    "simulated_vpc",
 ]

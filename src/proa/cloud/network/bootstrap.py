@@ -27,6 +27,7 @@ from proa.cloud.network.records import (
 from proa.store.api import Guard, Put, Transaction
 
 ZONE_LETTERS = "abc"
+SIMULATED_RANGE = "100.64.0.0/10"  # shared address space (RFC 6598): nobody's own network
 _DIRECTIONS = {
     "north": "n", "south": "s", "east": "e", "west": "w", "central": "c", "northeast": "ne",
     "northwest": "nw", "southeast": "se", "southwest": "sw",
@@ -127,3 +128,59 @@ def bootstrap_network(account: str, region: str, config: Config) -> Transaction:
         Put(network_key(account, region, kind, id), encode(record)) for kind, id, record in records
     )
     return Transaction(once, (Put(done, b"{}"), *writes))
+
+
+def simulated_vpc(account: str, region: str) -> str:
+    """The id of a region's VPC of simulated Hosts, whether or not it is there."""
+    return stable_id("vpc", account, region, "simulated")
+
+
+def simulated_network(account: str, region: str) -> Transaction:
+    """Where simulated Hosts and their Sandboxes get addresses: a VPC with a subnet of a quarter
+    million addresses in each zone, far more than a VPC may have (/16), which nothing routes.
+    Guarded as ``bootstrap_network``."""
+    place = (account, region, "simulated")
+    tags = (("Name", "simulated"),)
+    vpc = Vpc(
+        id=simulated_vpc(account, region),
+        account=account,
+        region=region,
+        cidr=SIMULATED_RANGE,
+        dhcp_options=stable_id("dopt", account, region),
+        cidr_association=stable_id("vpc-cidr-assoc", *place),
+        tags=tags,
+        simulated=True,
+    )
+    table = RouteTable(
+        id=stable_id("rtb", *place),
+        account=account,
+        region=region,
+        vpc=vpc.id,
+        main_association=stable_id("rtbassoc", *place),
+        routes=(Route(SIMULATED_RANGE, "local", "CreateRouteTable"),),
+    )
+    rules = (stable_id("sgr", *place, "in"), stable_id("sgr", *place, "out"))
+    group = default_security_group(vpc, stable_id("sg", *place), rules)
+    records: list[tuple[str, str, msgspec.Struct]] = [
+        ("vpc", vpc.id, vpc),
+        ("route-table", table.id, table),
+        ("security-group", group.id, group),
+    ]
+    parts = IPv4Network(SIMULATED_RANGE).subnets(prefixlen_diff=4)
+    for zone, part in zip(zone_names(region), parts, strict=False):
+        subnet = Subnet(
+            id=stable_id("subnet", *place, zone),
+            account=account,
+            region=region,
+            vpc=vpc.id,
+            cidr=str(part),
+            zone=zone,
+            zone_id=zone_id(zone),
+            tags=tags,
+        )
+        records.append(("subnet", subnet.id, subnet))
+    guard = Guard(network_key(account, region, "vpc", vpc.id), 0)
+    return Transaction(
+        (guard,),
+        tuple(Put(network_key(account, region, kind, id), encode(it)) for kind, id, it in records),
+    )

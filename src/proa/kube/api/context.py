@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,9 +53,18 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 LOOPBACK = User("system:apiserver", ("system:masters", "system:authenticated"))
 
 
+Rendering = Callable[[Resource, Entry[Object]], Entry[Object]]
+
+
+def as_stored(_resource: Resource, entry: Entry[Object]) -> Entry[Object]:
+    """Every object is shown as it lies in the store."""
+    return entry
+
+
 @dataclass(slots=True, frozen=True)
 class Api:
-    """Handed to every module of this package."""
+    """Handed to every module of this package. ``rendered`` gives the form of an object that
+    readers see, for what is known of it and not stored (a node's sign of life in its Lease)."""
 
     store: Store
     view: View
@@ -64,6 +73,7 @@ class Api:
     clock: Clock
     chance: Chance
     acted_on: frozenset[tuple[str, str]]  # (group, resource) that something acts on
+    rendered: Rendering = as_stored
 
     def key(self, resource: Resource, namespace: str, name: str) -> str:
         """The store key of an object."""

@@ -38,6 +38,7 @@ class Reader:
         entry = self._api.entry(resource, target.namespace, target.name)
         if entry is None:
             raise not_found(resource, target.name)
+        entry = self._api.rendered(resource, entry)
         if negotiation.form_of(request) == "object":
             return Response(200, bodies.shown(resource, entry), dict(JSON))
         obj = bodies.opened(resource, entry)
@@ -59,6 +60,7 @@ class Reader:
         if version == newest:
             entries = self._api.view.rows(OBJECTS).scan(prefix, options.start.key)
             page, more = _page(filter(matches, entries), options.limit, count=not selective)
+            page = [self._api.rendered(resource, entry) for entry in page]
         else:
             page, more = await self._past(prefix, options, version, matches)
         meta: dict[str, Any] = {"resourceVersion": str(version)}

@@ -8,7 +8,7 @@ this process, which are trusted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -47,7 +47,7 @@ from proa.kube.api.watching import Watcher
 from proa.kube.api.writes import Writer, Written
 from proa.kube.schema.kinds import Resource
 from proa.kube.schema.openapi import OpenAPI
-from proa.store.api import MAX_BYTES, TooLarge
+from proa.store.api import MAX_BYTES, TooLarge, Transaction
 
 log = get_logger(__name__)
 
@@ -210,11 +210,22 @@ class KubeApi:
         _, version = await self._call(call)
         return version
 
+    def prepared(self, calls: Sequence[Call]) -> list[Transaction]:
+        """What Calls that create named objects would commit, decided on the view as it is;
+        nothing for one that is there already. Raises ApiError."""
+        found = []
+        for call in calls:
+            assert call.verb == "create", call.verb
+            resource = self._resource_of(call)
+            if self.api.entry(resource, call.namespace, call.name) is None:
+                body = _new_body(call, resource)
+                found.append(self._writer.prepared(resource, call.namespace, body, _options(call)))
+        return found
+
     async def _call(self, call: Call) -> tuple[Json, int]:
         resource = self._resource_of(call)
-        options = WriteOptions(field_validation="Ignore", manager=call.user.rpartition(":")[2])
         try:
-            written = await self._carry_out(call, resource, options)
+            written = await self._carry_out(call, resource, _options(call))
         except ApiError as error:
             missing = call.missing_ok and error.code == 404
             existing = call.existing_ok and error.reason == "AlreadyExists"
@@ -235,12 +246,7 @@ class KubeApi:
     async def _carry_out(self, call: Call, resource: Resource, options: WriteOptions) -> Written:
         where = (resource, call.namespace, call.name)
         if call.verb == "create":
-            body = orjson.loads(orjson.dumps(call.body))  # admission changes it in place
-            body.setdefault("apiVersion", resource.api_version)
-            body.setdefault("kind", resource.kind)
-            body.setdefault("metadata", {})
-            if call.name:
-                body["metadata"].setdefault("name", call.name)
+            body = _new_body(call, resource)
             return await self._writer.create(resource, call.namespace, body, LOOPBACK, options)
         if call.verb == "delete":
             return await self._writer.delete(*where, _delete_options(call))
@@ -270,6 +276,21 @@ class KubeApi:
         return await self._writer.change(
             *where, options, edit, call.subresource, prune=not call.subresource
         )
+
+
+def _options(call: Call) -> WriteOptions:
+    return WriteOptions(field_validation="Ignore", manager=call.user.rpartition(":")[2])
+
+
+def _new_body(call: Call, resource: Resource) -> Json:
+    """The object of a create, complete; a copy, for admission changes it in place."""
+    body: Json = orjson.loads(orjson.dumps(call.body))
+    body.setdefault("apiVersion", resource.api_version)
+    body.setdefault("kind", resource.kind)
+    body.setdefault("metadata", {})
+    if call.name:
+        body["metadata"].setdefault("name", call.name)
+    return body
 
 
 def _check_call(call: Call, obj: Json, resource: Resource) -> None:

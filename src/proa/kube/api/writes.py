@@ -34,6 +34,7 @@ from proa.store.api import Delete, Exists, Guard, Put, Transaction
 
 ATTEMPTS = 8
 VERSION_DIGITS = 20  # of an unsigned number of 64 bits
+NODES = ("", "nodes")  # whose creator says their status as well (the node's strategy)
 _SERVER_OWNED = (
     "uid",
     "creationTimestamp",
@@ -120,8 +121,19 @@ class Writer:
         warnings: list[str],
         options: WriteOptions,
     ) -> Written:
+        guards, writes = self._new(resource, namespace, obj, options)
+        if options.dry_run:
+            return Written(obj, warnings, created=True)
+        version = await self._commit(guards, writes)
+        obj["metadata"]["resourceVersion"] = str(version)
+        return Written(obj, warnings, version, created=True)
+
+    def _new(
+        self, resource: Resource, namespace: str, obj: Json, options: WriteOptions
+    ) -> tuple[tuple[Guard | Exists, ...], tuple[Put | Delete, ...]]:
+        """Complete and check a new object; what has to be written. Raises ApiError."""
         metadata = obj["metadata"]
-        if "status" in resource.subresources:
+        if "status" in resource.subresources and (resource.group, resource.name) != NODES:
             obj.pop("status", None)
         if self._api.entry(resource, namespace, metadata["name"]) is not None:
             raise already_exists(resource, metadata["name"])
@@ -137,12 +149,15 @@ class Writer:
         _track(resource, None, obj, options, now)
         key = self._api.key(resource, namespace, metadata["name"])
         guards = (Guard(key, 0), *admitted.guards)
-        writes = (Put(key, bodies.kept(self._api.kinds, resource, obj)), *admitted.writes)
-        if options.dry_run:
-            return Written(obj, warnings, created=True)
-        version = await self._commit(guards, writes)
-        obj["metadata"]["resourceVersion"] = str(version)
-        return Written(obj, warnings, version, created=True)
+        return guards, (Put(key, bodies.kept(self._api.kinds, resource, obj)), *admitted.writes)
+
+    def prepared(
+        self, resource: Resource, namespace: str, body: Json, options: WriteOptions
+    ) -> Transaction:
+        """What ``create`` would commit for a named object, for one who commits many together.
+        Raises ApiError."""
+        obj, _ = self._incoming(resource, namespace, body, options)
+        return Transaction(*self._new(resource, namespace, obj, options))
 
     async def put(
         self,

@@ -33,6 +33,7 @@ from proa.kube.controllers.namespaces import (
 from proa.kube.controllers.node_lifecycle import NodeLifecycleController
 from proa.kube.controllers.replica_set import ReplicaSetController
 from proa.kube.controllers.stateful_set.controller import StatefulSetController
+from proa.kube.nodes import Heartbeats
 from proa.reconcile.controller import Controller
 
 
@@ -40,6 +41,7 @@ def controllers(
     chance: Chance,
     root_ca: Callable[[str], str],
     place: Callable[[str], ApiPlace | None],
+    heartbeats: Heartbeats,
 ) -> list[Controller]:
     """Every controller, for all clusters at once. Of a cluster's uid, ``root_ca`` gives its CA as
     PEM and ``place`` where its pods reach its API (None for one that has gone). Each controller
@@ -60,7 +62,7 @@ def controllers(
         ServiceAccountController(),
         RootCaController(root_ca),
         GarbageController(),
-        NodeLifecycleController(),
+        NodeLifecycleController(heartbeats),
         TaintEvictionController(),
         PodGarbageController(),
         AddressController(chance.child("pod-address")),

@@ -1,6 +1,7 @@
 """Nodes that fall silent: conditions turn Unknown, taints follow conditions, pods are not ready.
 
-A lease counts as renewed when it is seen to change, by this process's own clock; the instants in
+A node is heard of when its agent gives a sign of life (``kube.nodes.Heartbeats``), or when its
+Lease is seen to change, as another kubelet's would, by this process's own clock; the instants in
 it are never compared. Rules: "Nodes" (node controller), "Taints and Tolerations" (taint nodes by
 condition), kube-controller-manager's node-monitor-grace-period.
 """
@@ -15,6 +16,7 @@ from proa.kube.api.call import Call
 from proa.kube.controllers.common import condition_json, patch, patch_conditions, service_account
 from proa.kube.events import Said, event_call
 from proa.kube.keys import object_key, parse_key
+from proa.kube.nodes import LEASE_NAMESPACE, Heartbeats, lease_key
 from proa.kube.objects import Condition, Node, Taint, condition
 from proa.kube.tables import LEASES, NODES, PODS, cluster_of
 from proa.reconcile.controller import Trigger
@@ -24,7 +26,6 @@ from proa.reconcile.view import Change, Entry, View
 
 USER = service_account("node-controller")
 GRACE_S = 50.0  # node-monitor-grace-period
-LEASE_NAMESPACE = "kube-node-lease"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 NOT_READY = "node.kubernetes.io/not-ready"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
@@ -44,8 +45,8 @@ class NodeLifecycleController:
 
     name = "node-lifecycle"
 
-    def __init__(self, grace_s: float = GRACE_S) -> None:
-        self._grace_s = grace_s
+    def __init__(self, heartbeats: Heartbeats, grace_s: float = GRACE_S) -> None:
+        self.heartbeats, self._grace_s = heartbeats, grace_s
         self._seen: dict[str, tuple[int, float]] = {}
         self.triggers: Sequence[Trigger] = (
             Trigger(NODES, row_key),
@@ -74,16 +75,15 @@ class NodeLifecycleController:
 
     def _heard(self, view: View, entry: Entry[Node], now: float) -> float:
         name = entry.value.metadata.name
-        key = object_key(
-            cluster_of(entry.key), "coordination.k8s.io", "leases", LEASE_NAMESPACE, name
-        )
+        key = lease_key(cluster_of(entry.key), name)
         lease = view.rows(LEASES).get(key)
         version = lease.version if lease else 0
         known = self._seen.get(entry.key)
         if known is None or known[0] != version:
             self._seen[entry.key] = (version, now)
             return now
-        return known[1]
+        silent_s = self.heartbeats.silent_s(key)
+        return known[1] if silent_s is None else max(known[1], now - silent_s)
 
 
 def _silenced(view: View, entry: Entry[Node], now: float) -> list[Call]:

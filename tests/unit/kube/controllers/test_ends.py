@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proa.base.chance import Chance
-from proa.base.clock import iso8601, run_virtual
+from proa.base.clock import VirtualClock, iso8601, run_virtual
 from proa.kube.api.call import Call
 from proa.kube.controllers.cluster import ApiPlace
 from proa.kube.controllers.contents import controllers
@@ -22,7 +22,7 @@ from proa.kube.controllers.namespaces import (
 )
 from proa.kube.controllers.node_lifecycle import UNREACHABLE, NodeLifecycleController
 from proa.kube.controllers.replica_set import ReplicaSetController
-from proa.kube.nodes import heartbeat
+from proa.kube.nodes import Heartbeats
 from proa.model.host import Host, Instance
 from proa.model.resources import Resources
 from proa.reconcile.controller import Controller
@@ -173,13 +173,17 @@ def test_every_namespace_gets_its_account_and_certificate_back() -> None:
 
 async def beat(world: World) -> None:
     while True:
-        for call in heartbeat(world.view, INSTANCE, Host("h"), world.clock.now(), "1.36.2"):
+        for call in world.heartbeats.beat(world.view, INSTANCE, Host("h"), "1.36.2"):
             world.api.apply(call)
         await world.sleep(10)
 
 
 def nodes() -> list[Controller]:
-    return [NodeLifecycleController(), TaintEvictionController(), PodGarbageController()]
+    return [
+        NodeLifecycleController(Heartbeats(VirtualClock())),
+        TaintEvictionController(),
+        PodGarbageController(),
+    ]
 
 
 def taints(world: World) -> set[tuple[str, str]]:
@@ -266,7 +270,12 @@ def test_cordoned_node_carries_the_taint_that_stands_for_it(cordoned: bool) -> N
 def test_whole_table_of_contents_keeps_a_new_cluster_and_comes_to_rest() -> None:
     every = [
         item
-        for item in controllers(Chance("all"), lambda _cluster: "PEM", lambda _cluster: ApiPlace())
+        for item in controllers(
+            Chance("all"),
+            lambda _cluster: "PEM",
+            lambda _cluster: ApiPlace(),
+            Heartbeats(VirtualClock()),
+        )
         if item.name != "pod-address"  # the networks' tables are not in this world
     ]
 

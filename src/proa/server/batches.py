@@ -1,0 +1,69 @@
+"""Many small pieces of writing, in as few transactions as the store allows.
+
+Called where one event concerns many records: hosts that join or leave by the thousand. Pieces
+that a conflict refuses are tried alone and handed back; each is decided again by its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from proa.base.aio import gather
+from proa.base.errors import Conflict
+from proa.dispatch.skin import Parts
+from proa.reconcile.view import View
+from proa.store.api import Put, Store, Transaction
+
+OPERATIONS, BYTES = 90, 500_000  # of one transaction; the store takes no more than 100 and 1 MB
+AT_ONCE = 32  # transactions under way; the store writes those that wait together
+
+
+def packed(parts: Iterable[Parts]) -> Iterator[list[Parts]]:
+    """The parts in order, in packs that fit a transaction; a guard that several share counts
+    once."""
+    pack: list[Parts] = []
+    guards: set[object] = set()
+    writes = size = 0
+    for part in parts:
+        length = sum(len(item.body) for item in part.writes if isinstance(item, Put))
+        count = len(guards.union(part.guards)) + writes + len(part.writes)
+        if pack and (count > OPERATIONS or size + length > BYTES):
+            yield pack
+            pack, guards, writes, size = [], set(), 0, 0
+        pack.append(part)
+        guards.update(part.guards)
+        writes += len(part.writes)
+        size += length
+    if pack:
+        yield pack
+
+
+def transaction_of(parts: Sequence[Parts]) -> Transaction:
+    """One transaction of all parts."""
+    return Transaction(
+        tuple(dict.fromkeys(guard for part in parts for guard in part.guards)),
+        tuple(write for part in parts for write in part.writes),
+    )
+
+
+async def commit_all(store: Store, view: View, parts: Iterable[Parts]) -> list[Parts]:
+    """Commit the parts and wait until the view shows them; returns those that a conflict refused.
+    Each part is written whole or not at all."""
+    refused: list[Parts] = []
+
+    async def commit(pack: Sequence[Parts]) -> int:
+        try:
+            return (await store.commit(transaction_of(pack))).version
+        except Conflict:
+            if len(pack) == 1:
+                refused.extend(pack)
+                return 0
+        return max([await commit([part]) for part in pack])
+
+    packs = list(packed(parts))
+    for first in range(0, len(packs), AT_ONCE):
+        works = [commit(pack) for pack in packs[first : first + AT_ONCE]]
+        await view.reached(max(await gather(works)))
+    if refused:
+        await view.reached(await store.version())
+    return refused

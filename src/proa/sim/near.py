@@ -1,0 +1,78 @@
+"""A crowd's link to a control plane in the same process: no socket, no encoding, no thread.
+
+``Stage`` plays large scenarios over it in virtual time; ``proa up --runtime sim`` runs its Hosts
+by it. The messages are the very objects that the hull made, which nobody changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from proa.base.aio import Tasks
+from proa.base.errors import TryAgain
+from proa.model.feed import Down, Hello, LogBatch, Report
+from proa.server.hull import HullApi
+
+WAITING = 1000  # messages of one feed that wait for the crowd
+Pairs = asyncio.Queue[tuple[str, Down] | None]
+Carrier = Callable[[Awaitable[None]], Awaitable[None]]
+
+
+async def _straight(work: Awaitable[None]) -> None:
+    await work
+
+
+class NearLink:
+    """The CrowdLink port. ``hull`` gives the present control plane's hull and raises TryAgain
+    while there is none; ``carry`` runs each call, and raises TryAgain where the control plane
+    dies before it returns. ``cut`` is to be called when it has died."""
+
+    def __init__(self, hull: Callable[[], HullApi], carry: Carrier = _straight) -> None:
+        self._hull, self._carry = hull, carry
+        self._feeds: dict[int, Pairs] = {}
+        self._opened = 0
+
+    async def join(self, hellos: Sequence[Hello]) -> None:
+        await self._carry(self._hull().join(hellos))
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        await self._carry(self._hull().report(reports))
+
+    async def ship(self, batch: LogBatch) -> None:
+        await self._carry(self._hull().ship(batch))
+
+    async def leave(self, hosts: Sequence[str]) -> None:
+        await self._carry(self._hull().leave(hosts))
+
+    async def feed(self, hosts: Sequence[str]) -> AsyncIterator[tuple[str, Down]]:
+        hull = self._hull()
+        pairs: Pairs = asyncio.Queue(WAITING)
+        self._opened += 1
+        number = self._opened
+        self._feeds[number] = pairs
+        tasks = Tasks()
+        tasks.spawn(_pump(hull, hosts, pairs), f"feed of {len(hosts)} hosts")
+        try:
+            while (pair := await pairs.get()) is not None:
+                yield pair
+        finally:
+            self._feeds.pop(number, None)
+            await tasks.close()
+        raise TryAgain("the feed broke")
+
+    def cut(self) -> None:
+        """Break every feed; what was on its way is lost."""
+        for pairs in self._feeds.values():
+            while not pairs.empty():
+                pairs.get_nowait()
+            pairs.put_nowait(None)
+
+
+async def _pump(hull: HullApi, hosts: Sequence[str], pairs: Pairs) -> None:
+    feed = hull.feeds.open_many(hosts)
+    try:
+        async for pair in feed.stream():
+            await pairs.put(pair)
+    finally:
+        feed.close()
