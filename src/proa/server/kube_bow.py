@@ -268,9 +268,10 @@ class Kube:
         return self._cluster(request.cluster).mint(request)
 
     def named(self, name: str) -> ClusterOffer | None:
-        """What is offered to the cluster of a name, if there is one that is up."""
-        found = (item.value for item in self._core.view.rows(CLUSTERS).scan())
-        return next((offer_to(one) for one in found if one.name == name and self.up(one.uid)), None)
+        """What is offered to the cluster of a name ("eks/NAME"), if there is one that is up."""
+        rows = self._core.view.rows(CLUSTERS).scan()
+        offers = (offer_to(row.value) for row in rows if self.up(row.value.uid))
+        return next((offer for offer in offers if offer.name == name), None)
 
     def up(self, uid: str) -> KubeCluster | None:
         """A cluster that is there to stay."""
