@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from proa.base.clock import SystemClock
 from proa.base.config import Config
+from proa.base.stopwatch import monotonic
 
 COMPONENTS = ("supervisor", "containerd", "control", "agent")
 
@@ -35,12 +35,11 @@ def process_id(data_dir: Path, component: str) -> int:
 def stop_process(pid: int, timeout_s: float) -> bool:
     """SIGTERM, and SIGKILL after the timeout; returns once it has ended. True if it had to be
     killed."""
-    clock = SystemClock()
-    deadline = clock.monotonic() + timeout_s
+    deadline = monotonic() + timeout_s
     try:
         os.kill(pid, signal.SIGTERM)
         while alive(pid):
-            if clock.monotonic() > deadline:
+            if monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
                 return True
             wait(0.02)

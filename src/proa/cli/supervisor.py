@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from proa.base.clock import SystemClock
+from proa.base.stopwatch import monotonic
 
 DELAY_FIRST_S, DELAY_MAX_S, STEADY_S = 0.1, 10.0, 30.0
 STOP_S = 20.0
@@ -40,7 +40,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                close_fds=True,
+                env=environment(),
             )
         self.started_at = now
         (self.data_dir / "run" / f"{self.name}.pid").write_text(str(self.process.pid))
@@ -71,6 +71,14 @@ class Child:
             (self.data_dir / "run" / f"{self.name}.pid").unlink()
 
 
+def environment() -> dict[str, str]:
+    """What the processes inherit. A machine on which Python is told to keep no bytecode would
+    compile all of Proa at each start, which takes longer than the rest of it."""
+    kept = dict(os.environ)
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept
+
+
 def commands(data_dir: Path) -> list[tuple[str, list[str]]]:
     """What runs, in the order of starting."""
     python = [sys.executable, "-m"]
@@ -99,12 +107,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGCHLD, child_ended)
     (data_dir / "run" / "supervisor.pid").write_text(str(os.getpid()))
-    clock = SystemClock()
     children = [Child(name, command, data_dir) for name, command in commands(data_dir)]
     while not stopping:
         wake.clear()
         for child in children:
-            child.mind(clock.monotonic())
+            child.mind(monotonic())
         wake.wait(0.5 if any(child.process is None for child in children) else 5.0)
     for child in reversed(children):
         if child.name != "containerd":

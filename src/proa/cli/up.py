@@ -15,9 +15,9 @@ from pathlib import Path
 
 import click
 
-from proa.base.clock import SystemClock
 from proa.base.config import Config, load_config
 from proa.base.errors import CallerFault
+from proa.base.stopwatch import monotonic
 from proa.cli import host, ranges
 from proa.cli.instance import (
     COMPONENTS,
@@ -38,19 +38,16 @@ class Obstacle(CallerFault):
 class Steps:
     """Runs steps one after another and prints what each took."""
 
-    def __init__(self, clock: SystemClock) -> None:
-        self._clock = clock
-
     def run(self, title: str, work: Callable[[], None]) -> None:
         """One step: a line when it is done. Raises what ``work`` raises."""
         click.echo(f"  {title} … ", nl=False)
-        started = self._clock.monotonic()
+        started = monotonic()
         try:
             work()
         except Exception:
             click.echo("failed")
             raise
-        click.echo(f"{self._clock.monotonic() - started:.1f} s")
+        click.echo(f"{monotonic() - started:.1f} s")
 
 
 def up(config: Config, vpc_cidr: str | None, service_cidr: str | None, *, detach: bool) -> int:
@@ -101,7 +98,7 @@ def _same_as_running(config: Config) -> None:
 
 
 def _start(config: Config) -> subprocess.Popen[bytes]:
-    steps = Steps(SystemClock())
+    steps = Steps()
     left = [pid for name in COMPONENTS if (pid := process_id(config.data_dir, name))]
     if left:
         steps.run("ending what an earlier start left", lambda: _end(left))
@@ -182,13 +179,12 @@ def _launch(config: Config) -> subprocess.Popen[bytes]:
 
 
 def _await_ready(config: Config) -> None:
-    clock = SystemClock()
-    deadline = clock.monotonic() + READY_S
-    while clock.monotonic() < deadline:
+    deadline = monotonic() + READY_S
+    while monotonic() < deadline:
         status = ask_hull(config, "/v1/status")
         if status is not None and any(item["ready"] for item in status["hosts"]):
             return
-        if not process_id(config.data_dir, "supervisor") and clock.monotonic() > deadline - 55:
+        if not process_id(config.data_dir, "supervisor") and monotonic() > deadline - 55:
             raise Obstacle("the supervisor ended: look at proa logs supervisor")
         wait(0.05)
     silent = [name for name in COMPONENTS if not process_id(config.data_dir, name)]

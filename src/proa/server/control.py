@@ -45,7 +45,6 @@ from proa.server.process import run_process
 from proa.store.api import Store
 from proa.store.append import AppendFiles
 from proa.store.blobs import FileBlobs
-from proa.store.etcd import EtcdStore
 from proa.store.sqlite import SqliteStore
 from proa.store.upgrade import Upgraders, UpgradingStore
 
@@ -61,6 +60,8 @@ async def open_store(config: Config, clock: Clock) -> Store:
         file = config.data_dir / "store.db"
         return UpgradingStore(await SqliteStore.open(file, clock), upgraders)
     if config.store.startswith("etcd://"):
+        from proa.store.etcd import EtcdStore  # gRPC is as large as the rest of a store
+
         return UpgradingStore(await EtcdStore.open(config.store, clock), upgraders)
     raise CallerFault(f"there is no store {config.store!r}")
 

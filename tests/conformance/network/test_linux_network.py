@@ -20,8 +20,7 @@ from proa.model.feed import Endpoint, Instances, Rules, Vip, VpcRange, ZoneRecor
 from proa.model.host import Host, Instance
 from proa.model.sandbox import Network
 from proa.node.linux.channel import read_sysctl
-from proa.node.linux.layout import default_range
-from proa.node.linux.network import LinuxNetwork
+from proa.node.linux.network import LinuxNetwork, default_range
 from proa.node.linux.teardown import leftovers, teardown_all
 from proa.serve.dns import DnsServer
 from tests.conformance.network.machine import Place, config_in, picture, places

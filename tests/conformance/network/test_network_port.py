@@ -14,8 +14,7 @@ from proa.base.clock import SystemClock
 from proa.model.feed import Endpoint, Instances, Rules, Vip, Zones
 from proa.model.host import Host, Instance
 from proa.model.sandbox import Network
-from proa.node.linux.layout import default_range
-from proa.node.linux.network import LinuxNetwork
+from proa.node.linux.network import LinuxNetwork, default_range
 from proa.node.linux.teardown import teardown_all
 from proa.node.ports import NetworkPort
 from proa.node.simhost import SimNetwork

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import resources
 
-import botocore.session
+import orjson
 
 from proa.aws.ec2 import shown
 from proa.aws.ec2.base import Ec2
@@ -64,8 +65,10 @@ async def describe_availability_zones(_ec2: Ec2, context: Context, given: Input)
 @cache
 def _known_regions() -> tuple[str, ...]:
     """The regions of AWS's public partition, as botocore lists them."""
-    session = botocore.session.get_session()
-    return tuple(sorted(session.get_available_regions("ec2")))
+    endpoints = orjson.loads((resources.files("botocore") / "data" / "endpoints.json").read_bytes())
+    public = next(one for one in endpoints["partitions"] if one["partition"] == "aws")
+    known = public["services"]["ec2"]["endpoints"]
+    return tuple(name for name in sorted(known) if name in public["regions"])
 
 
 async def describe_regions(_ec2: Ec2, context: Context, given: Input) -> Output:

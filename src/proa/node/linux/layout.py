@@ -11,17 +11,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from proa.base.config import Config
-from proa.cloud.network.bootstrap import stable_id
-from proa.model.feed import VpcRange
-
 GATEWAY = "169.254.1.1"  # what every end of a link calls its other end
 ROUTER_MAC = "02:fe:00:00:00:01"
 HOST_MAC = "02:fe:00:00:00:02"
 HOST_LINK = "host"  # the router's end of the link to the Host
 SANDBOX_LINK = "eth0"
 DOOMED = 0xD00  # device group of links that wait to be deleted together
-DNS_HOST = 10  # the cluster DNS address is the tenth of the service range, as in EKS
 
 
 @dataclass(slots=True, frozen=True)
@@ -88,11 +83,3 @@ def owner(alias: str) -> str:
 def nth_address(cidr: str, number: int) -> str:
     """The address ``number`` places after the network's own."""
     return str(IPv4Network(cidr).network_address + number)
-
-
-def default_range(config: Config) -> VpcRange:
-    """The default VPC of the configured account and region (``bootstrap_network``)."""
-    vpc = stable_id("vpc", config.account, config.region)
-    services = config.service_cidr
-    dns = (nth_address(services, DNS_HOST), nth_address(config.vpc_cidr, 2))
-    return VpcRange(vpc, (config.vpc_cidr,), (services,), dns)

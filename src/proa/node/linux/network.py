@@ -22,12 +22,13 @@ from proa.base.clock import Clock
 from proa.base.config import Config
 from proa.base.errors import TryAgain
 from proa.cloud.network import mac_of
+from proa.cloud.network.bootstrap import stable_id
 from proa.model.feed import Instances, Rules, Vip, VpcRange, Zones
 from proa.model.host import Instance
 from proa.model.sandbox import Network
 from proa.node.linux import channel as kernel
 from proa.node.linux.conntrack import forget_flows
-from proa.node.linux.layout import Layout, default_range, isolated, owner
+from proa.node.linux.layout import Layout, isolated, nth_address, owner
 from proa.node.linux.nft import run_nft
 from proa.node.linux.router import Router, host_mtu
 from proa.traffic.published import compile_host
@@ -37,7 +38,16 @@ from proa.traffic.vips import compile_vips, stale_flows
 T = TypeVar("T")
 REAP_AFTER_S = 1.0
 DNS_PORT = 53
+DNS_HOST = 10  # the cluster DNS address is the tenth of the service range, as in EKS
 _INSTANCE_ALIAS = "instance/"
+
+
+def default_range(config: Config) -> VpcRange:
+    """The default VPC of the configured account and region (``bootstrap_network``)."""
+    vpc = stable_id("vpc", config.account, config.region)
+    services = config.service_cidr
+    dns = (nth_address(services, DNS_HOST), nth_address(config.vpc_cidr, 2))
+    return VpcRange(vpc, (config.vpc_cidr,), (services,), dns)
 
 
 class NameServer(Protocol):
