@@ -22,6 +22,7 @@ from proa.wire.sigv4 import Signer, sign
 Json = dict[str, Any]
 RETRY_S = 1.0
 ATTEMPTS = 120
+_PASSING = (429, 500, 503, 504)  # what clients ask again after
 _ECS = "AmazonEC2ContainerServiceV20141113"
 
 
@@ -35,11 +36,13 @@ class Refused(AssertionError):
 
 @dataclass(slots=True, frozen=True)
 class Promise:
-    """An acknowledged write: asking ``look`` must show ``shown`` ever after."""
+    """An acknowledged write: asking ``look`` must show ``shown`` ever after, and ``holds`` as it
+    was last written: an object's part by its path, a slash between names."""
 
     what: str
     look: Callable[[], Awaitable[Json]]
     shown: str
+    holds: tuple[tuple[str, Any], ...] = ()
 
 
 class Clients:
@@ -65,11 +68,12 @@ class Clients:
             return await world.aws(sign(request, signer, world.clock.now()))
 
         answer = _read((await self._until_answered(attempt))[0])
-        if not operation.startswith("Describe"):
+        if not operation.startswith(("Describe", "List")):
             self._remember_ecs(answer)
         return answer
 
     def _remember_ecs(self, answer: Json) -> None:
+        """A service's promise is of its last answer: what it runs, and how many."""
         if "taskDefinition" in answer:
             arn = answer["taskDefinition"]["taskDefinitionArn"]
             look = partial(self.ecs, "DescribeTaskDefinition", {"taskDefinition": arn})
@@ -77,7 +81,9 @@ class Clients:
         if "service" in answer:
             arn = answer["service"]["serviceArn"]
             look = partial(self.ecs, "DescribeServices", {"services": [arn]})
-            self._promise(arn, look, arn)
+            told = answer["service"]
+            count = told["desiredCount"] if told["status"] == "ACTIVE" else 0
+            self._promise(arn, look, arn, {"services/0/desiredCount": count})
         for task in answer.get("tasks", ()):
             arn = task["taskArn"]
             look = partial(self.ecs, "DescribeTasks", {"tasks": [arn]})
@@ -99,17 +105,38 @@ class Clients:
         response, again = await self._until_answered(attempt)
         if method == "POST" and response.status == 409 and again:
             return await self.kube("GET", f"{path}/{name}")  # the first attempt was carried out
+        if method == "DELETE" and response.status == 404 and again:
+            self.forget(path)
+            return {}
         answer = _read(response)
         where = f"{path}/{name}" if method == "POST" else path
         if method == "DELETE":
-            self.promises.pop(where, None)
-        elif method != "GET":
+            self.forget(where)
+        elif method == "PATCH" or (method == "POST" and "/pods/" not in path):
             uid = answer["metadata"]["uid"]
-            self._promise(where, partial(self.kube, "GET", where), uid)
+            wrote = _leaves((body or {}).get("spec", {}), "spec/")
+            self._promise(where, partial(self.kube, "GET", where), uid, wrote)
         return answer
 
-    def _promise(self, what: str, look: Callable[[], Awaitable[Json]], shown: str) -> None:
-        self.promises[what] = Promise(what, look, shown)
+    def _promise(
+        self,
+        what: str,
+        look: Callable[[], Awaitable[Json]],
+        shown: str,
+        wrote: Json | None = None,
+    ) -> None:
+        before = self.promises.get(what)
+        holds = {**(dict(before.holds) if before else {}), **(wrote or {})}
+        self.promises[what] = Promise(what, look, shown, tuple(holds.items()))
+
+    def forget(self, where: str) -> None:
+        """What was deleted is promised no longer, nor what was in it."""
+        for what in [what for what in self.promises if f"{what}/".startswith(f"{where}/")]:
+            del self.promises[what]
+        if where.startswith("/api/v1/namespaces/") and where.count("/") == 4:
+            inside = f"/namespaces/{where.rpartition('/')[2]}/"
+            for what in [what for what in self.promises if inside in what]:
+                del self.promises[what]
 
     async def broken_promises(self) -> list[str]:
         """What was acknowledged and is not there."""
@@ -122,6 +149,9 @@ class Clients:
                 continue
             if promise.shown not in orjson.dumps(found).decode():
                 broken.append(f"{promise.what} was acknowledged and is another now: {found}")
+            for path, value in promise.holds:
+                if (now := at(found, path)) != value:
+                    broken.append(f"{promise.what} was told {path} {value!r} and shows {now!r}")
         return broken
 
     async def _until_answered(
@@ -131,12 +161,39 @@ class Clients:
         for number in range(ATTEMPTS):
             try:
                 answer = await attempt()
-                if answer.status != 503:
+                if answer.status not in _PASSING:
                     return answer, number > 0
             except TryAgain:
                 pass
             await self._world.clock.sleep(RETRY_S)
         raise AssertionError("the control plane never came back")
+
+
+def at(shown: Any, path: str) -> Any:
+    """The value at a slash-separated path; None where there is none."""
+    for part in path.split("/"):
+        if isinstance(shown, list):
+            index = int(part)
+            shown = shown[index] if index < len(shown) else None
+        elif isinstance(shown, dict):
+            shown = shown.get(part)
+        else:
+            return None
+    return shown
+
+
+def _leaves(value: Json, path: str) -> Json:
+    """Numbers and texts of nested objects by their paths. Lists of containers are taken by place,
+    as tests write them whole or the first alone."""
+    found: Json = {}
+    for name, item in value.items():
+        if name == "containers":
+            found |= _leaves(item[0], f"{path}containers/0/")
+        elif isinstance(item, dict) and not any("/" in key for key in item):
+            found |= _leaves(item, f"{path}{name}/")
+        elif isinstance(item, str | int):
+            found[f"{path}{name}"] = item
+    return found
 
 
 def _read(response: Response) -> Json:

@@ -1,50 +1,70 @@
 """What may go wrong in a world, by name: each entry of a scenario's ``faults`` is one call.
 
 A fault plays, lasts, and is over when it returns; ``scenario`` starts each at its instant. Which
-container a fault hits is drawn from the scenario's seed.
+container a fault hits is drawn from the scenario's seed. Faults of machines are in
+``machine_faults``.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from proa.base.chance import Chance
+from proa.base.clock import VirtualLoop
 from proa.node.sim import Behaviour
+from proa.sim.clients import Clients
+from proa.sim.machine_faults import MachineFaults
 from proa.sim.world import World
+
+STEPS_S = 1.0  # how often is looked whether a step has come
+Fault = Callable[..., Awaitable[None]]
+
+
+def _loop() -> VirtualLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop), "worlds live in virtual time"
+    return loop
 
 
 class Faults:
     """The faults of one run. ``behaviours`` are the images' present ones, which faults change."""
 
-    def __init__(self, world: World, behaviours: dict[str, Behaviour], chance: Chance) -> None:
+    def __init__(
+        self,
+        world: World,
+        behaviours: dict[str, Behaviour],
+        chance: Chance,
+        clients: Clients | None = None,
+    ) -> None:
         self._world, self._behaviours, self._chance = world, behaviours, chance
+        self._machines = MachineFaults(world, clients or Clients(world), chance)
+
+    def known(self) -> dict[str, Fault]:
+        """Every fault by its name."""
+        own: tuple[Fault, ...] = (
+            self.restart_control_plane,
+            self.kill_control_plane,
+            self.lose_answers,
+            self.refuse_requests,
+            self.slow_commits,
+            self.refuse_commits,
+            self.lose_commits,
+            self.break_watches,
+            self.jump_clock,
+            self.slow_pull,
+            self.failing_pull,
+        )
+        return {fault.__name__: fault for fault in own} | self._machines.known()
 
     async def play(self, fault: str, given: Mapping[str, Any]) -> None:
         """Carry out a fault to its end."""
-        known: dict[str, Callable[..., Awaitable[None]]] = {
-            "restart_agent": self.restart_agent,
-            "restart_control_plane": self.restart_control_plane,
-            "runtime_away": self.runtime_away,
-            "kill_container": self.kill_container,
-            "kill_sandbox": self.kill_sandbox,
-            "cut_connection": self.cut_connection,
-            "lose_answers": self.lose_answers,
-            "slow_pull": self.slow_pull,
-            "failing_pull": self.failing_pull,
-        }
         self._world.trace.note(f"fault {fault} {dict(sorted(given.items()))}")
-        await known[fault](**given)
+        await self.known()[fault](**given)
 
-    async def restart_agent(self, host: str, away_s: float) -> None:
-        """The agent's process dies and is started again; its containers run on."""
-        machine = self._world.hosts[host]
-        if machine.agent is None:
-            return
-        await machine.crash()
-        await self._world.clock.sleep(away_s)
-        machine.start()
+    # The control plane
 
     async def restart_control_plane(self, away_s: float) -> None:
         """The control plane's process dies and is started again."""
@@ -54,42 +74,58 @@ class Faults:
         await self._world.clock.sleep(away_s)
         await self._world.start_plane()
 
-    async def runtime_away(self, host: str, for_s: float) -> None:
-        """containerd restarts: every call fails, and event streams break."""
-        runtime = self._world.hosts[host].runtime
-        runtime.away = True
-        runtime.lose_listeners()
-        await self._world.clock.sleep(for_s)
-        runtime.away = False
-
-    async def kill_container(self, host: str, exit_code: int = 137) -> None:
-        """A container ends by itself."""
-        runtime = self._world.hosts[host].runtime
-        if runtime.away:
-            return
-        found = (await runtime.list()).containers
-        running = sorted(item.id for item in found if item.state == "running")
-        if running:
-            runtime.kill(self._chance.choice(running), exit_code)
-
-    async def kill_sandbox(self, host: str) -> None:
-        """A sandbox's own process is killed, and everything in it."""
-        runtime = self._world.hosts[host].runtime
-        if runtime.away:
-            return
-        ready = sorted(item.id for item in (await runtime.list()).sandboxes if item.ready)
-        if ready:
-            runtime.kill_sandbox(self._chance.choice(ready))
-
-    async def cut_connection(self, host: str) -> None:
-        """The agent's feed breaks."""
-        self._world.hosts[host].link.cut()
+    async def kill_control_plane(self, steps: int, away_s: float) -> None:
+        """The control plane's process dies before the so manieth step of the world from now: that
+        may be between any two awaits."""
+        at = _loop().steps + steps
+        _loop().before_step(at, lambda: self._world.kill_for(away_s))
+        while _loop().steps < at:
+            await self._world.clock.sleep(STEPS_S)
+        await self._world.clock.sleep(away_s + STEPS_S)
 
     async def lose_answers(self, for_s: float) -> None:
         """Requests are carried out, and half of their answers never arrive."""
         self._world.losing = True
         await self._world.clock.sleep(for_s)
         self._world.losing = False
+
+    async def refuse_requests(self, for_s: float) -> None:
+        """Half of all requests are turned away before they are carried out."""
+        self._world.refusing = True
+        await self._world.clock.sleep(for_s)
+        self._world.refusing = False
+
+    # Its store
+
+    async def slow_commits(self, for_s: float, slow_s: float) -> None:
+        """The disk is slow."""
+        self._world.weather.slow_s = slow_s
+        await self._world.clock.sleep(for_s)
+        self._world.weather.slow_s = 0.0
+
+    async def refuse_commits(self, for_s: float, share: float) -> None:
+        """A share of commits fails."""
+        self._world.weather.refused = share
+        await self._world.clock.sleep(for_s)
+        self._world.weather.refused = 0.0
+
+    async def lose_commits(self, for_s: float, share: float) -> None:
+        """A share of commits is carried out, and nobody is told."""
+        self._world.weather.lost = share
+        await self._world.clock.sleep(for_s)
+        self._world.weather.lost = 0.0
+
+    async def break_watches(self) -> None:
+        """Every watch of the store breaks, and what it was about to bring is lost."""
+        self._world.weather.breaks += 1
+
+    # Time and images
+
+    async def jump_clock(self, who: str, by_s: float) -> None:
+        """Wall time jumps, for the control plane or one host; monotonic time goes on."""
+        world = self._world
+        clock = world.clock if who == "plane" else world.hosts[who].clock
+        clock.epoch += by_s
 
     async def slow_pull(self, image: str, pull_s: float, for_s: float) -> None:
         """The registry is slow."""

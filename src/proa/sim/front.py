@@ -8,7 +8,7 @@ the request was carried out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from proa.base.aio import Tasks
@@ -37,6 +37,16 @@ class Front:
         """The handler's answer; raises TryAgain where the control plane dies before it."""
         return await self._outlived(_run(handler, request), f"{request.method} {request.path}")
 
+    async def follow(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """A streamed answer, which ends where the control plane dies."""
+        chunks: asyncio.Queue[bytes | None] = asyncio.Queue()  # its reader waits for nothing else
+        task = self._requests.spawn(_pump(stream, chunks), "stream")
+        try:
+            while (chunk := await chunks.get()) is not None:
+                yield chunk
+        finally:
+            task.cancel()
+
     async def _outlived(self, work: Coroutine[Any, Any, T], name: str) -> T:
         task = self._requests.spawn(work, name)
         try:
@@ -58,6 +68,14 @@ class Front:
         self.kill()
         await self._requests.close()
         await self.plane.close()
+
+
+async def _pump(stream: AsyncIterator[bytes], chunks: asyncio.Queue[bytes | None]) -> None:
+    try:
+        async for chunk in stream:
+            chunks.put_nowait(chunk)
+    finally:
+        chunks.put_nowait(None)
 
 
 async def _run(handler: Handler, request: Request) -> Response:

@@ -27,7 +27,7 @@ from proa.model.host import Host
 from proa.model.sandbox import Container, Network
 from proa.node.agent import Agent, Ports
 from proa.node.checkpoint import MemoryCheckpoint
-from proa.node.ports import RuntimeSandbox, SandboxSpec
+from proa.node.ports import Listing, RuntimeSandbox, SandboxSpec
 from proa.node.sim import Behaviour, SimRuntime
 from proa.node.simhost import SimLogs, SimNetwork, SimProber, SimVolumes
 from proa.sim.laws.places import Places
@@ -165,6 +165,11 @@ class _Runtime(SimRuntime):
     """Tells the laws of every sandbox."""
 
     told: Callable[[str], None]
+
+    def listing(self) -> Listing:
+        """What there is, whether the runtime answers or not."""
+        boxes = tuple(box.seen for box in self._boxes.values())
+        return Listing(tuple(self._sandboxes.values()), boxes)
 
     async def run_sandbox(self, spec: SandboxSpec) -> RuntimeSandbox:
         made = await super().run_sandbox(spec)

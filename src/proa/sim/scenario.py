@@ -8,13 +8,13 @@ everything that the file leaves open; the same seed gives the same trace, byte f
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from proa.base.aio import gather
+from proa.base.aio import Tasks, gather
 from proa.base.chance import Chance
 from proa.base.clock import run_virtual
 from proa.cloud.network.planner import NetworkPlanner
@@ -22,29 +22,45 @@ from proa.model.host import Host
 from proa.model.resources import Resources
 from proa.model.sandbox import Container
 from proa.node.sim import Behaviour
-from proa.sim.clients import Clients
+from proa.sim.clients import Clients, Refused, at
+from proa.sim.contest import Contender
 from proa.sim.faults import Faults
+from proa.sim.line import StoreLine
+from proa.sim.settled import unsettled
+from proa.sim.watcher import CheckingWatcher
 from proa.sim.world import World
 
 Json = dict[str, Any]
 CPU_UNITS, MIB = 128_000, 1024 * 1024
 POLL_S = 5.0
 DEFAULT_SUBNET = "${default-subnet}"
+_LISTS = ("hosts", "steps", "wanted", "faults", "watched")
+QUIET_S = 20.0  # what is settled stays so for this long, and writes nothing but signs of life
 _KINDS = ("kube", "ecs", "running")  # what a wanted state is read from
 
 
 @dataclass(slots=True, frozen=True)
 class Scenario:
     """A file's content. Instants are seconds from the start; ``within_s`` is how long after the
-    last step and fault the wanted state may take."""
+    last step and fault the wanted state may take.
+
+    ``settles``: every wish must be fulfilled in the end and nothing left over, besides what
+    ``wanted`` names. ``watched`` are lists that checking watchers follow, ``contenders`` how many
+    fight for a lead. A file that was kept because it found something says so in ``found``, and
+    plays under ``seed``."""
 
     name: str
     hosts: tuple[Json, ...]
     steps: tuple[Json, ...]
-    wanted: tuple[Json, ...]
+    wanted: tuple[Json, ...] = ()
     faults: tuple[Json, ...] = ()
     images: dict[str, Json] = field(default_factory=dict)
     within_s: float = 300.0
+    settles: bool = False
+    watched: tuple[str, ...] = ()
+    contenders: int = 0
+    seed: str = "0"
+    found: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,13 +78,22 @@ class Result:
 def load(path: Path) -> Scenario:
     """Read a scenario's file. Raises TypeError for fields that there are not."""
     content = yaml.safe_load(path.read_text())
-    lists = {key: tuple(content[key]) for key in ("hosts", "steps", "wanted", "faults")}
+    lists = {key: tuple(content[key]) for key in _LISTS if key in content}
     return Scenario(**{"name": path.stem, **content, **lists})
 
 
-def run(scenario: Scenario, seed: str) -> Result:
-    """Play a scenario in virtual time."""
-    return run_virtual(_Play(scenario, seed).run())
+def save(scenario: Scenario, path: Path) -> None:
+    """Write a scenario's file, which ``load`` reads; what has its default is left out."""
+    plain = json.loads(json.dumps(asdict(scenario)))
+    default = asdict(Scenario("", (), ()))
+    content = {key: value for key, value in plain.items() if value != default.get(key)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False, width=100))
+
+
+def run(scenario: Scenario, seed: str | None = None) -> Result:
+    """Play a scenario in virtual time, under its own seed if none is given."""
+    return run_virtual(_Play(scenario, scenario.seed if seed is None else seed).run())
 
 
 class _Play:
@@ -81,7 +106,12 @@ class _Play:
         self._chance = chance.child("play")
         self._world = World(f"{scenario.name} {seed}", self._behave)
         self._clients = Clients(self._world)
-        self._faults = Faults(self._world, self._behaviours, chance.child("faults"))
+        self._faults = Faults(self._world, self._behaviours, chance.child("faults"), self._clients)
+        self._watchers = [
+            CheckingWatcher(self._world, chance.child(f"watcher {path}"), path)
+            for path in scenario.watched
+        ]
+        self._tasks = Tasks(lambda name, error: self._world.broken(f"{name}: {error!r}"))
 
     def _behave(self, container: Container) -> Behaviour:
         return self._behaviours.get(container.image, Behaviour())
@@ -93,11 +123,15 @@ class _Play:
         try:
             for facts in self._scenario.hosts:
                 world.add_host(_host(facts))
+            self._beside()
             await gather([self._steps(), *self._planned_faults()])
             problems = await self._settle()
             problems += await self._clients.broken_promises()
+            for watcher in self._watchers:
+                problems += await watcher.problems()
             problems += list(world.violations)
         finally:
+            await self._tasks.close()
             await world.close()
         trace = world.trace
         return Result(
@@ -109,15 +143,34 @@ class _Play:
             tuple(problems),
         )
 
+    def _beside(self) -> None:
+        """Start what goes on beside the history."""
+        world = self._world
+        for number, watcher in enumerate(self._watchers):
+            self._tasks.spawn(watcher.run(), f"watcher {number}")
+        for number in range(self._scenario.contenders):
+            name = f"contender-{number}"
+            chance = self._chance.child(name)
+            line = StoreLine(world.store, world.clock, chance, world.weather)
+            contender = Contender(line, world.clock, chance, name)
+            self._tasks.spawn(contender.run(), name)
+
     async def _steps(self) -> None:
         for step in self._scenario.steps:
             await self._until(step["at"])
-            if "ecs" in step:
-                await self._clients.ecs(step["ecs"], self._filled(step.get("input", {})))
-            else:
-                method, _, path = step["kube"].partition(" ")
-                content_type = step.get("content_type", "")
-                await self._clients.kube(method, path, step.get("body"), content_type)
+            try:
+                await self._step(step)
+            except Refused as error:
+                if error.status not in step.get("refusals", ()):
+                    self._world.broken(f"{step.get('ecs') or step.get('kube')}: {error}")
+
+    async def _step(self, step: Json) -> None:
+        if "ecs" in step:
+            await self._clients.ecs(step["ecs"], self._filled(step.get("input", {})))
+            return
+        method, _, path = step["kube"].partition(" ")
+        content_type = step.get("content_type", "")
+        await self._clients.kube(method, path, step.get("body"), content_type)
 
     def _filled(self, given: Json) -> Json:
         """An input with the default subnet's id in the place of ``DEFAULT_SUBNET``."""
@@ -154,14 +207,22 @@ class _Play:
             if clock.monotonic() > deadline:
                 return missing
             await clock.sleep(POLL_S)
-        return []
+        return await self._quiet() if self._scenario.settles else []
+
+    async def _quiet(self) -> list[str]:
+        """What changes though everything is as it should be."""
+        world, before = self._world, dict(self._world.writes)
+        await world.clock.sleep(QUIET_S)
+        changed = [key for key, count in world.writes.items() if count != before.get(key)]
+        moved = unsettled(world)
+        return [f"no rest: {changed[:4]} {moved}"] if changed or moved else []
 
     async def _missing(self) -> list[str]:
-        missing = []
+        missing = unsettled(self._world) if self._scenario.settles else []
         for wanted in self._scenario.wanted:
             name = next(wanted[kind] for kind in _KINDS if kind in wanted)
             for path, value in wanted["shows"].items():
-                found = _at(await self._shown(wanted), path)
+                found = at(await self._shown(wanted), path)
                 if found != value:
                     missing.append(f"{name}: {path} is {found!r}, not {value!r}")
         return missing
@@ -186,16 +247,3 @@ class _Play:
 def _host(facts: Json) -> Host:
     pool = Resources(facts["vcpu"] * CPU_UNITS, facts["memory_mib"] * MIB, 100 * 1024 * MIB)
     return Host(facts["id"], facts["id"], pool, pool)
-
-
-def _at(shown: Any, path: str) -> Any:
-    """The value at a slash-separated path; None where there is none."""
-    for part in path.split("/"):
-        if isinstance(shown, list):
-            index = int(part)
-            shown = shown[index] if index < len(shown) else None
-        elif isinstance(shown, dict):
-            shown = shown.get(part)
-        else:
-            return None
-    return shown

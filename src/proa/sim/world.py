@@ -41,6 +41,7 @@ from proa.store.sqlite import SqliteStore, memory_store
 
 EPOCH = 1_800_000_000.0
 LATENCY_S = 0.02  # at most, one way
+_SIGNS_OF_LIFE = ("/core/nodes/", "/leases/", "/hull/leader/", "/hull/contest/")
 RESTART_S = 1.0  # after which a control plane that could not start is started again
 _AUTHORITY = "simulated authority\n"  # the text that root-ca config maps carry
 
@@ -96,12 +97,14 @@ class World:
         self.laws: Laws
         self.front: Front | None = None
         self.weather = Weather()
+        self.writes: dict[str, int] = {}  # of each key, signs of life apart
         self.violations: dict[str, None] = {}  # what broke a law, in the order it was seen
         self._behaviour = behaviour
         self._events = MemoryEventLog()
         self._sealing_key = self.chance.child("sealing key").token(KEY_BYTES)
         self._line_chance = self.chance.child("lines")
         self.losing = False  # half of all answers are lost on their way
+        self.refusing = False  # half of all requests are turned away
         self._lives = 0
         self._starting: Front | None = None
         self._upsets = Upsets(self.broken)
@@ -134,11 +137,16 @@ class World:
             for events in _transactions(batch):
                 for event in events:
                     self.trace.event(event)
+                    self._count(event.record.key)
                 self.view.take(Batch(events, events[-1].record.version))
                 for text in self.laws.committed(events):
                     self.broken(text)
             self.view.take(Batch((), batch.version))
             self.view.synced.set()
+
+    def _count(self, key: str) -> None:
+        if not any(part in key for part in _SIGNS_OF_LIFE):
+            self.writes[key] = self.writes.get(key, 0) + 1
 
     def _made(self, life: str, line: StoreLine) -> ControlPlane:
         chance = self.chance.child(life)
@@ -237,6 +245,8 @@ class World:
         await self.clock.sleep(LATENCY_S * self._line_chance.random())
         if front is not self.front:
             raise TryAgain("the control plane went away")
+        if self.refusing and self._line_chance.random() < 0.5:
+            raise TryAgain("503 Service Unavailable")
         answer = await front.ask(handler, request)
         await self.clock.sleep(LATENCY_S * self._line_chance.random())
         if front is not self.front or (self.losing and self._line_chance.random() < 0.5):
@@ -258,12 +268,18 @@ class World:
         front = self._front()
         return await self._ask(front, front.plane.kube.handle, request)
 
+    def watch(self, answer: Response) -> AsyncIterator[bytes]:
+        """What a watch that was asked for says, until the control plane dies."""
+        assert answer.stream is not None, "this is no watch"
+        return self._front().follow(answer.stream)
+
     async def close(self) -> None:
         """End every machine and the control plane."""
         for host in self.hosts.values():
             await host.close()
-        if self.front is not None:
-            await self.front.crash()
+        for front in (self.front, self._starting):
+            if front is not None:
+                await front.crash()
         await self._tasks.close()
         self._upsets.close()
         await self.store.close()
