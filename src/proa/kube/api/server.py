@@ -31,6 +31,7 @@ from proa.kube.api.failures import (
     too_large,
 )
 from proa.kube.api.impersonation import impersonated
+from proa.kube.api.methods import also_needed, check_method, check_place
 from proa.kube.api.metrics import Counts
 from proa.kube.api.mutations import Mutations, Wanted
 from proa.kube.api.node_link import NodeLink
@@ -40,6 +41,7 @@ from proa.kube.api.proxying import Proxy
 from proa.kube.api.rbac import Attributes, Rbac
 from proa.kube.api.reads import Reader
 from proa.kube.api.reviews import review, token_request
+from proa.kube.api.status_writes import is_own_status, patch_status
 from proa.kube.api.streams import PodStreams
 from proa.kube.api.subresources import bind, created_success, evict
 from proa.kube.api.tokens import TokenIssuer
@@ -122,11 +124,13 @@ class KubeApi:
             target.namespace,
             target.name,
         )
-        if not self._rbac.allows(user, attributes):
-            raise self._rbac.denial(user, attributes)
+        for needed in (attributes, also_needed(attributes)):
+            if needed is not None and not self._rbac.allows(user, needed):
+                raise self._rbac.denial(user, needed)
         resource = self.api.kinds.find(target.group, target.version, target.resource)
         if resource is None:
             raise no_such_path()
+        check_place(resource, target)
         bodies.check_size(request)
         if target.subresource:
             return await self._subresource(request, resource, target, user)
@@ -158,6 +162,7 @@ class KubeApi:
     ) -> Response:
         if target.subresource not in resource.subresources:
             raise no_such_path()
+        check_method(target)
         streams = {
             "log": self._streams.log,
             "exec": self._streams.exec,
@@ -207,6 +212,9 @@ class KubeApi:
 
     async def perform(self, call: Call) -> int:
         """Carry out a Call of a Plan; the version that the view must reach."""
+        resource = self._resource_of(call)
+        if is_own_status(call, resource):
+            return await patch_status(self.api, resource, call)
         _, version = await self._call(call)
         return version
 
