@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from proa.model.resources import Port, Resources
 
 Labels = tuple[tuple[str, str], ...]
+Amounts = tuple[tuple[str, int], ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -65,13 +66,29 @@ class Toleration:
 @dataclass(slots=True, frozen=True)
 class Spread:
     """Topology spread over the domains of label ``key`` of Sandboxes in the same namespace that
-    satisfy ``selector`` (KEP-895). ``hard`` filters (DoNotSchedule), otherwise it scores."""
+    satisfy ``selector`` (KEP-895; None: none does). ``hard`` filters (DoNotSchedule), otherwise
+    it scores. Rows that node affinity or, with ``honor_taints``, taints keep the ask from do not
+    count (KEP-3094)."""
 
     key: str
     max_skew: int
     hard: bool
-    selector: tuple[Requirement, ...]
+    selector: tuple[Requirement, ...] | None
     min_domains: int = 0
+    honor_affinity: bool = True
+    honor_taints: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class PodTerm:
+    """Sandboxes in ``namespaces``, or in those whose labels satisfy ``namespace_selector``, whose
+    labels satisfy ``selector`` (None: none does); near and far are the domains of label ``key``
+    (InterPodAffinity)."""
+
+    key: str
+    selector: tuple[Requirement, ...] | None
+    namespaces: tuple[str, ...] = ()
+    namespace_selector: tuple[Requirement, ...] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,7 +104,12 @@ class Strategy:
 class Ask:
     """A Sandbox that wants an Instance. ``cluster`` is the Instances' cluster prefix. ``fargate``
     asks for an Instance of its own, made for it. ``group`` counts for ``distinct`` and for ECS
-    spread. Non-empty ``strategies`` choose by ECS rules, otherwise Kubernetes' scores do."""
+    spread. Non-empty ``strategies`` choose by ECS rules, otherwise Kubernetes' scores do.
+
+    ``extended`` are amounts of extended resources by name; ``scored`` is (cpu, memory) as scores
+    count them, with a default for each container that requests none; ``images`` has one name a
+    container. ``pod_preferred`` are weights of terms, below zero to keep away. With
+    ``spreads_default`` rows without a spread's label still score by the others."""
 
     uid: str
     key: str
@@ -109,7 +131,13 @@ class Ask:
     zone: str = ""
     pinned: str = ""  # the only Instance it may go to, by id
     priority: int = 0
-    gated: bool = False
+    extended: Amounts = ()
+    scored: tuple[int, int] | None = None
+    images: tuple[str, ...] = ()
+    spreads_default: bool = False
+    pod_affinity: tuple[PodTerm, ...] = ()
+    pod_anti_affinity: tuple[PodTerm, ...] = ()
+    pod_preferred: tuple[tuple[int, PodTerm], ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -125,6 +153,8 @@ class Row:
     taints: tuple[Taint, ...] = ()
     schedulable: bool = True
     ready: bool = True
+    extended: Amounts = ()
+    images: Amounts = ()  # name → size in bytes
 
 
 @dataclass(slots=True, frozen=True)
@@ -139,9 +169,10 @@ class Placed:
 
 @dataclass(slots=True, frozen=True)
 class Reason:
-    """Why instances were rejected. ``code``: cpu, memory, sandboxes, ports, selector, taint,
-    cordoned, notready, spread, spread-label, distinct, zone, pinned, pool-cpu, pool-memory.
-    ``detail`` is the taint ("key=value") or the port."""
+    """Why instances were rejected. ``code``: cpu, memory, disk, sandboxes, extended, ports,
+    selector, names, taint, cordoned, notready, spread, spread-label, distinct, zone, pinned,
+    pod-affinity, pod-anti-affinity, existing-anti-affinity, pool-cpu, pool-memory. ``detail`` is
+    the taint ("key: value") or the extended resource."""
 
     code: str
     count: int

@@ -8,121 +8,191 @@ can be replayed.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from zlib import crc32
 
 import numpy as np
 
-from proa.placement import filters, scores
+from proa.placement import filters, scores, strategies
 from proa.placement.asks import Ask, Decision, Placed, Reason, Unplaced
+from proa.placement.classes import AskClass, Classes, classes_of
+from proa.placement.explain import lacks
 from proa.placement.fleet import Booking, Fleet, Ints, Mask, amounts
 
 
 def place(fleet: Fleet, asks: Iterable[Ask]) -> list[Decision]:
     """Decide and book each ask; the answers are in the asks' order."""
-    return [_place_fargate(fleet, ask) if ask.fargate else _place(fleet, ask) for ask in asks]
+    classes = classes_of(fleet)
+    return [
+        _place_fargate(fleet, ask) if ask.fargate else _place(fleet, classes, ask) for ask in asks
+    ]
 
 
-def booking_for(fleet: Fleet, ask: Ask, instance: str, pool: str) -> Booking:
+def booking_for(
+    fleet: Fleet,
+    ask: Ask,
+    instance: str,
+    pool: str,
+    terminating: bool = False,
+    since: float = 0.0,
+) -> Booking:
     """What an ask holds once it is on an Instance ("": one yet to be made), under its key."""
     row = fleet.number_of.get(instance, -1)
-    return Booking(ask.key, row, pool, ask.reserve, ask.ports, ask.namespace, ask.labels, ask.group)
+    return Booking(ask.key, row, pool, fleet.claim(ask), terminating, since)
 
 
-def _place(fleet: Fleet, ask: Ask) -> Decision:
-    mine = fleet.live & (fleet.cluster == fleet.cluster_number(ask.cluster))
-    if ask.pinned:
-        number = fleet.number_of.get(ask.pinned, -1)
-        only = np.zeros(len(mine), dtype=np.bool_)
-        if number >= 0:
-            only[number] = True
-        mine &= only
-    left, eligible, reasons = _filter(fleet, ask, mine)
-    if not left.any():
-        return Unplaced(ask, int(mine.sum()), tuple(reasons))
-    row = _choose(fleet, ask, np.flatnonzero(left), eligible)
+def totals(fleet: Fleet, ask: Ask) -> dict[str, int]:
+    """The total score of every Instance that may take an ask, by id, as kube-scheduler adds its
+    plugins up."""
+    kind = classes_of(fleet).of(ask)
+    column = kind.totals()
+    base = 0 if kind.standing.uneven else scores.WEIGHT_TAINT * scores.MAX_SCORE
+    found = {}
+    for number in np.flatnonzero(column >= 0):
+        row = fleet.rows[int(number)]
+        if row is not None:
+            found[row.id] = int(column[number]) + base
+    return found
+
+
+def fits(fleet: Fleet, ask: Ask, number: int) -> bool:
+    """Whether one row would take an ask now: every filter, for that row alone."""
+    return next(lacks(fleet, classes_of(fleet).of(ask), number), None) is None
+
+
+def _place(fleet: Fleet, classes: Classes, ask: Ask) -> Decision:
+    narrow = _narrowed(fleet, ask)
+    kind = classes.of(ask) if narrow is None else classes.alone(ask)
+    if narrow is not None:
+        narrow = [row for row in narrow if next(lacks(fleet, kind, row), None) is None]
+    if narrow is not None and len(narrow) < 2:
+        row = narrow[0] if narrow else -1
+    else:
+        row = _choose(kind, classes, crc32(ask.uid.encode()))
+    if row < 0:
+        return Unplaced(ask, int(np.count_nonzero(_considered(fleet, ask))), refusal(kind))
     chosen = fleet.rows[row]
     assert chosen is not None, "a free row was chosen"
-    fleet.book(booking_for(fleet, ask, chosen.id, chosen.pool))
+    fleet.book(Booking(ask.key, row, chosen.pool, kind.claim))
     return Placed(ask, chosen.id, chosen.pool)
 
 
-def _filter(fleet: Fleet, ask: Ask, mine: Mask) -> tuple[Mask, Mask, list[Reason]]:
-    """(rows that pass everything, rows in whose domains spreading counts, reasons)."""
-    left = mine.copy()
-    reasons: list[Reason] = []
+def _narrowed(fleet: Fleet, ask: Ask) -> list[int] | None:
+    """The few rows that a pinned ask, or one whose affinity gives names, may go to."""
+    if ask.pinned:
+        numbers = [fleet.number_of.get(ask.pinned, -1)]
+    else:
+        names = filters.names_of(ask)
+        if names is None:
+            return None
+        numbers = [fleet.row_named(ask.cluster, name) for name in names]
+    return [number for number in numbers if number >= 0]
 
-    def reject(mask: Mask, code: str, detail: str = "") -> None:
-        nonlocal left
-        hit = left & mask
-        count = int(hit.sum())
-        if count:
-            row = fleet.rows[int(np.flatnonzero(hit)[0])]
-            reasons.append(Reason(code, count, detail, row.id if row else ""))
-            left = left & ~mask
 
-    reject(filters.cordoned_mask(fleet, ask), "cordoned")
-    reject(~fleet.ready, "notready")
+def _choose(kind: AskClass, classes: Classes, draw: int) -> int:
+    """The best row, -1 if none is possible; ``draw`` decides among equals."""
+    column = kind.totals()
+    if kind.ask.strategies:
+        candidates = column >= 0
+        return strategies.choose(kind, classes, candidates, draw) if candidates.any() else -1
+    return _best(column, draw)
+
+
+def _best(column: Ints, draw: int) -> int:
+    """The first of the best rows from a drawn one on; -1 if no row is possible."""
+    if not len(column):
+        return -1
+    first = int(column.argmax())
+    best = column[first]
+    if best < 0:
+        return -1
+    start = draw % len(column)
+    if start <= first:
+        return first
+    later = start + int(column[start:].argmax())
+    return later if column[later] == best else first
+
+
+def _considered(fleet: Fleet, ask: Ask) -> Mask:
+    """The rows that a refusal speaks of."""
+    mask: Mask = filters.mine_mask(fleet, ask) & filters.pinned_mask(fleet, ask)
+    return mask
+
+
+def refusal(kind: AskClass) -> tuple[Reason, ...]:
+    """Why no row took the asks of a class, each row counted under its first reasons."""
+    now = kind.fleet.log_start + len(kind.fleet.log)
+    if kind.refusal is None or kind.refusal[0] != now:
+        kind.refusal = (now, tuple(_reasons(kind)))
+    return kind.refusal[1]
+
+
+def _reasons(kind: AskClass) -> Iterator[Reason]:
+    fleet, left = kind.fleet, _considered(kind.fleet, kind.ask)
+    for code, detail, mask in _checks(kind):
+        reason = _counted(fleet, left & mask, code, detail)
+        if reason is not None:
+            yield reason
+            left &= ~mask
+    short = filters.none_of(fleet)
+    for mask, code, detail in filters.resource_masks(fleet, kind.claim):
+        # Every short amount of a row is reported, not only the first (NodeResourcesFit).
+        reason = _counted(fleet, left & mask, code, detail)
+        if reason is not None:
+            yield reason
+            short |= mask
+    left &= ~short
+    for code, mask in kind.rejections():
+        reason = _counted(fleet, left & mask, code, "")
+        if reason is not None:
+            yield reason
+            left &= ~mask
+
+
+def _checks(kind: AskClass) -> Iterator[tuple[str, str, Mask]]:
+    """(code, detail, rejected rows) of what comes before resources, in order."""
+    fleet, ask = kind.fleet, kind.ask
+    names = filters.names_of(ask)
+    if names is not None:
+        numbers = [fleet.row_named(ask.cluster, name) for name in names]
+        named = filters.none_of(fleet)
+        named[[number for number in numbers if number >= 0]] = True
+        yield "names", "", ~named
+    yield "cordoned", "", filters.cordoned_mask(fleet, ask)
+    yield "notready", "", ~fleet.ready[: fleet.count]
     for mask, detail in filters.taint_masks(fleet, ask):
-        reject(mask, "taint", detail)
-    reject(~filters.selector_mask(fleet, ask), "selector")
-    if ask.zone:
-        numbers = fleet.label_column("topology.kubernetes.io/zone")
-        reject(numbers != fleet.value_number(ask.zone), "zone")
-    eligible = left.copy()
-    reject(filters.port_mask(fleet, ask), "ports")
-    reject(filters.distinct_mask(fleet, ask), "distinct")
-    _reject_resources(fleet, ask, left, reasons)
-    for mask, _ in filters.resource_masks(fleet, ask):
-        left = left & ~mask
-    for spread in ask.spreads:
-        if spread.hard:
-            missing, full = filters.spread_masks(fleet, ask, spread, eligible)
-            reject(missing, "spread-label")
-            reject(full, "spread")
-    return left, eligible, reasons
+        yield "taint", detail, mask
+    yield "selector", "", ~filters.selector_mask(fleet, ask)
+    yield "zone", "", ~filters.zone_mask(fleet, ask)
+    yield "ports", "", filters.port_mask(fleet, ask)
+    yield "distinct", "", filters.distinct_mask(fleet, ask)
 
 
-def _reject_resources(fleet: Fleet, ask: Ask, left: Mask, reasons: list[Reason]) -> None:
-    """Every short amount of a row is reported, not only the first (as NodeResourcesFit does)."""
-    for mask, name in filters.resource_masks(fleet, ask):
-        hit = left & mask
-        count = int(hit.sum())
-        if count:
-            row = fleet.rows[int(np.flatnonzero(hit)[0])]
-            reasons.append(Reason(name, count, "", row.id if row else ""))
-
-
-def _choose(fleet: Fleet, ask: Ask, rows: Ints, eligible: Mask) -> int:
-    draws = _draws(ask.uid, rows)
-    if ask.strategies:
-        return int(scores.strategy_order(fleet, ask, rows, draws)[0])
-    if len(rows) == 1:
-        return int(rows[0])
-    totals = scores.kubernetes_scores(fleet, ask, rows, eligible)
-    best = np.flatnonzero(totals == totals.max())
-    return int(rows[best[int(np.argmin(draws[best]))]])
-
-
-def _draws(uid: str, rows: Ints) -> Ints:
-    """A number a row, drawn from the ask's uid: the seeded stand-in for randomness."""
-    seed = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8], "big")
-    return np.random.default_rng(seed).permutation(len(rows)).astype(np.int64)
+def _counted(fleet: Fleet, hit: Mask, code: str, detail: str) -> Reason | None:
+    count = int(np.count_nonzero(hit))
+    if not count:
+        return None
+    row = fleet.rows[int(hit.argmax())]
+    return Reason(code, count, detail, row.id if row else "")
 
 
 def _place_fargate(fleet: Fleet, ask: Ask) -> Decision:
     """The Pool with most CPU left takes it (worst fit keeps Pools even)."""
     wanted = amounts(ask.reserve)[:2]
-    best, short = "", {"cpu": 0, "memory": 0}
-    room = -1
-    for pool in sorted(fleet.pool_total):
-        left = (fleet.pool_total[pool] - fleet.pool_used[pool])[:2]
-        short["cpu"] += int(left[0] < wanted[0])
-        short["memory"] += int(left[1] < wanted[1])
-        if (left >= wanted).all() and int(left[0]) > room:
-            best, room = pool, int(left[0])
-    if not best:
-        reasons = tuple(Reason(name, count) for name, count in short.items() if count)
-        return Unplaced(ask, len(fleet.pool_total), reasons)
-    fleet.book(booking_for(fleet, ask, "", best))
-    return Placed(ask, "", best)
+    known = fleet.declared()
+    left = fleet.pools_left()[:, :2]
+    short = (left < wanted) & known[:, None]
+    fits = known & ~short.any(axis=1)
+    if not fits.any():
+        counts = short.sum(axis=0)
+        reasons = tuple(
+            Reason(name, int(count))
+            for name, count in zip(("cpu", "memory"), counts, strict=True)
+            if count
+        )
+        return Unplaced(ask, int(known.sum()), reasons)
+    most = fits & (left[:, 0] == left[fits, 0].max())
+    number = int(np.where(most, fleet.pool_ranks(), len(known)).argmin())
+    pool = fleet.pool_names[number]
+    fleet.book(booking_for(fleet, ask, "", pool))
+    return Placed(ask, "", pool)

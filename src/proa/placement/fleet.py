@@ -1,200 +1,344 @@
-"""The fleet as arrays: one row an Instance, integer columns, bookings kept up to date.
+"""The fleet: Instances as rows of arrays, the bookings on them, and counts that follow both.
 
-Only ``engine`` and the rules read the columns. All amounts are int64 (D9). Labels are interned:
-a label key has a column of value numbers, 0 where a row lacks it.
+``dispatch`` tells it of Instances, Pools and bookings; the rules read it. Whatever changes a
+row's amounts, ports or holders is written to ``log``, so that what was computed of a row before
+is computed anew for that row alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
-from proa.model.resources import Port, Resources
-from proa.placement.asks import Labels, Row, Taint
+from proa.placement.asks import Ask, PodTerm, Row
+from proa.placement.ledger import (
+    CLAIM,
+    Alike,
+    Booking,
+    Claim,
+    Description,
+    HeldTerm,
+    Table,
+    Tally,
+    nonzero,
+    satisfies,
+    terms_of,
+)
+from proa.placement.rows import AMOUNTS, UNLIMITED, Ints, Mask, Rows, amounts
 
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-AMOUNTS = ("cpu", "memory", "disk", "sandboxes")
+if TYPE_CHECKING:
+    from proa.placement.classes import Classes
 
-
-def amounts(resources: Resources) -> Ints:
-    """Resources as a vector in the columns' order."""
-    return np.array(
-        [resources.cpu, resources.memory, resources.disk, resources.sandboxes], dtype=np.int64
-    )
-
-
-@dataclass(slots=True, frozen=True)
-class Booking:
-    """A Sandbox that holds room on a row (−1: on its Pool only). ``uid`` is its store key."""
-
-    uid: str
-    row: int
-    pool: str
-    reserve: Resources
-    ports: tuple[Port, ...]
-    namespace: str
-    labels: Labels
-    group: str
-    terminating: bool = False
+__all__ = ["AMOUNTS", "UNLIMITED", "Booking", "Fleet", "Ints", "Mask", "amounts", "nonzero"]
+LOG_ROWS = 1 << 15
+ANY_ADDRESS = ("", "0.0.0.0", "::")
 
 
-class Fleet:
-    """Rows, pools and bookings. Row numbers are reused after removal."""
+class Fleet(Rows):
+    """Rows, Pools, bookings and their counts."""
 
     def __init__(self) -> None:
-        self._grow(16)
-        self.rows: list[Row | None] = [None] * 16
-        self.number_of: dict[str, int] = {}
-        self._free: list[int] = list(range(15, -1, -1))
+        super().__init__()
         self.bookings: dict[str, Booking] = {}
-        self.by_namespace: dict[str, dict[str, None]] = {}
-        self.by_group: dict[str, dict[str, None]] = {}
-        self.ports: dict[tuple[str, int], dict[str, int]] = {}  # (protocol, number) → uid → row
-        self.pool_total: dict[str, Ints] = {}
-        self.pool_used: dict[str, Ints] = {}
-        self._value_numbers: dict[str, int] = {}
-        self._values: list[str] = [""]
-        self._taint_sets: list[tuple[Taint, ...]] = [()]
-        self._taint_numbers: dict[tuple[Taint, ...], int] = {(): 0}
-        self._clusters: dict[str, int] = {"": 0}
+        self.on_row: dict[int, dict[str, None]] = {}
+        self.groups: dict[str, dict[int, int]] = {}  # group → row → bookings
+        # (protocol, number) → address → row → bookings
+        self.ports: dict[tuple[str, int], dict[str, dict[int, int]]] = {}
+        self.log: list[int] = []
+        self.log_start = 0
+        self.term_log: list[HeldTerm] = []
+        self.term_epoch = 0
+        self.namespaces: dict[tuple[str, str], dict[str, str]] = {}
+        self.classes: Classes | None = None  # what engine keeps of asks that it has met
+        self._claims: WeakValueDictionary[tuple[object, ...], Claim] = WeakValueDictionary()
+        self._alike: dict[tuple[str, str], WeakValueDictionary[object, Alike]] = {}
+        self._held_terms: WeakValueDictionary[object, HeldTerm] = WeakValueDictionary()
+        self._tallies: dict[Description, Tally] = {}
+        self._group_tallies: dict[str, Tally] = {}
+        self._tables_layout = -1
 
-    def _grow(self, size: int) -> None:
-        old = len(self.live) if hasattr(self, "live") else 0
-        columns: dict[str, Ints] = getattr(self, "label_columns", {})
+    # Rows
 
-        def grown(column: NDArray[np.int64] | None, width: int = 0) -> Ints:
-            shape = (size, width) if width else (size,)
-            fresh = np.zeros(shape, dtype=np.int64)
-            if column is not None:
-                fresh[:old] = column
-            return fresh
+    def changed(self, row: int) -> None:
+        """Amounts, ports or holders of a row are other than before."""
+        self.log.append(row)
+        if len(self.log) > LOG_ROWS:
+            half = LOG_ROWS // 2
+            del self.log[:half]
+            self.log_start += half
 
-        self.allocatable = grown(getattr(self, "allocatable", None), len(AMOUNTS))
-        self.used = grown(getattr(self, "used", None), len(AMOUNTS))
-        self.nonzero = grown(getattr(self, "nonzero", None), 2)
-        self.cluster = grown(getattr(self, "cluster", None))
-        self.taint_set = grown(getattr(self, "taint_set", None))
-        self.label_columns = {key: grown(column) for key, column in columns.items()}
-        for name in ("live", "schedulable", "ready"):
-            fresh = np.zeros(size, dtype=np.bool_)
-            if old:
-                fresh[:old] = getattr(self, name)
-            setattr(self, name, fresh)
-        self.live: Mask
-        self.schedulable: Mask
-        self.ready: Mask
-
-    def value_number(self, value: str, create: bool = False) -> int:
-        """The number of a label value; -1 for one that no row has."""
-        number = self._value_numbers.get(value)
-        if number is None:
-            if not create:
-                return -1
-            number = len(self._values)
-            self._value_numbers[value] = number
-            self._values.append(value)
-        return number
-
-    def value_text(self, number: int) -> str:
-        """The label value behind a number."""
-        return self._values[number]
-
-    def cluster_number(self, cluster: str) -> int:
-        """The number of a cluster; -1 for one without rows."""
-        return self._clusters.get(cluster, -1)
-
-    def taints_of(self, number: int) -> tuple[Taint, ...]:
-        """The taint set behind a number of column ``taint_set``."""
-        return self._taint_sets[number]
-
-    def label_column(self, key: str) -> Ints:
-        """Value numbers of one label over all rows."""
-        column = self.label_columns.get(key)
-        return np.zeros(len(self.live), dtype=np.int64) if column is None else column
-
-    def set_pool(self, pool: str, total: Resources) -> None:
-        """Declare what a Pool holds in all."""
-        self.pool_total[pool] = amounts(total)
-        self.pool_used.setdefault(pool, amounts(Resources()))
-
-    def set_row(self, row: Row) -> None:
-        """Add an Instance or replace its description; its bookings stay."""
-        number = self.number_of.get(row.id)
-        if number is None:
-            if not self._free:
-                size = len(self.rows)
-                self._grow(size * 2)
-                self.rows.extend([None] * size)
-                self._free = list(range(size * 2 - 1, size - 1, -1))
-            number = self._free.pop()
-            self.number_of[row.id] = number
-            self.used[number] = 0
-            self.nonzero[number] = 0
-        self.rows[number] = row
-        self.allocatable[number] = amounts(row.allocatable)
-        self.cluster[number] = self._clusters.setdefault(row.cluster, len(self._clusters))
-        if row.taints not in self._taint_numbers:
-            self._taint_numbers[row.taints] = len(self._taint_sets)
-            self._taint_sets.append(row.taints)
-        self.taint_set[number] = self._taint_numbers[row.taints]
-        self.schedulable[number], self.ready[number] = row.schedulable, row.ready
-        for column in self.label_columns.values():
-            column[number] = 0
-        for key, value in row.labels:
-            if key not in self.label_columns:
-                self.label_columns[key] = np.zeros(len(self.live), dtype=np.int64)
-            self.label_columns[key][number] = self.value_number(value, create=True)
-        self.live[number] = True
+    def set_row(self, row: Row) -> bool:
+        """Add an Instance or replace its description; its bookings stay. Whether anything is
+        other than before."""
+        return self._set_row(row)
 
     def remove_row(self, id: str) -> None:
         """Forget an Instance; its bookings go with it."""
-        number = self.number_of.pop(id, None)
+        number = self.number_of.get(id)
         if number is None:
             return
-        for uid in [uid for uid, booking in self.bookings.items() if booking.row == number]:
+        for uid in list(self.on_row.get(number, ())):
             self.release(uid)
-        self.live[number] = False
-        self.rows[number] = None
-        self._free.append(number)
+        self._drop_row(id)
+
+    def _grow(self, size: int) -> None:
+        super()._grow(size)
+        for tally in self._every_tally():
+            tally.grow(size)
+
+    def _every_tally(self) -> Iterator[Tally]:
+        yield from self._tallies.values()
+        yield from self._group_tallies.values()
+        for held in self._held_terms.values():
+            yield held.tally
+
+    def set_namespace(self, cluster: str, name: str, labels: dict[str, str]) -> None:
+        """Declare a namespace's labels, for namespace selectors of pod affinity."""
+        if self.namespaces.get((cluster, name)) == labels:
+            return
+        self.namespaces[cluster, name] = labels
+        self.layout += 1
+        self.term_epoch += 1
+        for description, tally in self._tallies.items():
+            if any(term.namespace_selector is not None for term in description.terms):
+                self._fill(description, tally)
+
+    # Bookings
+
+    def claim(self, ask: Ask) -> Claim:
+        """What a Sandbox of this ask holds, shared by all that hold the same."""
+        key = CLAIM(ask)
+        found = self._claims.get(key)
+        if found is None:
+            named = [(self.resource_number(name), amount) for name, amount in ask.extended]
+            vector = amounts(ask.reserve)
+            wanted = [(n, int(amount)) for n, amount in enumerate(vector) if amount]
+            terms = tuple(self._held_term(ask.cluster, *item) for item in terms_of(ask))
+            scored = ask.scored or nonzero(ask.reserve)
+            found = Claim(ask, (*wanted, *((n, a) for n, a in named if a)), vector, scored, terms)
+            self._claims[key] = found
+        return found
 
     def book(self, booking: Booking) -> None:
         """Take room; a booking of the same uid is replaced."""
-        self.release(booking.uid)
+        old = self.bookings.get(booking.uid)
+        if old is not None:
+            if old == booking:
+                return
+            self.release(booking.uid)
         self.bookings[booking.uid] = booking
-        self.by_namespace.setdefault(booking.namespace, {})[booking.uid] = None
-        self.by_group.setdefault(booking.group, {})[booking.uid] = None
+        if booking.row >= 0:
+            self.on_row.setdefault(booking.row, {})[booking.uid] = None
         self._account(booking, 1)
-        for port in booking.ports:
-            self.ports.setdefault((port.protocol, port.number), {})[booking.uid] = booking.row
 
     def release(self, uid: str) -> None:
         """Give room back; unknown uids are ignored."""
         booking = self.bookings.pop(uid, None)
         if booking is None:
             return
-        self.by_namespace[booking.namespace].pop(uid)
-        self.by_group[booking.group].pop(uid)
+        if booking.row >= 0:
+            self.on_row[booking.row].pop(uid)
         self._account(booking, -1)
-        for port in booking.ports:
-            self.ports[(port.protocol, port.number)].pop(uid, None)
+
+    @contextmanager
+    def without(self, uids: Sequence[str]) -> Iterator[None]:
+        """The fleet as if these bookings were not there, for the search of preemption."""
+        taken = [self.bookings[uid] for uid in uids if uid in self.bookings]
+        for booking in taken:
+            self.release(booking.uid)
+        try:
+            yield
+        finally:
+            for booking in taken:
+                self.book(booking)
 
     def _account(self, booking: Booking, sign: int) -> None:
-        ask = amounts(booking.reserve) * sign
-        if booking.row >= 0:
-            self.used[booking.row] += ask
-            self.nonzero[booking.row] += nonzero(booking.reserve) * sign
+        claim, row = booking.claim, booking.row
         if booking.pool:
-            self.pool_used.setdefault(booking.pool, amounts(Resources()))
-            self.pool_used[booking.pool] += ask
+            number = self._pool(booking.pool)
+            self.pool_used[booking.pool] += claim.vector * sign
+            for other in self.pool_rows[number]:
+                if other != row:
+                    self.changed(other)
+        if row < 0:
+            return
+        used = self.used[row]
+        for column, amount in claim.wanted:
+            used[column] += amount * sign
+        scored = self.nonzero[row]
+        scored[0] += claim.nonzero[0] * sign
+        scored[1] += claim.nonzero[1] * sign
+        self._count_ports(booking, sign)
+        self._count_group(claim.ask.group, row, sign)
+        self._count_alike(self._alike_of(claim, booking.terminating), row, sign)
+        for held in claim.terms:
+            self._count_held(held, row, sign)
+        self.changed(row)
+
+    def _count_ports(self, booking: Booking, sign: int) -> None:
+        for port in booking.ports:
+            addresses = self.ports.setdefault((port.protocol, port.number), {})
+            address = "" if port.address in ANY_ADDRESS else port.address
+            _count(addresses.setdefault(address, {}), booking.row, sign)
+
+    def _count_group(self, group: str, row: int, sign: int) -> None:
+        if group:
+            _count(self.groups.setdefault(group, {}), row, sign)
+            tally = self._group_tallies.get(group)
+            if tally is not None:
+                tally.add(row, sign)
+
+    def _count_alike(self, alike: Alike, row: int, sign: int) -> None:
+        _count(alike.rows, row, sign)
+        for tally in alike.tallies:
+            tally.add(row, sign)
+
+    def _count_held(self, held: HeldTerm, row: int, sign: int) -> None:
+        if not held.listed:
+            self._list_term(held)
+        held.holders += sign
+        held.tally.add(row, sign)
+
+    # Counts
+
+    def group_tally(self, group: str) -> Tally:
+        """Bookings of a group by row."""
+        tally = self._group_tallies.get(group)
+        if tally is None:
+            tally = self._group_tallies[group] = Tally(len(self.rows))
+            _fill_rows(tally, self.groups.get(group, {}))
+        return tally
+
+    def tally(self, description: Description) -> Tally:
+        """Bookings of a description by row, counted from now on."""
+        tally = self._tallies.get(description)
+        if tally is None:
+            tally = self._tallies[description] = Tally(len(self.rows))
+            self._fill(description, tally)
+        return tally
+
+    def table(self, tally: Tally, key: str, mine: object, member: Mask) -> Table:
+        """A tally by the domains of a label, on the rows of ``member``, which ``mine`` names."""
+        if self._tables_layout != self.layout:
+            self._tables_layout = self.layout
+            for other in self._every_tally():
+                other.tables.clear()
+        return tally.table(key, self.label_columns.get(key), mine, member)
+
+    def forget(self, kept: set[int]) -> None:
+        """Stop counting for tallies other than those whose ``id`` is kept."""
+        for description in [d for d, tally in self._tallies.items() if id(tally) not in kept]:
+            tally = self._tallies.pop(description)
+            for space in self._spaces(description):
+                for alike in self._alike[space].values():
+                    if tally in alike.tallies:
+                        alike.tallies.remove(tally)
+        for group in [g for g, tally in self._group_tallies.items() if id(tally) not in kept]:
+            del self._group_tallies[group]
+
+    def _fill(self, description: Description, tally: Tally) -> None:
+        tally.rows[:] = 0
+        tally.tables.clear()
+        for space in self._spaces(description):
+            for alike in list(self._alike[space].values()):
+                if tally in alike.tallies:
+                    alike.tallies.remove(tally)
+                if self.describes(description, alike):
+                    alike.tallies.append(tally)
+                    _fill_rows(tally, alike.rows)
+
+    def _spaces(self, description: Description) -> list[tuple[str, str]]:
+        """The namespaces that may have what is described."""
+        explicit = [term for term in description.terms if term.namespace_selector is None]
+        if not explicit:
+            return [space for space in self._alike if space[0] == description.cluster]
+        names = dict.fromkeys(explicit[0].namespaces)
+        return [
+            (description.cluster, name)
+            for name in names
+            if (description.cluster, name) in self._alike
+        ]
+
+    def describes(self, description: Description, alike: Alike) -> bool:
+        """Whether Sandboxes with these labels are meant."""
+        if alike.cluster != description.cluster or (alike.ending and not description.ending):
+            return False
+        return all(
+            self.term_matches(term, alike.cluster, alike.namespace, alike.labels)
+            for term in description.terms
+        )
+
+    def term_matches(
+        self, term: PodTerm, cluster: str, namespace: str, labels: dict[str, str]
+    ) -> bool:
+        """Whether a term speaks of a Sandbox with these labels in this namespace."""
+        if namespace not in term.namespaces:
+            selector = term.namespace_selector
+            if selector is None:
+                return False
+            if selector and not satisfies(self.namespaces.get((cluster, namespace), {}), selector):
+                return False
+        return satisfies(labels, term.selector)
+
+    def _alike_of(self, claim: Claim, ending: bool) -> Alike:
+        found = claim.alike.get(ending)
+        if found is not None:
+            return found
+        ask = claim.ask
+        space = self._alike.get((ask.cluster, ask.namespace))
+        if space is None:
+            space = self._alike[ask.cluster, ask.namespace] = WeakValueDictionary()
+        found = space.get((ask.labels, ending))
+        if found is None:
+            found = Alike(ask.cluster, ask.namespace, dict(ask.labels), ending)
+            found.tallies = [
+                tally for item, tally in self._tallies.items() if self.describes(item, found)
+            ]
+            space[ask.labels, ending] = found
+        claim.alike[ending] = found
+        return found
+
+    def _held_term(self, cluster: str, term: PodTerm, weight: int) -> HeldTerm:
+        key = (cluster, term, weight)
+        found = self._held_terms.get(key)
+        if found is None:
+            found = self._held_terms[key] = HeldTerm(cluster, term, weight, len(self.rows))
+        return found
+
+    def _list_term(self, held: HeldTerm) -> None:
+        """Put a term where asks look for those that speak of them."""
+        alive = [item for item in self.term_log if item.holders] if self._many_dead() else None
+        if alive is not None:
+            for item in self.term_log:
+                item.listed = False
+            for item in alive:
+                item.listed = True
+            self.term_log = alive
+            self.term_epoch += 1
+        held.listed = True
+        self.term_log.append(held)
+
+    def _many_dead(self) -> bool:
+        size = len(self.term_log)
+        if size < 64 or size & (size - 1):  # looked at as often as the size doubles
+            return False
+        return sum(1 for item in self.term_log if item.holders) < size // 2
 
 
-DEFAULT_CPU = 128 * 100  # 100m
-DEFAULT_MEMORY = 200 * 1024 * 1024
+def _count(counts: dict[int, int], row: int, sign: int) -> None:
+    now = counts.get(row, 0) + sign
+    if now:
+        counts[row] = now
+    else:
+        del counts[row]
 
 
-def nonzero(reserve: Resources) -> Ints:
-    """(cpu, memory) as Kubernetes' scores count it: unset requests weigh 100m and 200Mi."""
-    return np.array([reserve.cpu or DEFAULT_CPU, reserve.memory or DEFAULT_MEMORY], dtype=np.int64)
+def _fill_rows(tally: Tally, counts: dict[int, int]) -> None:
+    if counts:
+        size = len(counts)
+        rows = np.fromiter(counts.keys(), dtype=np.int64, count=size)
+        tally.rows[rows] += np.fromiter(counts.values(), dtype=np.int64, count=size)

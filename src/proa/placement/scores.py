@@ -1,130 +1,110 @@
 """Scores: how good a row is for an ask, 0 to 100 a plugin, weighted as kube-scheduler does.
 
-Integer arithmetic as the originals have it (Kubernetes 1.36 default plugins); ECS strategies
-order rows lexicographically instead.
+Integer arithmetic as the originals have it (Kubernetes 1.36 default plugins). The functions take
+columns, or lines of single amounts: both give the same integers.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from proa.placement.asks import Ask, Strategy
-from proa.placement.filters import domain_counts, matching_counts, term_mask
-from proa.placement.fleet import Fleet, Ints, Mask, nonzero
+from proa.placement.fleet import Ints, Mask
+
+Floats = NDArray[np.float64]
 
 MAX_SCORE = 100
-WEIGHT_TAINT, WEIGHT_AFFINITY, WEIGHT_SPREAD = 3, 2, 2
+HALF = MAX_SCORE // 2
+WEIGHT_TAINT, WEIGHT_AFFINITY, WEIGHT_SPREAD, WEIGHT_POD_AFFINITY = 3, 2, 2, 2
+SMALLEST_IMAGES = 23 * 1024 * 1024
+LARGEST_IMAGE = 1000 * 1024 * 1024
 
 
-def kubernetes_scores(fleet: Fleet, ask: Ask, rows: Ints, eligible: Mask) -> Ints:
-    """Total score of each candidate row."""
-    total: Ints = least_allocated(fleet, ask, rows) + balanced(fleet, ask, rows)
-    total += WEIGHT_TAINT * taint_score(fleet, ask, rows)
-    if ask.preferred:
-        total += WEIGHT_AFFINITY * affinity_score(fleet, ask, rows)
-    if any(not spread.hard for spread in ask.spreads):
-        total += WEIGHT_SPREAD * spread_score(fleet, ask, rows, eligible)
-    return total
-
-
-def least_allocated(fleet: Fleet, ask: Ask, rows: Ints) -> Ints:
-    """(capacity − requested) · 100 / capacity, the mean of CPU and memory."""
-    capacity = fleet.allocatable[rows][:, :2]
-    requested = fleet.nonzero[rows] + nonzero(ask.reserve)
+def least_allocated(capacity: Ints, requested: Ints) -> Ints:
+    """(capacity - requested) · 100 / capacity, the mean of CPU and memory as far as a row has
+    them (NodeResourcesFit, LeastAllocated). Lines of (cpu, memory)."""
     safe = np.maximum(capacity, 1)
-    share: Ints = np.where(
-        (capacity > 0) & (requested <= capacity),
-        ((capacity - requested).astype(object) * MAX_SCORE // safe).astype(np.int64),
-        0,
-    )
-    mean: Ints = share.sum(axis=1) // 2
+    share = np.where(requested <= capacity, (capacity - requested) * MAX_SCORE // safe, 0)
+    has = capacity > 0
+    weights = has.sum(axis=1)
+    mean: Ints = np.where(has, share, 0).sum(axis=1) // np.maximum(weights, 1)
     return mean
 
 
-def balanced(fleet: Fleet, ask: Ask, rows: Ints) -> Ints:
-    """How even CPU and memory use become: 50 + (50 + with − without) / 2, each side being
-    (1 − standard deviation of the two fractions) · 100."""
-    capacity = np.maximum(fleet.allocatable[rows][:, :2], 1).astype(np.float64)
-    before = np.minimum(fleet.used[rows][:, :2] / capacity, 1.0)
-    ask_amounts = np.array([ask.reserve.cpu, ask.reserve.memory], dtype=np.int64)
-    after = np.minimum((fleet.used[rows][:, :2] + ask_amounts) / capacity, 1.0)
-    with_ask = ((1 - np.abs(after[:, 0] - after[:, 1]) / 2) * MAX_SCORE).astype(np.int64)
-    without = ((1 - np.abs(before[:, 0] - before[:, 1]) / 2) * MAX_SCORE).astype(np.int64)
-    half = MAX_SCORE // 2
-    score: Ints = half + (half + with_ask - without) // 2
+def least_allocated_one(capacity: list[int], requested: tuple[int, int]) -> int:
+    """``least_allocated`` of one row."""
+    total = weights = 0
+    for have, want in zip(capacity, requested, strict=True):
+        if have > 0:
+            weights += 1
+            if want <= have:
+                total += (have - want) * MAX_SCORE // have
+    return total // weights if weights else 0
+
+
+def balanced(capacity: Ints, used: Ints, wanted: tuple[int, int]) -> Ints:
+    """How much more even an ask makes the use of CPU and memory: 50 + (50 + with - without) / 2,
+    each side (1 - standard deviation of the two shares) · 100 (NodeResourcesBalancedAllocation
+    since 1.36)."""
+    both: Mask = (capacity[:, 0] > 0) & (capacity[:, 1] > 0)
+    safe = np.maximum(capacity, 1).astype(np.float64)
+    after = _evenness(np.minimum((used + np.array(wanted)) / safe, 1.0), both)
+    before = _evenness(np.minimum(used / safe, 1.0), both)
+    score: Ints = HALF + (HALF + after - before) // 2
     return score
 
 
-def taint_score(fleet: Fleet, ask: Ask, rows: Ints) -> Ints:
-    """Fewer untolerated PreferNoSchedule taints are better, normalised in reverse."""
-    sets = fleet.taint_set[rows]
-    counts = np.zeros(len(rows), dtype=np.int64)
-    for number in np.unique(sets):
-        soft = [
-            taint
-            for taint in fleet.taints_of(int(number))
-            if taint.effect == "PreferNoSchedule"
-            and not any(toleration.tolerates(taint) for toleration in ask.tolerations)
-        ]
-        counts[sets == number] = len(soft)
-    highest = int(counts.max(initial=0))
+def _evenness(shares: Floats, both: Mask) -> Ints:
+    deviation = np.where(both, np.abs((shares[:, 0] - shares[:, 1]) / 2), 0.0)
+    even: Ints = ((1 - deviation) * MAX_SCORE).astype(np.int64)
+    return even
+
+
+def balanced_one(capacity: list[int], used: list[int], wanted: tuple[int, int]) -> int:
+    """``balanced`` of one row."""
+    if capacity[0] <= 0 or capacity[1] <= 0:
+        return HALF + HALF // 2
+    cpu, memory = capacity
+    before = min(used[0] / cpu, 1.0) - min(used[1] / memory, 1.0)
+    after = min((used[0] + wanted[0]) / cpu, 1.0) - min((used[1] + wanted[1]) / memory, 1.0)
+    gain = int((1 - abs(after / 2)) * MAX_SCORE) - int((1 - abs(before / 2)) * MAX_SCORE)
+    return HALF + (HALF + gain) // 2
+
+
+def reversed_share(counts: Ints, feasible: Mask) -> Ints:
+    """100 for none, 0 for the most: TaintToleration's normalisation."""
+    highest = int(np.where(feasible, counts, 0).max(initial=0))
     if highest == 0:
-        return np.full(len(rows), MAX_SCORE, dtype=np.int64)
-    return MAX_SCORE - counts * MAX_SCORE // highest
+        return np.full(len(counts), MAX_SCORE, dtype=np.int64)
+    return MAX_SCORE - MAX_SCORE * counts // highest
 
 
-def affinity_score(fleet: Fleet, ask: Ask, rows: Ints) -> Ints:
-    """Sum of the weights of the preferred terms a row meets, normalised to 100."""
-    sums = np.zeros(len(rows), dtype=np.int64)
-    for weight, term in ask.preferred:
-        sums += np.where(term_mask(fleet, term)[rows], weight, 0)
-    highest = int(sums.max(initial=0))
-    return sums if highest == 0 else sums * MAX_SCORE // highest
+def share(sums: Ints, feasible: Mask) -> Ints:
+    """100 for the most: NodeAffinity's normalisation."""
+    highest = int(np.where(feasible, sums, 0).max(initial=0))
+    return np.zeros(len(sums), dtype=np.int64) if highest == 0 else MAX_SCORE * sums // highest
 
 
-def spread_score(fleet: Fleet, ask: Ask, rows: Ints, eligible: Mask) -> Ints:
-    """Σ(count · ln(domains + 2) + maxSkew − 1) over the soft constraints, reversed to 0–100."""
-    raw = np.zeros(len(rows), dtype=np.float64)
-    for spread in ask.spreads:
-        if spread.hard:
-            continue
-        column = fleet.label_column(spread.key)
-        counts = matching_counts(fleet, ask.namespace, spread.selector)
-        totals = domain_counts(column, counts, eligible)
-        weight = np.log(len(totals) + 2)
-        per_row = np.array([totals.get(int(number), 0) for number in column[rows]])
-        raw += per_row * weight + (spread.max_skew - 1)
-    scores = np.rint(raw).astype(np.int64)
-    highest, lowest = int(scores.max(initial=0)), int(scores.min(initial=0))
-    if highest == 0:
-        return np.full(len(rows), MAX_SCORE, dtype=np.int64)
-    return MAX_SCORE * (highest + lowest - scores) // highest
+def between(sums: Ints, feasible: Mask) -> Ints:
+    """0 for the least and 100 for the most: InterPodAffinity's normalisation."""
+    inside = sums[feasible]
+    lowest = int(inside.min(initial=np.iinfo(np.int64).max))
+    span = int(inside.max(initial=lowest)) - lowest if len(inside) else 0
+    if span <= 0:
+        return np.zeros(len(sums), dtype=np.int64)
+    shares: Ints = (float(MAX_SCORE) * ((sums - lowest) / float(span))).astype(np.int64)
+    return shares
 
 
-def strategy_order(fleet: Fleet, ask: Ask, rows: Ints, draws: Ints) -> Ints:
-    """Candidate rows best first under ECS strategies; ``draws`` breaks ties and is "random"."""
-    keys: list[Ints] = [_strategy_key(fleet, ask, rows, item, draws) for item in ask.strategies]
-    keys.append(draws)
-    order = np.lexsort(tuple(reversed(keys)))
-    return rows[order]
+def image_score(sizes: int, containers: int) -> int:
+    """0 to 100 between 23 MiB and 1,000 MiB a container (ImageLocality)."""
+    most = LARGEST_IMAGE * containers
+    inside = min(max(sizes, SMALLEST_IMAGES), most)
+    return MAX_SCORE * (inside - SMALLEST_IMAGES) // (most - SMALLEST_IMAGES)
 
 
-def _strategy_key(fleet: Fleet, ask: Ask, rows: Ints, strategy: Strategy, draws: Ints) -> Ints:
-    if strategy.kind == "random":
-        return draws
-    if strategy.kind == "binpack":
-        index = 0 if strategy.field == "cpu" else 1
-        left: Ints = (fleet.allocatable[:, index] - fleet.used[:, index])[rows]
-        return left
-    counts = np.zeros(len(fleet.live), dtype=np.int64)
-    for uid in fleet.by_group.get(ask.group, {}):
-        row = fleet.bookings[uid].row
-        if row >= 0:
-            counts[row] += 1
-    if strategy.field in ("instanceId", "host"):
-        return counts[rows]
-    column = fleet.label_column(strategy.field)
-    per_domain = np.zeros(len(rows), dtype=np.int64)
-    for number in np.unique(column[rows]):
-        per_domain[column[rows] == number] = counts[(column == number) & fleet.live].sum()
-    return per_domain
+def halves_up(values: Floats) -> Ints:
+    """Rounded to the nearest integer, halves away from zero (Go's math.Round); not negative."""
+    whole = np.floor(values)
+    rounded: Ints = (whole + (values - whole >= 0.5)).astype(np.int64)
+    return rounded

@@ -1,0 +1,257 @@
+"""Equivalence classes of asks: what identical asks share, from one batch to the next.
+
+An ``AskClass`` joins how each row stands by itself (``standing``) with the rules that look at
+domains (``spread``, ``pods``) into one column of total scores. ``Classes`` finds the class of an
+ask; it drops everything when the fleet's layout changes, and the oldest when there are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import attrgetter
+
+import numpy as np
+
+from proa.placement import filters, scores
+from proa.placement.asks import Ask, PodTerm, Reason, Spread
+from proa.placement.fleet import Fleet, Ints, Mask
+from proa.placement.ledger import Claim, Description, Table, Tally, satisfies
+from proa.placement.pods import Domains, PodRules
+from proa.placement.spread import HOSTNAME, HardSpread, SoftSpread, SoftSpreads
+from proa.placement.standing import CANNOT, Standing, shape_of
+
+SAME = attrgetter(
+    "cluster", "reserve", "ports", "namespace", "labels", "node_selector", "affinity", "preferred",
+    "tolerations", "spreads", "strategies", "constraints", "group", "distinct", "zone", "pinned",
+    "priority", "extended", "scored", "images", "spreads_default", "pod_affinity",
+    "pod_anti_affinity", "pod_preferred",
+)  # fmt: skip
+CLASSES = 128
+STANDINGS = 48
+
+
+class AskClass:
+    """Asks that are the same but for their names."""
+
+    def __init__(self, fleet: Fleet, ask: Ask, claim: Claim, classes: Classes) -> None:
+        self.fleet, self.ask, self.claim = fleet, ask, claim
+        self._classes = classes
+        self._tallies: list[Tally] = []
+        self._standing: Standing | None = None
+        self.hard = self._hard()
+        self.soft = self._soft()
+        self.pods = PodRules(fleet, ask, self._domains)
+        self.refusal: tuple[int, tuple[Reason, ...]] | None = None  # as of the end of the log
+
+    @property
+    def standing(self) -> Standing:
+        """How every row stands by itself; made when all rows are first looked at."""
+        if self._standing is None:
+            self._standing = self._classes.standing(self.ask, self.claim)
+        return self._standing
+
+    def tallies(self) -> list[Tally]:
+        """The tallies that must go on counting for this class."""
+        return [*self._tallies, *self.pods.tallies]
+
+    def _hard(self) -> list[HardSpread]:
+        mine = [spread for spread in self.ask.spreads if spread.hard]
+        keys = tuple(spread.key for spread in mine)
+        labels = dict(self.ask.labels)
+        return [
+            HardSpread(
+                spread.key,
+                spread.max_skew,
+                spread.min_domains,
+                int(satisfies(labels, spread.selector)),
+                self.fleet.label_column(spread.key),
+                self._table(self._spread_tally(spread), spread, keys),
+            )
+            for spread in mine
+        ]
+
+    def _soft(self) -> SoftSpreads | None:
+        mine = [spread for spread in self.ask.spreads if not spread.hard]
+        if not mine:
+            return None
+        keys = () if self.ask.spreads_default else tuple(spread.key for spread in mine)
+        parts = []
+        for spread in mine:
+            tally = self._spread_tally(spread)
+            table = None if spread.key == HOSTNAME else self._table(tally, spread, keys)
+            parts.append(
+                SoftSpread(spread.max_skew, self.fleet.label_column(spread.key), tally, table)
+            )
+        ignored = self._lacking(keys)
+        return SoftSpreads(parts, ignored if ignored.any() else None)
+
+    def _lacking(self, keys: tuple[str, ...]) -> Mask:
+        mask = filters.none_of(self.fleet)
+        for key in keys:
+            mask |= self.fleet.label_column(key) == 0
+        return mask
+
+    def _spread_tally(self, spread: Spread) -> Tally:
+        """Sandboxes that count; an empty selector counts none (as upstream's does)."""
+        term = PodTerm("", spread.selector or None, (self.ask.namespace,))
+        tally = self.fleet.tally(Description(self.ask.cluster, (term,), ending=False))
+        self._tallies.append(tally)
+        return tally
+
+    def _table(self, tally: Tally, spread: Spread, keys: tuple[str, ...]) -> Table:
+        name, member = self._classes.eligible(self.ask, spread, keys)
+        return self.fleet.table(tally, spread.key, name, member)
+
+    def _domains(self, tally: Tally, key: str) -> Domains:
+        numbers = self.fleet.label_column(key)
+        name, member = self._classes.having(self.ask, key)
+        return Domains(key, numbers, self.fleet.table(tally, key, name, member))
+
+    # Decisions
+
+    def totals(self) -> Ints:
+        """The total score of every row, -1 where the ask cannot go. Constant parts are left out;
+        not to be written to."""
+        standing = self.standing
+        standing.update()
+        self.pods.follow()
+        if not self.hard and self.soft is None and self.pods.silent:
+            return standing.weighted()
+        rejected: Mask | None = None
+        for _, mask in self.rejections():
+            rejected = mask if rejected is None else rejected | mask
+        feasible = standing.scores >= 0
+        if rejected is not None:
+            feasible &= ~rejected
+        if self.ask.strategies:
+            return np.where(feasible, 0, CANNOT)
+        return np.where(feasible, self._scored(feasible, rejected is None), CANNOT)
+
+    def _scored(self, feasible: Mask, undisturbed: bool) -> Ints:
+        standing = self.standing
+        total = standing.scores
+        if standing.uneven:
+            total = standing.weighted() if undisturbed else total + standing.preferences(feasible)
+        if self.soft is not None:
+            known = standing.flips if undisturbed else None
+            total = total + scores.WEIGHT_SPREAD * self.soft.score(feasible, known)
+        if self.pods.scored:
+            total = total + scores.WEIGHT_POD_AFFINITY * self.pods.score(feasible)
+        return total
+
+    def rejections(self) -> Iterator[tuple[str, Mask]]:
+        """(code, rows) of the rules that look at domains, in the order of their reasons."""
+        for spread in self.hard:
+            yield "spread-label", spread.missing
+            yield "spread", spread.full()
+        yield from self.pods.rejections()
+
+
+def classes_of(fleet: Fleet) -> Classes:
+    """The classes that belong to a fleet."""
+    if fleet.classes is None:
+        fleet.classes = Classes(fleet)
+    return fleet.classes
+
+
+class Classes:
+    """The classes of the asks that were met lately, for one layout of the fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._layout = fleet.layout
+        self._last: tuple[tuple[object, ...], AskClass] | None = None
+        self._classes: dict[tuple[object, ...], AskClass] = {}
+        self._standings: dict[tuple[object, ...], Standing] = {}
+        self._eligible: dict[tuple[object, ...], Mask] = {}
+        self._made = 0
+
+    def alone(self, ask: Ask) -> AskClass:
+        """A class for one ask, which is not kept: few rows will be looked at."""
+        claim = self._fleet.claim(ask)
+        if self._layout != self._fleet.layout:
+            self._clear()
+        return AskClass(self._fleet, ask, claim, self)
+
+    def of(self, ask: Ask) -> AskClass:
+        """The class of an ask."""
+        if self._layout != self._fleet.layout:
+            self._clear()
+        same = SAME(ask)
+        if self._last is not None and self._last[0] == same:
+            return self._last[1]
+        found = self._classes.pop(same, None)
+        if found is None:
+            self._make_room()
+            found = self.alone(ask)
+        self._classes[same] = found  # the last used are at the end
+        self._last = (same, found)
+        return found
+
+    def _clear(self) -> None:
+        self._layout = self._fleet.layout
+        self._last = None
+        self._classes.clear()
+        self._standings.clear()
+        self._eligible.clear()
+
+    def _make_room(self) -> None:
+        while len(self._classes) >= CLASSES:
+            del self._classes[next(iter(self._classes))]
+        self._made += 1
+        if self._made >= CLASSES:
+            self._made = 0
+            kept = {id(tally) for item in self._classes.values() for tally in item.tallies()}
+            self._fleet.forget(kept)
+            if len(self._eligible) > CLASSES:
+                self._clear()
+
+    def standing(self, ask: Ask, claim: Claim) -> Standing:
+        """How every row stands to asks of this shape."""
+        shape = shape_of(ask)
+        found = self._standings.pop(shape, None)
+        if found is None:
+            while len(self._standings) >= STANDINGS:
+                del self._standings[next(iter(self._standings))]
+            found = Standing(self._fleet, ask, claim)
+        self._standings[shape] = found
+        return found
+
+    def eligible(self, ask: Ask, spread: Spread, keys: tuple[str, ...]) -> tuple[object, Mask]:
+        """The rows in whose domains a spread counts, and their name: those of the cluster that
+        have all the labels and, as the constraint's policies say, that affinity and taints let
+        the ask to."""
+        name = (
+            ask.cluster,
+            keys,
+            (ask.node_selector, ask.affinity) if spread.honor_affinity else None,
+            ask.tolerations if spread.honor_taints else None,
+        )
+        mask = self._eligible.get(name)
+        if mask is None:
+            mask = filters.mine_mask(self._fleet, ask)
+            for key in keys:
+                mask &= self._fleet.label_column(key) > 0
+            if spread.honor_affinity:
+                mask &= filters.affinity_mask(self._fleet, ask)
+            if spread.honor_taints:
+                mask &= ~filters.tainted_mask(self._fleet, ask)
+            self._eligible[name] = mask
+        return name, mask
+
+    def having(self, ask: Ask, key: str) -> tuple[object, Mask]:
+        """The rows of the ask's cluster that have a label, and their name."""
+        name = (ask.cluster, key)
+        mask = self._eligible.get(name)
+        if mask is None:
+            mask = filters.mine_mask(self._fleet, ask) & (self._fleet.label_column(key) > 0)
+            self._eligible[name] = mask
+        return name, mask
+
+    def cluster(self, ask: Ask) -> tuple[object, Mask]:
+        """The rows of the ask's cluster, and their name."""
+        name = (ask.cluster,)
+        mask = self._eligible.get(name)
+        if mask is None:
+            mask = self._eligible[name] = filters.mine_mask(self._fleet, ask)
+        return name, mask
