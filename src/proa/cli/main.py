@@ -235,6 +235,64 @@ def uninstall() -> None:
     sys.exit(run())
 
 
+@main.group()
+def sim() -> None:
+    """Simulated hosts and containers."""
+
+
+@sim.command("hosts")
+@data_dir_option
+@click.option("--count", type=int, default=0, help="How many join; without it those there are.")
+@click.option("--name", default="sim", show_default=True, help="They are called NAME-00000 …")
+@click.option("--zones", default=3, show_default=True, help="Availability zones, in turn.")
+@click.option("--instance-type", default="m5.2xlarge", show_default=True)
+@click.option("--vcpu", type=float, default=0.0, help="Instead of the type's.")
+@click.option("--memory", "memory_mib", default=0, help="MiB, instead of the type's.")
+@click.option("--pods", default=110, show_default=True, help="Pods or tasks that each takes.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Of the Nodes.")
+@click.option("--taint", "taints", multiple=True, metavar="KEY=VALUE:EFFECT", help="Of the Nodes.")
+@click.option(
+    "--cluster",
+    "clusters",
+    multiple=True,
+    metavar="ecs/NAME|eks/NAME",
+    help="Join these only, instead of the default ECS and every Kubernetes cluster.",
+)
+@click.option("--behaviour", default="", metavar="FILE", help="How images behave (YAML).")
+@click.option("--detach", is_flag=True, help="Return once they have joined.")
+@click.option("--stop", is_flag=True, help="Those called NAME leave.")
+@click.option("--kill", metavar="HOST", default="", help="One loses its power.")
+@click.option("--restore", metavar="HOST", default="", help="It is switched on again, empty.")
+@json_option
+def sim_hosts(**options: Any) -> None:
+    """Simulated hosts join this Proa: thousands of nodes, whose containers are modelled."""
+    from proa.cli import sim_options
+
+    sys.exit(sim_options.hosts(**options))
+
+
+@main.command()
+@click.argument("workload", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--seed", default="1", show_default=True, help="Decides all that is left to chance.")
+@click.option(
+    "--prices",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Rates of your own, in the form of the shipped file.",
+)
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page."
+)
+@json_option
+def compare(
+    workload: Path, seed: str, prices: Path | None, report: Path | None, as_json: bool
+) -> None:
+    """Run WORKLOAD on ECS Fargate, ECS EC2, Kubernetes nodes and Kubernetes on Fargate through
+    virtual time; show costs, packing and cold starts side by side."""
+    from proa.cli.compare import compare as run
+
+    sys.exit(run(workload, seed=seed, prices=prices, report=report, as_json=as_json))
+
+
 @main.command()
 @json_option
 def version(as_json: bool) -> None:

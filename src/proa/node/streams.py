@@ -74,7 +74,7 @@ class Streams:
             stdin=request.param("stdin") in _TRUE,
         )
         id = container.id
-        return _conversation(lambda: self._runtime.exec(id, wanted))
+        return conversation(lambda: self._runtime.exec(id, wanted))
 
     async def attach(self, request: Request, rest: list[str]) -> Response:
         """The container's own process: its output from now on and, where it reads any, its
@@ -83,7 +83,7 @@ class Streams:
         spec = container.spec
         wanted = AttachRequest(tty=spec.tty, stdin=spec.stdin and request.param("stdin") in _TRUE)
         id = container.id
-        return _conversation(lambda: self._runtime.attach(id, wanted))
+        return conversation(lambda: self._runtime.attach(id, wanted))
 
     async def port_forward(self, request: Request, rest: list[str]) -> Response:
         """A connection to a port on the loopback of the Sandbox."""
@@ -130,7 +130,9 @@ class Streams:
         raise NotRunning(f"dial tcp 127.0.0.1:{port}: connect: {text}")
 
 
-def _conversation(begin: Callable[[], Awaitable[ExecSession]]) -> Response:
+def conversation(begin: Callable[[], Awaitable[ExecSession]]) -> Response:
+    """The upgrade that speaks for a session; a ``begin`` that fails is told to the user."""
+
     async def converse(socket: Socket) -> None:
         await _converse(socket, begin)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import aiohttp
 import msgspec
@@ -26,11 +26,11 @@ HEARTBEAT_S = 10.0
 MESSAGE_LIMIT = 4 * 1024 * 1024
 
 
-class HullLink:
-    """Speaks to the hull's API; every failure to reach it is a TryAgain."""
+class HullClient:
+    """Calls of the hull's API; every failure to reach it is a TryAgain."""
 
-    def __init__(self, socket: Path, hello: Hello, clock: Clock) -> None:
-        self._socket, self._hello, self._clock = socket, hello, clock
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
         self._session: aiohttp.ClientSession | None = None
 
     def _http(self) -> aiohttp.ClientSession:
@@ -43,7 +43,8 @@ class HullLink:
             )
         return self._session
 
-    async def _post(self, path: str, body: bytes) -> None:
+    async def post(self, path: str, body: bytes) -> None:
+        """Say something; returns once it has been taken in."""
         try:
             async with self._http().post(path, data=body) as answer:
                 if answer.status == 503:
@@ -53,24 +54,40 @@ class HullLink:
         except (aiohttp.ClientError, OSError) as error:
             raise TryAgain(f"the control plane does not answer: {error}") from error
 
-    async def feed(self) -> AsyncIterator[Down]:
-        """Introduce the Host, then every message of one connection."""
-        await self._post("/v1/hello", _encode(self._hello))
+    async def lines(self, path: str, body: bytes | None = None) -> AsyncIterator[bytes]:
+        """What comes over one connection; asked by POST where there is a body."""
         try:
-            params = {"host": self._hello.host.id}
-            async with self._http().get("/v1/feed", params=params) as answer:
+            ask = self._http().get(path) if body is None else self._http().post(path, data=body)
+            async with ask as answer:
                 if answer.status != 200:
-                    raise TryAgain(f"feed: {answer.status} {await answer.text()}")
+                    raise TryAgain(f"{path}: {answer.status} {await answer.text()}")
                 async for line in answer.content:
-                    yield _down.decode(line)
+                    yield line
         except (aiohttp.ClientError, OSError) as error:
             raise TryAgain(f"the feed broke: {error}") from error
 
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class HullLink:
+    """One agent's line to the hull's API (the ControlLink port)."""
+
+    def __init__(self, socket: Path, hello: Hello, clock: Clock) -> None:
+        self._client, self._hello, self._clock = HullClient(socket), hello, clock
+
+    async def feed(self) -> AsyncIterator[Down]:
+        """Introduce the Host, then every message of one connection."""
+        await self._client.post("/v1/hello", _encode(self._hello))
+        async for line in self._client.lines(f"/v1/feed?host={quote(self._hello.host.id)}"):
+            yield _down.decode(line)
+
     async def report(self, report: Report) -> None:
-        await self._post("/v1/report", _encode(report))
+        await self._client.post("/v1/report", _encode(report))
 
     async def ship(self, batch: LogBatch) -> None:
-        await self._post("/v1/logs", _encode(batch))
+        await self._client.post("/v1/logs", _encode(batch))
 
     async def heartbeat(self) -> None:
         """Tell the control plane, for as long as this runs, that the Host lives."""
@@ -80,8 +97,7 @@ class HullLink:
             await self._clock.sleep(HEARTBEAT_S)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
 
 
 class ClientSocket:

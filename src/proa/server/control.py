@@ -31,7 +31,6 @@ from proa.serve.images import build
 from proa.serve.registry import Registry
 from proa.serve.registry_images import Images
 from proa.serve.registry_import import import_layout
-from proa.server.agent_link import AgentClient
 from proa.server.assemble import ControlPlane, Outside
 from proa.server.core import local_name
 from proa.server.doors import Door
@@ -100,12 +99,13 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     keys = public_keys(config, clock)
     files = AppendFiles(config.data_dir / "events")
     doors = HttpDoors(config.listen)
+    node_link = LocalNodeLink(config.agent_socket)
     outside = Outside(
         sealer=sealer,
         events=EventFiles(files),
         kube_secrets=KubeSecrets(keys.ca_pem.decode(), keys.token_key_pem),
         schemas=SchemaCache.open(config.data_dir / "schemas.cache"),
-        node_link=LocalNodeLink(AgentClient(config.agent_socket)),
+        node_link=node_link,
         long_tail=MotoProcess(config.data_dir, clock),
         fetch=fetch,
         doors=doors,
@@ -116,6 +116,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         await election.win()
         tasks.spawn(_lead(election, stopping), "leader")
     plane = ControlPlane(config, store, clock, chance, outside)
+    node_link.where = plane.kube.agent_of
     access_key, secret_key = await plane.start()
     registry = await open_registry(config, clock, chance)
     credentials = json.dumps({"access_key": access_key, "secret_key": secret_key})

@@ -248,6 +248,16 @@ class Kube:
         real = (one for one in instances if one.shared and not one.simulated)
         return [one.address for one in real if one.address]
 
+    def agent_of(self, node: str) -> str:
+        """The socket of the agent of a node, "" for this machine's agent's."""
+        rows = self._core.view.rows(compute.INSTANCES)
+        for uid in self.clusters:
+            for entry in rows.by("name", f"{PREFIX}{uid}/{node}"):
+                host = self._core.view.rows(compute.HOSTS).get(compute.host_key(entry.value.host))
+                if host is not None and host.value.agent:
+                    return host.value.agent
+        return ""
+
     def _range(self, uid: str) -> str:
         cluster = cluster_of_uid(self._core.view, uid)
         return cluster.service_cidr if cluster else self._core.config.service_cidr

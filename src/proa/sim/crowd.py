@@ -43,7 +43,7 @@ class Machine:
 
     __slots__ = (
         "assigned", "boxes", "clock", "cpu", "cut", "down", "events", "facts", "images", "known",
-        "memory", "pulling", "seen",
+        "memory", "pulling", "seen", "session",
     )  # fmt: skip
 
     def __init__(self, facts: Host, clock: Clock) -> None:
@@ -58,6 +58,7 @@ class Machine:
         self.cpu = self.memory = 0  # reserved by what holds its room here
         self.down = False  # it has lost its power
         self.cut = False  # nothing is heard of it, and it hears nothing
+        self.session: asyncio.Task[None] | None = None  # of all that joined with it
 
     def pull_s(self, image: str, drawn_s: float) -> float:
         """How long a pull takes: who asks while it is under way waits for the rest."""
@@ -103,7 +104,9 @@ class Crowd:
             self.machines[facts.id] = Machine(facts, self.clock)
         self._heartbeats = ()
         ids = [facts.id for facts in hosts]
-        self._tasks.spawn(self._session(ids), f"feed of {len(ids)} hosts from {ids[0]}")
+        session = self._tasks.spawn(self._session(ids), f"feed of {len(ids)} hosts from {ids[0]}")
+        for id in ids:
+            self.machines[id].session = session
         if not self._reporting:
             self._reporting = True
             self._tasks.spawn(self._report(), "reports of the crowd")
@@ -119,6 +122,16 @@ class Crowd:
         machine.boxes.clear()
         machine.images.clear()
         machine.events.clear()
+
+    async def leave(self, host: str) -> None:
+        """A machine is switched off for good and gone from the control plane's books. Raises
+        TryAgain while that is away; the machine is off all the same."""
+        self.lose(host)
+        await self._link.leave([host])
+        machine = self.machines.pop(host, None)
+        session = machine.session if machine else None
+        if session and all(other.session is not session for other in self.machines.values()):
+            session.cancel()
 
     def restore(self, host: str) -> None:
         """A lost machine is switched on again, empty; what is wanted of it starts anew."""
@@ -144,13 +157,15 @@ class Crowd:
     # The feed
 
     async def _session(self, ids: Sequence[str]) -> None:
-        while True:
+        while ids := [id for id in ids if id in self.machines]:
             try:
                 await self._link.join([Hello(self.machines[id].facts) for id in ids])
                 for id in ids:
                     self.machines[id].seen = {}
                 async for host, message in self._link.feed(ids):
-                    self._take(self.machines[host], message)
+                    machine = self.machines.get(host)
+                    if machine is not None:
+                        self._take(machine, message)
             except TryAgain as error:
                 log.info("control plane is away", error=str(error))
             await self.clock.sleep(RETRY_S)
@@ -340,6 +355,11 @@ class Crowd:
         for machine in self.machines.values():
             for box in machine.boxes.values():
                 yield machine, box
+
+    @property
+    def synced(self) -> bool:
+        """Whether every machine has joined and knows what is wanted of it."""
+        return all(machine.seen is None for machine in self.machines.values())
 
     async def close(self) -> None:
         """Every machine vanishes without a word."""

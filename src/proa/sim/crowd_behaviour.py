@@ -95,7 +95,8 @@ class Manner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an image's containers behave. ``runs_s`` None: for ever; ``stops_s`` None: the stop
     signal is ignored. ``pull_fails`` and ``fails`` are the shares of pulls and runs that end
     badly; a run that fails ends after ``fails_after_s``. ``cpu`` and ``memory`` name load curves
-    or are shares of what is requested."""
+    or are shares of what is requested. ``says`` are the lines it writes once it has started,
+    ``answers`` what commands executed in it print, by the command's words."""
 
     pull_s: Amount = 1.0
     pull_error: str = ""
@@ -113,6 +114,8 @@ class Manner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     oom: bool = False
     cpu: str | float = 0.5
     memory: str | float = 0.5
+    says: tuple[str, ...] = ()
+    answers: dict[str, str] = {}
 
 
 @dataclass(slots=True, frozen=True)
@@ -213,10 +216,10 @@ def life_of(manner: Manner, chance: Chance) -> Life:
     )
 
 
-def manners_from(given: Any, curves: Any = None) -> Manners:
+def manners_from(given: Any, curves: Any = None, kind: type[Manners] = Manners) -> Manners:
     """Read a file's ``images`` and ``curves``. Raises CallerFault that says what is wrong."""
     try:
-        return Manners(
+        return kind(
             msgspec.convert(given or {}, dict[str, Manner]),
             msgspec.convert(curves or {}, dict[str, Curve]),
         )
