@@ -8,7 +8,8 @@ Lease), the kubelet's node status, and the labels of "Well-Known Labels, Annotat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
@@ -16,8 +17,8 @@ import orjson
 from proa.base.clock import Clock, iso8601, iso8601_micro
 from proa.base.quantity import bytes_text, millicores_text
 from proa.kube.api.call import SYSTEM, Call
-from proa.kube.controllers.common import STRATEGIC, instant, patch
-from proa.kube.keys import object_key
+from proa.kube.controllers.common import STRATEGIC, patch
+from proa.kube.keys import object_key, parse_key
 from proa.kube.objects import Condition, condition
 from proa.kube.tables import LEASES, cluster_of, node_of
 from proa.model.host import Host, Instance
@@ -26,9 +27,7 @@ from proa.reconcile.view import Entry, View
 T = TypeVar("T")
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_S = 40
-STATUS_EVERY_S = 300.0  # an unchanged status is reported this often (nodeStatusReportFrequency),
-STATUS_JITTER = 0.5  # earlier or later by this share, or all that joined at once do it at once
-_ID_LENGTH = 19  # "i-" and 17 hexadecimal digits
+_HEARTBEAT = re.compile(rb'"lastHeartbeatTime":"[^"]*"')
 _CONDITIONS = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory",
      "kubelet has sufficient memory available"),
@@ -117,29 +116,20 @@ def _condition(
     }
 
 
-@dataclass(slots=True, frozen=True)
-class _Looked:
-    """What a Node was found right for, and until when it need not be looked at again."""
-
-    version: int
-    instance: Instance
-    host: Host
-    kubernetes: str
-    until: float
-
-
 class Heartbeats:
-    """When each node was last heard of, by the store key of its Lease."""
+    """When each node was last heard of. ``seen`` is when each Host was, monotonic, by its id;
+    whoever hears of many Hosts at once writes it directly (``server.hosts``)."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heard: dict[str, tuple[float, float]] = {}  # Lease → (wall, monotonic)
-        self._looked: dict[str, _Looked] = {}  # Instance → what was seen
+        self.seen: dict[str, float] = {}
+        self._hosts: dict[str, str] = {}  # Lease → Host
+        self._looked: dict[str, tuple[int, Instance, Host, str]] = {}  # Instance → what was right
 
     def renewed_at(self, lease: str) -> float | None:
         """The wall time of the last sign of life; None where this process has heard none."""
-        heard = self._heard.get(lease)
-        return heard[0] if heard else None
+        silent_s = self.silent_s(lease)
+        return None if silent_s is None else self._clock.now() - silent_s
 
     def rendered(self, lease: Entry[T]) -> Entry[T]:
         """A Lease as it is shown: renewed when its node was last heard of, unless it says itself
@@ -152,20 +142,37 @@ class Heartbeats:
         spec["renewTime"] = max(spec.get("renewTime") or "", iso8601_micro(at))
         return replace(lease, body=orjson.dumps(body))
 
+    def rendered_node(self, node: Entry[T]) -> Entry[T]:
+        """A Node as it is shown: its conditions were confirmed when it was last heard of, unless
+        they are in doubt. So an unchanged status need not be written every five minutes."""
+        key = parse_key(node.key)
+        at = self.renewed_at(lease_key(key.cluster, key.name))
+        if at is None or b'"Unknown"' in node.body:
+            return node
+        text = b'"lastHeartbeatTime":"%b"' % iso8601(at).encode()
+        return replace(node, body=_HEARTBEAT.sub(text, node.body))
+
     def silent_s(self, lease: str) -> float | None:
         """Seconds since the last sign of life; None where this process has heard none."""
-        heard = self._heard.get(lease)
-        return self._clock.monotonic() - heard[1] if heard else None
+        seen = self.seen.get(self._hosts.get(lease, ""))
+        return None if seen is None else self._clock.monotonic() - seen
+
+    def silent(self, longer_s: float) -> list[str]:
+        """The Leases of nodes that were heard of once, and not for so long."""
+        before = self._clock.monotonic() - longer_s
+        if not self.seen or min(self.seen.values()) > before:
+            return []
+        return [lease for lease, host in self._hosts.items() if self.seen.get(host, 0.0) <= before]
 
     def forget(self, lease: str, instance: str) -> None:
         """The node has been taken away."""
-        self._heard.pop(lease, None)
+        self._hosts.pop(lease, None)
         self._looked.pop(instance, None)
 
     def beat(self, view: View, instance: Instance, host: Host, version: str) -> list[Call]:
-        """One sign of life, to be called every 10 s; returns the Calls it takes: the Node or its
-        Lease where they are missing, its status where it has changed, was doubted, or is old.
-        What is missing takes another call after these are done. ``version`` is the cluster's."""
+        """One sign of life; returns the Calls it takes: the Node or its Lease where they are
+        missing, its status where it has changed or was doubted. What is missing takes another call
+        after these are done. ``version`` is the cluster's."""
         cluster, now = cluster_of(instance.cluster), self._clock.now()
         lease = lease_key(cluster, instance.name)
         entry = node_of(view, cluster, instance.name)
@@ -174,36 +181,27 @@ class Heartbeats:
             return [
                 Call(cluster, "create", "", "nodes", "", instance.name, body=body, existing_ok=True)
             ]
-        self._heard[lease] = (now, self._clock.monotonic())
+        self.seen[host.id] = self._clock.monotonic()
+        self._hosts[lease] = host.id
         calls = []
         if view.rows(LEASES).get(lease) is None:
             calls.append(_first_lease(cluster, instance.name, entry.value.metadata.uid, now))
-        looked = self._looked.get(instance.id)
         seen = (entry.version, instance, host, version)
-        if looked is not None and now < looked.until:
-            before = (looked.version, looked.instance, looked.host, looked.kubernetes)
-            if before == seen:
-                return calls
+        if self._looked.get(instance.id) == seen:
+            return calls
         known = entry.value.status.conditions
         wanted = node_status(instance, host, now, version, known)
         present = orjson.loads(entry.body).get("status") or {}
-        ready = condition(known, "Ready")
-        until = instant(ready.last_heartbeat_time) + _status_every_s(instance) if ready else 0.0
-        if until <= now or _plain(present) != _plain(wanted):
+        if _plain(present) != _plain(wanted):
             calls.append(patch(entry, {"status": wanted}, SYSTEM, "status", STRATEGIC))
         else:
-            self._looked[instance.id] = _Looked(*seen, until)
+            self._looked[instance.id] = seen
         return calls
 
 
 def lease_key(cluster: str, node: str) -> str:
     """Where a node's Lease lies."""
     return object_key(cluster, "coordination.k8s.io", "leases", LEASE_NAMESPACE, node)
-
-
-def _status_every_s(instance: Instance) -> float:
-    share = int(instance.id[-4:], 16) / 0x10000 if len(instance.id) == _ID_LENGTH else 0.5
-    return STATUS_EVERY_S * (1 - STATUS_JITTER + 2 * STATUS_JITTER * share)
 
 
 def _plain(status: dict[str, Any]) -> dict[str, Any]:

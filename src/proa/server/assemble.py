@@ -98,6 +98,7 @@ class ControlPlane:
         )
         beats = self.kube.beats
         self.hosts = Hosts(store, self.view, clock, offers, beats.alive, self._left)
+        beats.attach(self.hosts.seen, self.hosts.doubt)
         ring = KeyRing(core, outside.sealer)
         self.eks = Steps(core, self.kube, ring, outside.doors, self.hosts.offer)
         self.runner: Runner | None = None

@@ -9,6 +9,7 @@ restart, when every agent says hello again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from proa.base.clock import Clock
 from proa.base.errors import TryAgain
@@ -17,14 +18,13 @@ from proa.cloud import compute
 from proa.dispatch.skin import Parts
 from proa.model.feed import Hello
 from proa.model.host import Host, Instance
-from proa.reconcile.view import View
+from proa.reconcile.view import Change, Table, View
 from proa.server.batches import commit_all
 from proa.server.offers import ClusterOffer, Offers
 from proa.store.api import Delete, Store
 
 log = get_logger(__name__)
 SILENT_AFTER_S = 40.0
-AGAIN_S = 1.0  # signs of life that follow each other faster say nothing new
 Living = Sequence[tuple[Instance, Host]]
 
 
@@ -43,11 +43,25 @@ class Hosts:
     ) -> None:
         self._store, self._view, self._clock = store, view, clock
         self._offers, self._alive, self._gone = offers, alive, gone
-        self._seen: dict[str, float] = {}
+        self.seen: dict[str, float] = {}  # Host → when its agent was last heard of, monotonic
+        self._right: dict[str, None] = {}  # Hosts with which nothing is to be done
+        view.subscribe(self._changes)
+
+    def _changes(self, table: Table[Any], change: Change[Any]) -> None:
+        if table is compute.HOSTS:
+            self.doubt(change.key.removeprefix(compute.HOST_PREFIX))
+        elif table is compute.INSTANCES:
+            for entry in (change.old, change.new):
+                if entry is not None:
+                    self.doubt(entry.value.host)
+
+    def doubt(self, host: str) -> None:
+        """Something about this Host has changed: with its next sign of life all is looked at."""
+        self._right.pop(host, None)
 
     def ready(self, host: str) -> bool:
         """Whether the Host's agent was heard of lately."""
-        seen = self._seen.get(host)
+        seen = self.seen.get(host)
         return seen is not None and self._clock.monotonic() - seen < SILENT_AFTER_S
 
     async def join(self, hellos: Sequence[Hello]) -> None:
@@ -82,7 +96,17 @@ class Hosts:
     async def heartbeat(self, hosts: Sequence[str]) -> None:
         """The agents of these Hosts are alive. Raises TryAgain where one has not joined (any
         more): its agent says hello again."""
-        now = self._clock.monotonic()
+        now, seen, right = self._clock.monotonic(), self.seen, self._right
+        doubted: list[str] = []
+        for id in hosts:
+            if id in right:
+                seen[id] = now
+            else:
+                doubted.append(id)
+        if doubted:
+            await self._look(doubted, now)
+
+    async def _look(self, hosts: Sequence[str], now: float) -> None:
         rows = self._view.rows(compute.HOSTS)
         living: list[tuple[Instance, Host]] = []
         strange = ""
@@ -91,10 +115,7 @@ class Hosts:
             if known is None:
                 strange = id
                 continue
-            before = self._seen.get(id)
-            if before is not None and now - before < AGAIN_S:
-                continue
-            self._seen[id] = now
+            self.seen[id], self._right[id] = now, None
             shared = (item for item in compute.instances_on(self._view, id) if item.shared)
             living.extend((instance, known.value) for instance in shared)
         await self._alive(living)
@@ -107,7 +128,7 @@ class Hosts:
         there = [id for id in dict.fromkeys(hosts) if rows.get(compute.host_key(id))]
         instances = [item for id in there for item in compute.instances_on(self._view, id)]
         for id in there:
-            self._seen.pop(id, None)
+            self.seen.pop(id, None)
         doomed = [Parts(writes=(Delete(compute.host_key(id)),)) for id in there]
         await commit_all(self._store, self._view, doomed)
         await self._gone([item for item in instances if item.shared])

@@ -34,6 +34,7 @@ from proa.server.core import Core
 
 API_OFFSET, DNS_OFFSET = 1, 10  # where the API and the name server are in the service range
 LEASES = ("coordination.k8s.io", "leases")
+NODES = ("", "nodes")
 API_NAMES = (
     "localhost",
     "kubernetes",
@@ -67,9 +68,11 @@ class Shared:
         self.kinds: Kinds = load_kinds(schemas)
 
     def rendered(self, resource: Resource, entry: Entry[Object]) -> Entry[Object]:
-        """Nodes' Leases show the signs of life that are kept in memory."""
+        """Nodes and their Leases show the signs of life that are kept in memory."""
         if (resource.group, resource.name) == LEASES:
             return self._heartbeats.rendered(entry)
+        if (resource.group, resource.name) == NODES:
+            return self._heartbeats.rendered_node(entry)
         return entry
 
     @cached_property

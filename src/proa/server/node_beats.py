@@ -8,15 +8,18 @@ path, many in a transaction, so that a crowd of Hosts joins in seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from proa.base.errors import CallerFault, Conflict
 from proa.base.telemetry import get_logger
+from proa.cloud import compute
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import Call
-from proa.kube.keys import object_key
+from proa.kube.keys import object_key, parse_key
 from proa.kube.nodes import Heartbeats, lease_key
-from proa.kube.tables import PREFIX, cluster_of
+from proa.kube.tables import LEASES, NODES, PREFIX, cluster_of
 from proa.model.host import Instance
+from proa.reconcile.view import Change, Table
 from proa.server.batches import commit_all
 from proa.server.core import Core
 from proa.server.hosts import Living
@@ -34,6 +37,24 @@ class NodeBeats:
         self, core: Core, heartbeats: Heartbeats, cluster: Callable[[str], KubeCluster | None]
     ) -> None:
         self._core, self._heartbeats, self._cluster = core, heartbeats, cluster
+        self._doubt: Callable[[str], None] = lambda _host: None
+
+    def attach(self, seen: dict[str, float], doubt: Callable[[str], None]) -> None:
+        """``seen`` is when each Host was last heard of; ``doubt`` is told of a Host whose Node or
+        Lease has changed."""
+        self._heartbeats.seen, self._doubt = seen, doubt
+        self._core.view.subscribe(self._changes)
+
+    def _changes(self, table: Table[Any], change: Change[Any]) -> None:
+        if table is not NODES and table is not LEASES:
+            return
+        key = parse_key(change.key)
+        self._doubt_node(key.cluster, key.name)
+
+    def _doubt_node(self, cluster: str, name: str) -> None:
+        rows = self._core.view.rows(compute.INSTANCES)
+        for entry in rows.by("name", f"{PREFIX}{cluster}/{name}"):
+            self._doubt(entry.value.host)
 
     async def alive(self, living: Living) -> None:
         """These Instances give a sign of life; those of other bows are passed over."""
@@ -43,6 +64,8 @@ class NodeBeats:
             if not due:
                 return
         log.warning("heartbeats not taken", nodes=len(due), first=due[0][0].name)
+        for instance, _ in due:
+            self._doubt(instance.host)
 
     async def _once(self, living: Living) -> Living:
         """Returns those to look at again."""
@@ -52,6 +75,7 @@ class NodeBeats:
         for index, (instance, host) in enumerate(living):
             cluster = self._cluster(cluster_of(instance.cluster))
             if cluster is None:
+                self._doubt(instance.host)  # it may come up
                 continue
             version = cluster.info.version
             for call in self._heartbeats.beat(self._core.view, instance, host, version):
@@ -75,6 +99,8 @@ class NodeBeats:
             made = cluster.api.prepared(calls)
         except CallerFault as error:
             log.warning("node not taken", cluster=uid, why=str(error))
+            for call in calls:
+                self._doubt_node(call.cluster, call.name)
             return
         parts = [Parts(item.guards, item.writes) for item in made]
         await commit_all(self._core.store, self._core.view, parts)
@@ -90,6 +116,7 @@ class NodeBeats:
             return False
         except CallerFault as error:
             log.warning("heartbeat not taken", node=call.name, why=str(error))
+            self._doubt_node(call.cluster, call.name)
         return True
 
     async def gone(self, instances: Sequence[Instance]) -> None:

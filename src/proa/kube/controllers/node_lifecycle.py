@@ -18,14 +18,14 @@ from proa.kube.events import Said, event_call
 from proa.kube.keys import object_key, parse_key
 from proa.kube.nodes import LEASE_NAMESPACE, Heartbeats, lease_key
 from proa.kube.objects import Condition, Node, Taint, condition
-from proa.kube.tables import LEASES, NODES, PODS, cluster_of
+from proa.kube.tables import LEASES, NODES, PODS, cluster_of, node_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
-from proa.reconcile.runner import row_key
 from proa.reconcile.view import Change, Entry, View
 
 USER = service_account("node-controller")
 GRACE_S = 50.0  # node-monitor-grace-period
+SWEEP, SWEEP_EVERY_S = "silent nodes", 5.0  # --node-monitor-period
 UNREACHABLE = "node.kubernetes.io/unreachable"
 NOT_READY = "node.kubernetes.io/not-ready"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
@@ -40,8 +40,8 @@ _OWN_TAINTS = {UNREACHABLE, NOT_READY, UNSCHEDULABLE, *_PRESSURE.values()}
 
 
 class NodeLifecycleController:
-    """Key: the Node's store key. Remembers when it saw each lease change; a new process gives
-    every node the full grace again."""
+    """Key: the Node's store key, or SWEEP, which looks for all who have fallen silent at once.
+    Remembers when it saw each lease change; a new process gives every node the full grace again."""
 
     name = "node-lifecycle"
 
@@ -49,11 +49,13 @@ class NodeLifecycleController:
         self.heartbeats, self._grace_s = heartbeats, grace_s
         self._seen: dict[str, tuple[int, float]] = {}
         self.triggers: Sequence[Trigger] = (
-            Trigger(NODES, row_key),
+            Trigger(NODES, _node_and_sweep),
             Trigger(LEASES, _node_of_lease),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
+        if key == SWEEP:
+            return self._sweep(view, now)
         entry = view.rows(NODES).get(key)
         if entry is None:
             self._seen.pop(key, None)
@@ -64,7 +66,8 @@ class NodeLifecycleController:
         ready = condition(node.status.conditions, "Ready")
         if silent and (ready is None or ready.status != "Unknown"):
             return Plan(tuple(_silenced(view, entry, now)), 0.0)
-        again_at = 0.0 if silent else seen_at + self._grace_s
+        swept = self.heartbeats.silent_s(lease_key(cluster_of(key), node.metadata.name)) is not None
+        again_at = 0.0 if silent or swept else seen_at + self._grace_s
         taints = wanted_taints(node, now)
         if taints != node.spec.taints:
             body = {"spec": {"taints": [_taint_json(item) for item in taints] or None}}
@@ -72,6 +75,18 @@ class NodeLifecycleController:
         if ready is not None and ready.status != "True":
             return Plan(tuple(_pods_not_ready(view, entry, now)), again_at)
         return Plan((), again_at)
+
+    def _sweep(self, view: View, now: float) -> Plan:
+        calls: list[Call] = []
+        for lease in self.heartbeats.silent(self._grace_s):
+            key = parse_key(lease)
+            entry = node_of(view, key.cluster, key.name)
+            if entry is None:
+                continue
+            ready = condition(entry.value.status.conditions, "Ready")
+            if ready is None or ready.status != "Unknown":
+                calls += _silenced(view, entry, now)
+        return Plan(tuple(calls), now + SWEEP_EVERY_S)
 
     def _heard(self, view: View, entry: Entry[Node], now: float) -> float:
         name = entry.value.metadata.name
@@ -163,3 +178,7 @@ def _node_of_lease(_view: View, change: Change[Any]) -> Iterable[str]:
     if key.namespace != LEASE_NAMESPACE:
         return ()
     return (object_key(key.cluster, "", "nodes", "", key.name),)
+
+
+def _node_and_sweep(_view: View, change: Change[Any]) -> Iterable[str]:
+    return (change.key, SWEEP)
