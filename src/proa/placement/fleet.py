@@ -59,7 +59,7 @@ class Fleet(Rows):
         self._held_terms: WeakValueDictionary[object, HeldTerm] = WeakValueDictionary()
         self._tallies: dict[Description, Tally] = {}
         self._group_tallies: dict[str, Tally] = {}
-        self._tables_layout = -1
+        self._has_tables = False
 
     # Rows
 
@@ -70,6 +70,14 @@ class Fleet(Rows):
             half = LOG_ROWS // 2
             del self.log[:half]
             self.log_start += half
+
+    def relaid(self) -> None:
+        """Anything but amounts is other than before: sums over domains are void."""
+        super().relaid()
+        if self._has_tables:
+            self._has_tables = False
+            for tally in self._every_tally():
+                tally.tables.clear()
 
     def set_row(self, row: Row) -> bool:
         """Add an Instance or replace its description; its bookings stay. Whether anything is
@@ -101,7 +109,7 @@ class Fleet(Rows):
         if self.namespaces.get((cluster, name)) == labels:
             return
         self.namespaces[cluster, name] = labels
-        self.layout += 1
+        self.relaid()
         self.term_epoch += 1
         for description, tally in self._tallies.items():
             if any(term.namespace_selector is not None for term in description.terms):
@@ -223,10 +231,7 @@ class Fleet(Rows):
 
     def table(self, tally: Tally, key: str, mine: object, member: Mask) -> Table:
         """A tally by the domains of a label, on the rows of ``member``, which ``mine`` names."""
-        if self._tables_layout != self.layout:
-            self._tables_layout = self.layout
-            for other in self._every_tally():
-                other.tables.clear()
+        self._has_tables = True
         return tally.table(key, self.label_columns.get(key), mine, member)
 
     def forget(self, kept: set[int]) -> None:

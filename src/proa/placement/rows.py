@@ -198,6 +198,10 @@ class Rows:
         """Amounts, ports or holders of a row are other than before."""
         raise NotImplementedError
 
+    def relaid(self) -> None:
+        """Anything but amounts is other than before."""
+        self.layout += 1
+
     def _set_row(self, row: Row) -> bool:
         """Add or replace; whether anything is other than before."""
         number = self.number_of.get(row.id)
@@ -211,7 +215,7 @@ class Rows:
         if old is not None and _same_layout(old, row):
             self.changed(number)
             return True
-        self.layout += 1
+        self.relaid()
         self._unlist(number, old)
         self.cluster[number] = self._clusters.setdefault(row.cluster, len(self._clusters))
         self._named[row.cluster, row.name] = number
@@ -281,7 +285,7 @@ class Rows:
         number = self.number_of.pop(id, None)
         if number is None:
             return -1
-        self.layout += 1
+        self.relaid()
         self._unlist(number, self.rows[number])
         self.live[number] = False
         self.rows[number] = None

@@ -6,6 +6,7 @@ Hard constraints reject rows, soft ones score them, both over tables that follow
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +102,7 @@ class SoftSpreads:
             size = int(np.count_nonzero(inside))
         else:
             size = int(np.count_nonzero(np.bincount(part.numbers[inside])))
-        return float(np.log(float(size + 2)))
+        return math.log(size + 2)
 
     @staticmethod
     def _raw(part: SoftSpread, weight: float) -> scores.Floats:
