@@ -228,6 +228,7 @@ class Shell:
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
             keepalive_timeout=120,
+            auto_decompress=False,  # what was signed are the bytes that were sent
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()

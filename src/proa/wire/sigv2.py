@@ -11,12 +11,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from urllib.parse import unquote
 
 from proa.base.http import Request
 from proa.wire.sigv4 import PRESIGNED_MAX_S, Claim, SignatureFault
 
 VERSION = 2
+_SECONDS = re.compile(r"[0-9]{1,15}")
 _SUBRESOURCES = frozenset(
     {"accelerate", "acl", "analytics", "cors", "delete", "encryption", "inventory", "lifecycle",
      "location", "logging", "metrics", "notification", "object-lock", "partNumber", "policy",
@@ -36,7 +38,7 @@ def read_claim(request: Request) -> Claim | None:
     fields = dict(request.query)
     if not all(name in fields for name in ("AWSAccessKeyId", "Signature", "Expires")):
         return None
-    if not fields["Expires"].isdecimal():
+    if not _SECONDS.fullmatch(fields["Expires"]):
         raise SignatureFault("incomplete", "Invalid date (should be seconds since epoch)")
     return Claim(
         fields["AWSAccessKeyId"], "", "us-east-1", "s3", ("host",), fields["Signature"],
@@ -51,7 +53,7 @@ def verify(request: Request, claim: Claim, secret: str, now: float, bucket: str 
         raise SignatureFault("expired", "Request has expired")
     text = _string_to_sign(request, claim.timestamp, bucket)
     digest = hmac.new(secret.encode(), text.encode(), hashlib.sha1).digest()
-    if not hmac.compare_digest(base64.b64encode(digest), claim.signature.encode()):
+    if not hmac.compare_digest(base64.b64encode(digest), claim.signature.encode(errors="replace")):
         raise SignatureFault("mismatch", _MISMATCH)
 
 

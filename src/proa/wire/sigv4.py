@@ -28,6 +28,7 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 STREAMING = "STREAMING-"
 KEY_CACHE_SIZE = 512
 _UNRESERVED = "-_.~"
+_EXPIRES = re.compile(r"[0-9]{1,9}")
 _TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your "
@@ -128,7 +129,7 @@ def _query_claim(request: Request) -> Claim:
         if not fields.get(f"X-Amz-{name}"):
             raise _incomplete(f"AWS query-string parameters must include 'X-Amz-{name}'.")
     expires = fields["X-Amz-Expires"]
-    if not expires.isdecimal() or not 0 < int(expires) <= PRESIGNED_MAX_S:
+    if not _EXPIRES.fullmatch(expires) or not 0 < int(expires) <= PRESIGNED_MAX_S:
         raise _incomplete("X-Amz-Expires must be between 1 and 604800 seconds")
     access_key, date, region, service = _scope(fields["X-Amz-Credential"])
     claim = Claim(
@@ -234,7 +235,7 @@ def verify(request: Request, claim: Claim, secret: str, now: float, keys: Signin
     canonical = canonical_request(request, claim.signed_headers, payload, claim.service)
     key = keys.get(secret, claim.date, claim.region, claim.service)
     wanted = _signature(key, claim, canonical)
-    if not hmac.compare_digest(wanted.encode(), claim.signature.encode()):
+    if not hmac.compare_digest(wanted.encode(), claim.signature.encode(errors="replace")):
         raise SignatureFault("mismatch", _MISMATCH)
 
 

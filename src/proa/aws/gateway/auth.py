@@ -137,7 +137,7 @@ def authenticate(
     """The credential a request was signed with; raises AwsError."""
     credential = source.lookup(claim.access_key)
     if credential is None or not hmac.compare_digest(
-        credential.session_token.encode(), claim.token.encode()
+        credential.session_token.encode(), claim.token.encode(errors="replace")
     ):
         raise auth_error("unknown", protocol, _INVALID_TOKEN)
     try:

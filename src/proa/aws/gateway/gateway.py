@@ -24,6 +24,7 @@ from proa.aws.gateway.auth import (
     signature_error,
 )
 from proa.aws.gateway.names import action_of, service_of_host, service_of_scope
+from proa.aws.gateway.plain import plain
 from proa.aws.gateway.service import AwsError, Context, Input, Service
 from proa.aws.gateway.tail import Door
 from proa.aws.longtail.port import Absent, LongTail
@@ -239,15 +240,16 @@ class AwsGateway:
             message = f"{codec.name} is served in its other protocols only, not in RPC v2 CBOR."
             raise AwsError("NotImplementedException", message, 501)
         key = self._keys.get(credential.secret, claim.date, claim.region, claim.service)
-        plain = self._door.plain(codec.name, request, claim, key)
-        operation, labels, unknown = _locate(protocol, codec, plain)
+        whole = self._door.plain(codec.name, request, claim, key)
+        operation, labels, unknown = _locate(protocol, codec, whole)
         if unknown is not None:
             raise unknown
+        narrowed = _narrowed(codec, protocol, operation, whole)
         context = Context(
             credential.account, claim.region, credential.principal_arn, claim.access_key,
             request_id, self._clock.now(), request.peer.address,
         )  # fmt: skip
-        given = _parse(codec, protocol, operation, _inflated(plain), labels)
+        given = _parse(codec, protocol, operation, narrowed, labels)
         self._check_allowed(context, codec, protocol, operation, given)
         # S3 words its own; everywhere else the model's constraints are the service's.
         fault = (
@@ -255,7 +257,7 @@ class AwsGateway:
         )
         if fault is not None:
             raise AwsError(fault.code, fault.message, fault.status)
-        return await self._door.forward(context, codec, operation, plain)
+        return await self._door.forward(context, codec, operation, narrowed)
 
     def _service_of(self, request: Request, claim: Claim | None) -> str:
         """botocore's name of the service a request is for, built or not; "" if nothing says."""
@@ -309,6 +311,16 @@ def _locate(
     return operation, labels, None
 
 
+def _narrowed(codec: ServiceCodec, protocol: Protocol, operation: str, request: Request) -> Request:
+    """What the long tail may see of a request; S3's objects may be gzip files."""
+    whole = request if codec.name == "s3" else _inflated(request)
+    try:
+        return plain(codec.name, protocol.name, operation, whole)
+    except Malformed as error:
+        fault = codec.malformed(protocol.name, error)
+    raise AwsError(fault.code, fault.message, fault.status)
+
+
 def _parse(
     codec: ServiceCodec,
     protocol: Protocol,
@@ -336,4 +348,5 @@ def _inflated(request: Request) -> Request:
         raise AwsError("SerializationException", "The gzip body could not be read") from error
     if inflater.unconsumed_tail:
         raise AwsError("RequestEntityTooLarge", "The request body is too large", 413)
-    return replace(request, body=body)
+    headers = {k: text for k, text in request.headers.items() if k != "content-encoding"}
+    return replace(request, body=body, headers=headers)

@@ -6,7 +6,7 @@ request into an input and encodes an output or a fault.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -53,14 +53,22 @@ def is_form(request: Request) -> bool:
 def form_of(request: Request) -> list[tuple[str, str]]:
     """The parameters of a query-protocol request: the form body and the URL's query."""
     if not is_form(request):
-        return list(request.query)
+        return _single(request.query)
     try:
         parameters = parse_qsl(
             request.body.decode(), keep_blank_values=True, max_num_fields=MAX_PARAMETERS
         )
     except ValueError as error:
         raise Malformed("the form could not be read") from error
-    return [*parameters, *request.query]
+    return _single([*parameters, *request.query])
+
+
+def _single(parameters: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The parameters, each of which must be given once: readers differ in which of two counts."""
+    found = list(parameters)
+    if len({name for name, _ in found}) < len(found):
+        raise Malformed("a parameter is given twice")
+    return found
 
 
 def detect(request: Request) -> str:
