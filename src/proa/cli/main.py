@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from proa import __version__
-from proa.base.config import Config
+from proa.base.config import Config, load_config
+from proa.cli.instance import default_data_dir
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT = Config()
@@ -21,9 +22,9 @@ def data_dir_option(command: F) -> F:
     return click.option(
         "--data-dir",
         type=click.Path(path_type=Path),
-        default=DEFAULT.data_dir,
+        default=default_data_dir,
         envvar="PROA_DATA_DIR",
-        show_default=True,
+        show_default=f"{DEFAULT.data_dir}; without root ~/.local/share/proa",
         help="Where this Proa keeps everything it owns.",
     )(command)
 
@@ -55,10 +56,22 @@ def main() -> None:
 @click.option(
     "--store", default=DEFAULT.store, show_default=True, help="sqlite or etcd://HOST:PORT"
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(["containerd", "sim"]),
+    help="What runs containers; sim only simulates them and needs neither root nor Linux.  "
+    "[default: containerd, or what the data directory was made with]",
+)
+@click.option("--hosts", default=1, show_default=True, help="Simulated hosts, with --runtime sim.")
+@click.option("--behaviour", default="", metavar="FILE", help="How simulated images behave (YAML).")
 def up(detach: bool, vpc_cidr: str | None, service_cidr: str | None, **options: Any) -> None:
     """Start Proa on this machine, or say that it runs already."""
     from proa.cli.up import up as run
 
+    before = load_config(options["data_dir"].absolute())
+    options["runtime"] = options["runtime"] or (before.runtime if before else DEFAULT.runtime)
+    if options["behaviour"]:
+        options["behaviour"] = str(Path(options["behaviour"]).absolute())
     sys.exit(run(Config(**options), vpc_cidr, service_cidr, detach=detach))
 
 
@@ -67,6 +80,11 @@ def up(detach: bool, vpc_cidr: str | None, service_cidr: str | None, **options: 
 @click.option("--purge", is_flag=True, help="Remove the data as well.")
 def down(data_dir: Path, purge: bool) -> None:
     """Stop everything; without --purge the next up brings the same workloads back."""
+    config = load_config(data_dir.absolute())
+    if config is not None and config.runtime == "sim":
+        from proa.cli.sim_runtime import down as end
+
+        sys.exit(end(config, purge=purge))
     from proa.cli.down import down as run
 
     sys.exit(run(data_dir, purge=purge))

@@ -203,13 +203,13 @@ def _pod(workload: Workload, name: str) -> Json:
     if workload.probe_s:
         probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": workload.probe_s}
         container["readinessProbe"] = probe
-    return {
-        "metadata": {"labels": {**workload.labels, "app": name}},
-        "spec": {
-            "containers": [container],
-            "terminationGracePeriodSeconds": workload.grace_s,
-        },
+    spec: Json = {
+        "containers": [container],
+        "terminationGracePeriodSeconds": workload.grace_s,
     }
+    if workload.node_labels:
+        spec["nodeSelector"] = workload.node_labels
+    return {"metadata": {"labels": {**workload.labels, "app": name}}, "spec": spec}
 
 
 def _deployment(workload: Workload, name: str) -> Json:

@@ -110,7 +110,7 @@ class Measures:
         uid = box.run.uid
         seen = self._seen.get(uid)
         if seen is None:
-            seen = self._seen[uid] = _Seen(_workload_of(box))
+            seen = self._seen[uid] = _Seen(workload_of(box))
         alive = status is not None and status.phase == "running" and not status.stopping
         ready = alive and status is not None and all(item.ready for item in status.containers)
         self._changes(box, seen, bool(alive), bool(ready))
@@ -238,7 +238,8 @@ class Measures:
         }
 
 
-def _workload_of(box: Box) -> str:
+def workload_of(box: Box) -> str:
+    """The workload that a Sandbox is a replica of, by its labels; "" for a stranger."""
     labels = dict(box.run.sandbox.labels)
     return labels.get(_LABEL) or labels.get(_FAMILY) or ""
 

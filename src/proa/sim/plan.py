@@ -92,6 +92,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     surge: str | int = "25%"
     unavailable: str | int = "25%"
     labels: dict[str, str] = {}
+    node_labels: dict[str, str] = {}  # of the nodes that a Deployment's or Job's pods select
 
     def __post_init__(self) -> None:
         _check_name(self.name)
