@@ -1,13 +1,16 @@
 """Work queues: keys waiting for a reconcile, each at most once, with back-off after failure.
 
 A key that is being worked on and is added again is handed out once more after ``done``; no two
-workers ever hold the same key.
+workers ever hold the same key. One timer, of the earliest delayed key, is all that an idle queue
+costs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
+from collections.abc import Callable
 
 from proa.base.clock import Clock
 
@@ -18,14 +21,17 @@ BACKOFF_MAX_S = 60.0
 class WorkQueue:
     """First in, first out, without duplicates; delayed keys join when their time has come."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
+        """``on_ready`` is called, synchronously, whenever a key has become ready."""
+        self._clock, self._on_ready = clock, on_ready
         self._ready: dict[str, None] = {}
         self._working: dict[str, bool] = {}  # key → added again meanwhile
         self._delayed: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}
         self._failures: dict[str, int] = {}
-        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -41,7 +47,15 @@ class WorkQueue:
             self._working[key] = True
         elif key not in self._ready:
             self._ready[key] = None
-            self._wake.set()
+            self._wake_one()
+            self._on_ready()
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
     def add_after(self, key: str, delay_s: float) -> None:
         """Hand this key out after a delay, or earlier if it was already due earlier."""
@@ -50,7 +64,8 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._delayed, (due, key))
-        self._wake.set()
+        if self._timer is None or due < self._timer_at:
+            self._arm()
 
     def retry(self, key: str) -> float:
         """Hand this key out again after its back-off, which doubles with each failure in a row;
@@ -70,35 +85,52 @@ class WorkQueue:
         if self._working.pop(key):
             self.add(key)
 
-    async def get(self) -> str:
-        """The next key; the caller must call ``done`` with it."""
-        while True:
-            delay = self._promote()
-            if self._ready:
-                key = next(iter(self._ready))
-                del self._ready[key]
-                self._working[key] = False
-                if self._ready:
-                    self._wake.set()
-                return key
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(delay):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+    def take(self) -> str | None:
+        """The next key, None where none is ready; the caller must call ``done`` with it."""
+        if not self._ready:
+            return None
+        key = next(iter(self._ready))
+        del self._ready[key]
+        self._working[key] = False
+        return key
 
-    def _promote(self) -> float | None:
-        """Move what is due to ready; returns seconds until the next delayed key, None if none."""
-        now = self._clock.monotonic()
-        while self._delayed:
-            due, key = self._delayed[0]
-            if self._due.get(key) != due:
-                heapq.heappop(self._delayed)  # superseded by an earlier time
-                continue
-            if due > now:
-                return due - now
-            heapq.heappop(self._delayed)
-            del self._due[key]
-            self.add(key)
-        return None
+    async def get(self) -> str:
+        """The next key, once there is one; the caller must call ``done`` with it."""
+        while (key := self.take()) is None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake_one()  # the key that was meant for this one
+                raise
+        return key
+
+    def _arm(self) -> None:
+        """Set the timer to the earliest delayed key."""
+        while self._delayed and self._due.get(self._delayed[0][1]) != self._delayed[0][0]:
+            heapq.heappop(self._delayed)  # superseded by an earlier time
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._delayed:
+            self._timer_at = self._delayed[0][0]
+            delay_s = max(0.0, self._timer_at - self._clock.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _ring(self) -> None:
+        """Move what is due to ready."""
+        self._timer, now = None, self._clock.monotonic()
+        while self._delayed and self._delayed[0][0] <= now:
+            due, key = heapq.heappop(self._delayed)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self.add(key)
+        self._arm()
+
+    def close(self) -> None:
+        """Nothing will be taken any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

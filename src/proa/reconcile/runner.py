@@ -1,13 +1,15 @@
 """The runner: feeds controllers from the view and carries out the plans they return.
 
-One runner serves every controller of a process. A controller has a queue of its own and a few
-workers; a reconcile itself is synchronous, only its steps await. After a plan, the key is not
-handed out again before the view shows the plan's last write, so a reconcile never acts on a
-picture older than its own work (STYLE rule 5).
+One runner serves every controller of a process. A controller has a lane of its own: a queue, and
+a few plans that may be carried out at a time. A reconcile itself is synchronous, and most find
+nothing to do: those cost a function call, no task. After a plan, the key is not handed out again
+before the view shows the plan's last write, so a reconcile never acts on a picture older than its
+own work (STYLE rule 5).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -22,8 +24,93 @@ from proa.reconcile.view import Change, Entry, Table, View
 from proa.store.api import Store
 
 log = get_logger(__name__)
-WORKERS = 4
+WORKERS = 4  # plans of one controller that are carried out at a time
+TURN = 64  # reconciles of one controller before others have their turn
 Performer = Callable[[Any], Awaitable[int]]
+Perform = Callable[[Plan], Awaitable[None]]
+
+
+class _Lane:
+    """One controller's queue, and who works it."""
+
+    def __init__(
+        self, controller: Controller, view: View, clock: Clock, perform: Perform, tasks: Tasks
+    ) -> None:
+        self.controller, self._view, self._clock = controller, view, clock
+        self._perform, self._tasks = perform, tasks
+        self.queue = WorkQueue(clock, self._wake)
+        self._open = self._turning = False
+        self._plans = 0  # that are being carried out
+        self.crashes: list[tuple[str, str]] = []
+
+    def start(self, crashes: list[tuple[str, str]]) -> None:
+        """Begin to work; bugs are noted in ``crashes``."""
+        self._open, self.crashes = True, crashes
+        self._wake()
+
+    def close(self) -> None:
+        """Decide nothing any more."""
+        self._open = False
+        self.queue.close()
+
+    def _wake(self) -> None:
+        if self._open and not self._turning and self._plans < WORKERS:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Reconcile what is ready, but not for ever: others want their turn too."""
+        self._turning = False
+        for _ in range(TURN):
+            if not self._open or self._plans >= WORKERS:
+                return
+            key = self.queue.take()
+            if key is None:
+                return
+            self._once(key)
+        self._wake()
+
+    def _once(self, key: str) -> None:
+        try:
+            plan = self.controller.reconcile(self._view, key, self._clock.now())
+        except Exception as error:
+            self._failed(key, error)
+            self.queue.done(key)
+            return
+        if plan.steps:
+            self._plans += 1
+            self._tasks.spawn(self._carry_out(key, plan), self.controller.name)
+        else:
+            self._settled(key, plan)
+            self.queue.done(key)
+
+    async def _carry_out(self, key: str, plan: Plan) -> None:
+        try:
+            await self._perform(plan)
+        except Exception as error:
+            self._failed(key, error)
+        else:
+            self._settled(key, plan)
+        finally:
+            self._plans -= 1
+            self.queue.done(key)
+            self._wake()
+
+    def _settled(self, key: str, plan: Plan) -> None:
+        self.queue.forget(key)
+        if plan.again_at:
+            self.queue.add_after(key, max(0.0, plan.again_at - self._clock.now()))
+
+    def _failed(self, key: str, error: Exception) -> None:
+        name, delay = self.controller.name, self.queue.retry(key)
+        if isinstance(error, TryAgain):
+            log.debug("again", controller=name, key=key, delay=delay, why=str(error))
+        elif isinstance(error, CallerFault):
+            log.warning("refused", controller=name, key=key, why=str(error))
+        else:
+            self.crashes.append((name, key))
+            del self.crashes[:-100]
+            log.error("bug in controller", controller=name, key=key, exc_info=error)
 
 
 class Runner:
@@ -38,36 +125,39 @@ class Runner:
         controllers: Iterable[Controller],
         performers: Mapping[type, Performer] | None = None,
     ) -> None:
-        self._store, self._view, self._clock = store, view, clock
+        self._store, self._view = store, view
         self._performers: dict[type, Performer] = {Commit: self._commit, **(performers or {})}
-        self._controllers = list(controllers)
-        self._queues = {controller.name: WorkQueue(clock) for controller in self._controllers}
-        assert len(self._queues) == len(self._controllers), "two controllers share a name"
-        self._triggers: dict[Table[Any], list[tuple[WorkQueue, Callable[..., Iterable[str]]]]] = {}
-        for controller in self._controllers:
-            for trigger in controller.triggers:
-                where = self._triggers.setdefault(trigger.table, [])
-                where.append((self._queues[controller.name], trigger.keys))
         self._tasks = Tasks()
+        self._lanes = [
+            _Lane(controller, view, clock, self.perform, self._tasks) for controller in controllers
+        ]
+        names = {lane.controller.name for lane in self._lanes}
+        assert len(names) == len(self._lanes), "two controllers share a name"
+        self._triggers: dict[Table[Any], list[tuple[WorkQueue, Callable[..., Iterable[str]]]]] = {}
+        for lane in self._lanes:
+            for trigger in lane.controller.triggers:
+                where = self._triggers.setdefault(trigger.table, [])
+                where.append((lane.queue, trigger.keys))
         self.crashes: list[tuple[str, str]] = []  # (controller, key) of bugs met
 
     @property
     def idle(self) -> bool:
         """Every queue is empty and nobody works (delayed keys may wait)."""
-        return all(queue.idle for queue in self._queues.values())
+        return all(lane.queue.idle for lane in self._lanes)
 
     def start(self) -> None:
-        """Enqueue every existing row, follow changes, start the workers. The view is synced."""
+        """Enqueue every existing row, follow changes, start to work. The view is synced."""
         for table, targets in self._triggers.items():
             for entry in self._view.rows(table).scan():
                 self._enqueue(targets, Change(entry.key, entry.version, None, entry))
         self._view.subscribe(self._changed)
-        for controller in self._controllers:
-            for number in range(WORKERS):
-                self._tasks.spawn(self._work(controller), f"{controller.name}-{number}")
+        for lane in self._lanes:
+            lane.start(self.crashes)
 
     async def close(self) -> None:
-        """Stop every worker; a step under way is cancelled between two awaits."""
+        """Stop all work; a step under way is cancelled between two awaits."""
+        for lane in self._lanes:
+            lane.close()
         await self._tasks.close()
 
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
@@ -81,35 +171,6 @@ class Runner:
         for queue, keys in targets:
             for key in keys(self._view, change):
                 queue.add(key)
-
-    async def _work(self, controller: Controller) -> None:
-        queue = self._queues[controller.name]
-        while True:
-            key = await queue.get()
-            try:
-                await self._once(controller, queue, key)
-            finally:
-                queue.done(key)
-
-    async def _once(self, controller: Controller, queue: WorkQueue, key: str) -> None:
-        try:
-            plan = controller.reconcile(self._view, key, self._clock.now())
-            await self.perform(plan)
-        except TryAgain as error:
-            delay = queue.retry(key)
-            log.debug("again", controller=controller.name, key=key, delay=delay, why=str(error))
-        except CallerFault as error:
-            delay = queue.retry(key)
-            log.warning("refused", controller=controller.name, key=key, why=str(error))
-        except Exception as error:
-            self.crashes.append((controller.name, key))
-            del self.crashes[:-100]
-            queue.retry(key)
-            log.error("bug in controller", controller=controller.name, key=key, exc_info=error)
-        else:
-            queue.forget(key)
-            if plan.again_at:
-                queue.add_after(key, max(0.0, plan.again_at - self._clock.now()))
 
     async def perform(self, plan: Plan) -> None:
         """Carry out the steps in order, then wait until the view shows them; also those before
