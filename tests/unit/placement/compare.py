@@ -140,9 +140,7 @@ class History:
             namespace=cluster if is_ecs else self.chance.choice(NAMESPACES),
             labels=() if is_ecs else self.labels(),
             node_selector=(("disk", "ssd"),) if rule(12) else (),
-            affinity=tuple(self.row_term() for _ in range(self.chance.integer(1, 2)))
-            if rule(20)
-            else None,
+            affinity=self.affinity() if rule(25) else None,
             preferred=tuple((self.chance.integer(1, 100), self.row_term()) for _ in range(2))
             if rule(20)
             else (),
@@ -174,6 +172,11 @@ class History:
             if rule(20) and not is_ecs
             else (),
         )
+
+    def affinity(self) -> tuple[Term, ...]:
+        if self.some(25):
+            return (Term(names=("h1", "h2", "h5")), Term(names=("h3",)))[: 1 + self.number(1)]
+        return tuple(self.row_term() for _ in range(self.chance.integer(1, 2)))
 
     def tolerations(self) -> tuple[Toleration, ...]:
         return self.chance.choice(

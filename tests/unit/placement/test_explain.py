@@ -52,7 +52,7 @@ def worlds(draw: st.DrawFn) -> tuple[Fleet, Ask]:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(worlds())
 def test_an_instance_lacks_nothing_exactly_when_the_engine_would_choose_among_it(world) -> None:  # type: ignore[no-untyped-def]
     fleet, ask = world

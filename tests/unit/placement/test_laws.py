@@ -41,7 +41,7 @@ def room_of(rows: list[Row], pool: str) -> Resources:
     return max((row.allocatable for row in rows if row.pool == pool), key=lambda r: r.cpu)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(worlds())
 def test_placement_never_exceeds_rows_pools_or_ports_and_never_refuses_what_fits(world) -> None:  # type: ignore[no-untyped-def]
     rows, steps = world
