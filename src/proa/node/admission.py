@@ -23,7 +23,7 @@ def admit(sandbox: Sandbox, held: Iterable[Sandbox], known: Instances) -> tuple[
     own = instances.get(sandbox.instance)
     shared = own is None or own.shared
     if shared:
-        capacity = known.host.pool
+        capacity = whole = known.host.pool
         for instance in known.instances:
             if not instance.shared:
                 capacity = capacity.minus(instance.capacity)
@@ -31,12 +31,12 @@ def admit(sandbox: Sandbox, held: Iterable[Sandbox], known: Instances) -> tuple[
         neighbours = [other for other in held if other.instance not in members]
     else:
         assert own is not None
-        capacity = own.capacity
+        capacity = whole = own.capacity
         neighbours = [other for other in held if other.instance == sandbox.instance]
     used = Resources()
     for other in neighbours:
         used = used.plus(_asks(other))
-    refusal = _short(_asks(sandbox), used, capacity)
+    refusal = _short(_asks(sandbox), used, capacity, whole)
     if refusal[0]:
         return refusal
     here = [other for other in neighbours if other.instance == sandbox.instance]
@@ -51,19 +51,22 @@ def _asks(sandbox: Sandbox) -> Resources:
     return reserve.plus(Resources(sandboxes=1))
 
 
-def _short(ask: Resources, used: Resources, capacity: Resources) -> tuple[str, str]:
+def _short(
+    ask: Resources, used: Resources, capacity: Resources, whole: Resources
+) -> tuple[str, str]:
+    """What does not fit into ``capacity``, the part that is left of ``whole``: places and disk
+    that the whole does not count are not limited."""
     rows = (
-        ("cpu", ask.cpu, used.cpu, capacity.cpu, _MILLICORE),
-        ("memory", ask.memory, used.memory, capacity.memory, 1),
-        ("ephemeral-storage", ask.disk, used.disk, capacity.disk, 1),
-        ("pods", ask.sandboxes, used.sandboxes, capacity.sandboxes, 1),
+        ("cpu", ask.cpu, used.cpu, capacity.cpu, _MILLICORE, True),
+        ("memory", ask.memory, used.memory, capacity.memory, 1, True),
+        ("ephemeral-storage", ask.disk, used.disk, capacity.disk, 1, whole.disk > 0),
+        ("pods", ask.sandboxes, used.sandboxes, capacity.sandboxes, 1, whole.sandboxes > 0),
     )
-    for name, wanted, taken, whole, unit in rows:
-        unlimited = name in ("pods", "ephemeral-storage") and whole == 0
-        if wanted and not unlimited and wanted > whole - taken:
+    for name, wanted, taken, has, unit, limited in rows:
+        if wanted and limited and wanted > has - taken:
             return f"OutOf{name}", (
                 f"Pod was rejected: Node didn't have enough resource: {name}, "
-                f"requested: {wanted // unit}, used: {taken // unit}, capacity: {whole // unit}"
+                f"requested: {wanted // unit}, used: {taken // unit}, capacity: {has // unit}"
             )
     return "", ""
 
