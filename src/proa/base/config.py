@@ -24,6 +24,8 @@ class Config:
     vpc_cidr: str = "172.31.0.0/16"
     service_cidr: str = "10.100.0.0/16"
     kube_version: str = "1.36.2"
+    hosts: int = 1  # of the simulated runtime
+    behaviour: str = ""  # its behaviour file
 
     @property
     def run_dir(self) -> Path:

@@ -10,7 +10,7 @@ import click
 
 from proa.base.config import Config, load_config
 from proa.cli.host import Finding, findings
-from proa.cli.instance import COMPONENTS, ask_hull, process_id
+from proa.cli.instance import ask_hull, components, process_id
 
 
 def system_findings(config: Config) -> list[Finding]:
@@ -18,7 +18,7 @@ def system_findings(config: Config) -> list[Finding]:
     log_of = "proa logs {}"
     found = [
         Finding(f"{name} is not running", f"look at {log_of.format(name)}")
-        for name in COMPONENTS
+        for name in components(config)
         if not process_id(config.data_dir, name)
     ]
     status = ask_hull(config, "/v1/status")

@@ -26,6 +26,7 @@ from proa.cli.instance import (
     stop_process,
     wait,
 )
+from proa.cli.sim_runtime import stop_crowds
 from proa.node.containerd import cgroups
 from proa.node.host import layout_of
 
@@ -42,6 +43,7 @@ def down(data_dir: Path, *, purge: bool) -> int:
         if purge and data_dir.exists():
             return _purge(data_dir)
         return 0
+    stop_crowds(data_dir)
     for name in ("supervisor", "agent", "control"):
         pid = process_id(data_dir, name)
         if pid:

@@ -42,9 +42,10 @@ class Finding:
 def check_platform() -> Iterator[Finding]:
     """Linux, as root."""
     if sys.platform != "linux":
-        yield Finding("containers need Linux", "run Proa in a Linux virtual machine")
+        remedy = "run Proa in a Linux virtual machine, or simulate them with --runtime sim"
+        yield Finding("containers need Linux", remedy)
     if os.geteuid() != 0:
-        yield Finding("not root", "run it with sudo")
+        yield Finding("not root", "run it with sudo, or simulate containers with --runtime sim")
 
 
 def check_programs() -> Iterator[Finding]:
@@ -81,11 +82,9 @@ def _has_overlay() -> bool:
 
 def check_ports(config: Config) -> Iterator[Finding]:
     """The ports the APIs will listen on."""
-    ports = {
-        "--aws-port": config.aws_port,
-        "--kube-port": config.kube_port,
-        "--registry-port": config.registry_port,
-    }
+    ports = {"--aws-port": config.aws_port, "--kube-port": config.kube_port}
+    if config.runtime != "sim":
+        ports["--registry-port"] = config.registry_port
     for option, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -124,9 +123,10 @@ def check_room(config: Config) -> Iterator[Finding]:
 def findings(config: Config, *, running: bool) -> list[Finding]:
     """Every finding; the ports of a running Proa are its own."""
     checks: list[Callable[[], Iterator[Finding]]] = [check_platform, check_programs, check_kernel]
-    found = [finding for check in checks for finding in check()]
+    simulated = config.runtime == "sim"
+    found = [] if simulated else [finding for check in checks for finding in check()]
     found.extend(check_room(config))
     if not running:
         found.extend(check_ports(config))
-        found.extend(check_ranges(config))
+        found.extend([] if simulated else check_ranges(config))
     return found

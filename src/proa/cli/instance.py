@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,21 @@ from proa.base.config import Config
 from proa.base.stopwatch import monotonic
 
 COMPONENTS = ("supervisor", "containerd", "control", "agent")
+_HAS_PROC = Path("/proc/self/stat").exists()
+OF_SIM = ("supervisor", "control")  # with the simulated runtime everything is in one process
+
+
+def components(config: Config) -> tuple[str, ...]:
+    """The processes of this Proa."""
+    return OF_SIM if config.runtime == "sim" else COMPONENTS
+
+
+def default_data_dir() -> Path:
+    """Root's Proa is the machine's; anybody else has one of their own."""
+    if os.geteuid() == 0:
+        return Config().data_dir
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "proa"
 
 
 def process_id(data_dir: Path, component: str) -> int:
@@ -26,10 +42,18 @@ def process_id(data_dir: Path, component: str) -> int:
     number after a restart of the machine, is none; a zombie has an empty command line."""
     try:
         pid = int((data_dir / "run" / f"{component}.pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = _command_line(pid)
     except (FileNotFoundError, ValueError, ProcessLookupError):
         return 0
     return pid if component.encode() in command and os.fsencode(data_dir) in command else 0
+
+
+def _command_line(pid: int) -> bytes:
+    """A process's words; raises FileNotFoundError where there is no such process."""
+    if _HAS_PROC:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    words = ["ps", "-p", str(pid), "-o", "command="]
+    return subprocess.run(words, capture_output=True, check=False).stdout
 
 
 def stop_process(pid: int, timeout_s: float) -> bool:
@@ -50,6 +74,10 @@ def stop_process(pid: int, timeout_s: float) -> bool:
 
 def alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
+    if not _HAS_PROC:
+        words = ["ps", "-p", str(pid), "-o", "stat="]
+        state = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+        return bool(state) and not state.startswith("Z")
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

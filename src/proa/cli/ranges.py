@@ -53,6 +53,11 @@ def chosen(config: Config, vpc_cidr: str | None, service_cidr: str | None) -> Co
         raise CallerFault(
             f"--vpc-cidr {whole.vpc_cidr} and --service-cidr {whole.service_cidr} overlap"
         )
+    if before is not None and before.runtime != config.runtime:
+        raise CallerFault(
+            f"{config.data_dir} was made with --runtime {before.runtime}: "
+            "use another --data-dir, or proa down --purge first"
+        )
     for name, option in OPTIONS.items():
         if before is not None and getattr(before, name) != getattr(whole, name):
             raise CallerFault(

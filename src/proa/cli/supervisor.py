@@ -9,6 +9,7 @@ is started with a growing delay, never given up.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -82,6 +83,8 @@ def environment() -> dict[str, str]:
 def commands(data_dir: Path) -> list[tuple[str, list[str]]]:
     """What runs, in the order of starting."""
     python = [sys.executable, "-m"]
+    if json.loads((data_dir / "config.json").read_text()).get("runtime") == "sim":
+        return [("control", [*python, "proa.sim.control", str(data_dir)])]
     return [
         ("containerd", ["containerd", "--config", str(data_dir / "containerd" / "config.toml")]),
         ("control", [*python, "proa.server.control", str(data_dir)]),

@@ -18,10 +18,11 @@ import click
 from proa.base.config import Config, load_config
 from proa.base.errors import CallerFault
 from proa.base.stopwatch import monotonic
-from proa.cli import host, ranges
+from proa.cli import host, ranges, sim_runtime
 from proa.cli.instance import (
     COMPONENTS,
     ask_hull,
+    components,
     process_id,
     stop_process,
     wait,
@@ -82,6 +83,8 @@ def _stay(config: Config, process: subprocess.Popen[bytes]) -> int:
         return process.wait()
     except KeyboardInterrupt:
         click.echo()
+        if config.runtime == "sim":
+            return sim_runtime.down(config, purge=False)
         return down(config.data_dir, purge=False)
 
 
@@ -90,7 +93,16 @@ def _same_as_running(config: Config) -> None:
     if before is not None and before != config:
         changed = [
             name.replace("_", "-")
-            for name in ("listen", "aws_port", "kube_port", "registry_port", "region", "strict")
+            for name in (
+                "listen",
+                "aws_port",
+                "kube_port",
+                "registry_port",
+                "region",
+                "strict",
+                "hosts",
+                "behaviour",
+            )
             if getattr(before, name) != getattr(config, name)
         ]
         if changed:
@@ -99,13 +111,16 @@ def _same_as_running(config: Config) -> None:
 
 def _start(config: Config) -> subprocess.Popen[bytes]:
     steps = Steps()
-    left = [pid for name in COMPONENTS if (pid := process_id(config.data_dir, name))]
+    left = [pid for name in components(config) if (pid := process_id(config.data_dir, name))]
     if left:
         steps.run("ending what an earlier start left", lambda: _end(left))
     steps.run("examining the host", lambda: _examine(config))
-    steps.run("preparing the data directory", lambda: _prepare(config))
-    steps.run("building the network plugin", lambda: _build_plugin(config))
-    steps.run("building the demo images", lambda: _build_images(config))
+    if config.runtime == "sim":
+        steps.run("preparing the data directory", lambda: sim_runtime.prepare(config))
+    else:
+        steps.run("preparing the data directory", lambda: _prepare(config))
+        steps.run("building the network plugin", lambda: _build_plugin(config))
+        steps.run("building the demo images", lambda: _build_images(config))
     processes: list[subprocess.Popen[bytes]] = []
     steps.run("starting", lambda: processes.append(_launch(config)))
     return processes[0]
@@ -187,6 +202,6 @@ def _await_ready(config: Config) -> None:
         if not process_id(config.data_dir, "supervisor") and monotonic() > deadline - 55:
             raise Obstacle("the supervisor ended: look at proa logs supervisor")
         wait(0.05)
-    silent = [name for name in COMPONENTS if not process_id(config.data_dir, name)]
+    silent = [name for name in components(config) if not process_id(config.data_dir, name)]
     what = f"{silent[0]} does not start" if silent else "the control plane does not answer"
     raise Obstacle(f"{what}: look at proa logs {silent[0] if silent else 'control'}")
