@@ -31,9 +31,27 @@ class Condition:
     wanted: tuple[str, ...]
 
 
+_LITERAL = {"*": "\ue000", "?": "\ue001"}
+_MARKED = str.maketrans("*?", "\ue000\ue001")
+_PLAIN = str.maketrans("\ue000\ue001", "*?")
+
+
+def literal(text: str) -> str:
+    """Text whose ``*`` and ``?`` mean themselves where ``wildcards`` reads it."""
+    return text.translate(_MARKED)
+
+
+def wildcards(pattern: str) -> str:
+    """The regular expression of a pattern with ``*``, ``?`` and ``literal`` parts."""
+    text = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    for sign, mark in _LITERAL.items():
+        text = text.replace(mark, re.escape(sign))
+    return text
+
+
 @lru_cache(maxsize=2048)
 def _like(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+    return re.compile(wildcards(pattern), re.DOTALL)
 
 
 def _arn_like(wanted: str, found: str) -> bool:
@@ -107,6 +125,8 @@ _NEGATED: Mapping[str, str] = {
     "DateNotEquals": "DateEquals",
 }
 KNOWN = frozenset(_TESTS) | frozenset(_NEGATED) | {"Null"}
+QUANTIFIERS = ("", "ForAllValues", "ForAnyValue")
+_BY_PATTERN = ("StringLike", "ArnLike", "ArnEquals")
 
 
 def holds(condition: Condition, context: Context, fill: Fill) -> bool:
@@ -115,12 +135,15 @@ def holds(condition: Condition, context: Context, fill: Fill) -> bool:
     operator = named.removesuffix("IfExists")
     found = context.get(condition.key, ())
     if operator == "Null":
-        return ("true" in condition.wanted) == (not found)
+        return ("true" in (text.lower() for text in condition.wanted)) == (not found)
     if not found:
         absent_holds = operator in _NEGATED or named != operator
         return quantifier == "ForAllValues" or (absent_holds and quantifier != "ForAnyValue")
     wanted = [text for text in map(fill, condition.wanted) if text is not None]
-    test = _TESTS[_NEGATED.get(operator, operator)]
+    positive = _NEGATED.get(operator, operator)
+    if positive not in _BY_PATTERN:
+        wanted = [text.translate(_PLAIN) for text in wanted]
+    test = _TESTS[positive]
     results = [any(test(want, value) for want in wanted) for value in found]
     if operator in _NEGATED:
         results = [not result for result in results]

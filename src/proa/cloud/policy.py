@@ -16,7 +16,15 @@ from typing import Any
 import orjson
 
 from proa.base.errors import CallerFault
-from proa.cloud.conditions import KNOWN, Condition, Context, holds
+from proa.cloud.conditions import (
+    KNOWN,
+    QUANTIFIERS,
+    Condition,
+    Context,
+    holds,
+    literal,
+    wildcards,
+)
 
 VERSIONS = ("2012-10-17", "2008-10-17")
 MAX_STATEMENTS = 500
@@ -85,7 +93,8 @@ def _conditions(value: Any) -> tuple[Condition, ...]:
         raise MalformedPolicy("Syntax errors in policy. (Condition)")
     found = []
     for operator, keys in value.items():
-        if operator.rpartition(":")[2].removesuffix("IfExists") not in KNOWN:
+        quantifier, _, named = operator.rpartition(":")
+        if quantifier not in QUANTIFIERS or named.removesuffix("IfExists") not in KNOWN:
             raise MalformedPolicy(f"Invalid Condition type : {operator}.")
         if not isinstance(keys, dict):
             raise MalformedPolicy("Syntax errors in policy. (Condition)")
@@ -176,8 +185,7 @@ def check_trust_policy(document: str) -> Policy:
 
 @lru_cache(maxsize=8192)
 def _wildcard(pattern: str, fold: bool) -> re.Pattern[str]:
-    text = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.compile(text, re.DOTALL | (re.IGNORECASE if fold else 0))
+    return re.compile(wildcards(pattern), re.DOTALL | (re.IGNORECASE if fold else 0))
 
 
 def matches(pattern: str, text: str, *, fold: bool = False) -> bool:
@@ -186,7 +194,8 @@ def matches(pattern: str, text: str, *, fold: bool = False) -> bool:
 
 
 def _filled(pattern: str, context: Context) -> str | None:
-    """The pattern with its policy variables; None where a variable has no single value."""
+    """The pattern with its policy variables; None where a variable has no single value. What
+    stands for a variable is text: its wildcards are ``literal``."""
     if "${" not in pattern:
         return pattern
     missing = False
@@ -195,10 +204,10 @@ def _filled(pattern: str, context: Context) -> str | None:
         nonlocal missing
         name, _, default = match.group(1).partition(",")
         if name in ("*", "?", "$"):
-            return name
+            return literal(name)
         values = context.get(name.strip().lower(), ())
         if len(values) == 1:
-            return values[0]
+            return literal(values[0])
         missing = missing or not default
         return default.strip(" '")
 
@@ -216,8 +225,10 @@ def _names_resource(statement: Statement, access: Access) -> bool:
     wanted = statement.not_resources or statement.resources
     if not wanted:
         return True  # a trust policy: the resource is the role itself
-    filled = (_filled(item, access.context) for item in wanted)
+    filled = [_filled(item, access.context) for item in wanted]
     found = any(item is not None and matches(item, access.resource) for item in filled)
+    if statement.not_resources and statement.effect == "Allow" and None in filled:
+        return False  # what it excludes is not known
     return found != bool(statement.not_resources)
 
 

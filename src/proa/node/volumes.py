@@ -209,9 +209,11 @@ def _make_shared(folder: Path, volume: Volume) -> None:
 
 def _write(path: Path, text: str) -> None:
     """A file that containers may be reading: left alone when it says the same."""
-    if path.exists() and path.read_text() == text:
-        return
-    path.write_text(text)
+    content = text.encode()
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        if file.read(len(content) + 1) == content:  # a container may have made it huge, or binary
+            return
+    path.write_bytes(content)
     path.chmod(0o644)
 
 

@@ -411,7 +411,7 @@ def _json(status: int, value: object, media_type: str = "application/json") -> R
 
 def _span(header: str, size: int) -> tuple[int, int, int]:
     """(start, end, status) of a Range header; one range is served, others are ignored."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header)
     if match is None or match.groups() == ("", ""):
         return 0, size, 200
     first, last = match.groups()

@@ -74,6 +74,12 @@ def write_private(path: Path, text: str) -> None:
     partial.rename(path)
 
 
+def private_folder(path: Path) -> None:
+    """A folder that only its owner may enter, whatever it was before."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
 def public_keys(config: Config, clock: Clock) -> pki.Files:
     """The cluster's keys and certificates, made on first start."""
     addresses = server_addresses(config.service_cidr, config.listen)
@@ -97,6 +103,8 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     sealer = Sealer.from_file(config.data_dir / "sealing.key", chance)
     store = SealingStore(await open_store(config, clock), sealer)
     keys = public_keys(config, clock)
+    for name in ("events", "registry", "logs"):  # what tasks write, pushed images, our own words
+        private_folder(config.data_dir / name)
     files = AppendFiles(config.data_dir / "events")
     doors = HttpDoors(config.listen)
     node_link = LocalNodeLink(config.agent_socket)

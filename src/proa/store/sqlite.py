@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -77,6 +78,8 @@ class SqliteStore:
         cls, path: Path | str, clock: Clock | None = None, *, inline: bool = False
     ) -> SqliteStore:
         """Open or make the file; ":memory:" with ``inline`` is the fake of every test."""
+        if str(path) != ":memory:":
+            _keep_private(Path(path))
         store = cls(str(path), clock or SystemClock(), inline)
         if not inline:
             loop = asyncio.get_running_loop()
@@ -225,6 +228,15 @@ class SqliteStore:
             self._thread.join()
             self._reader.close()
         self._tables.close()
+
+
+def _keep_private(path: Path) -> None:
+    """Let only its owner read the file: task definitions and pods hold what is nobody else's.
+    SQLite gives the files beside it the same mode; those of an earlier start are set too."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(name).chmod(0o600)
 
 
 def _silent(change: Callable[[Tables], None]) -> Act[None]:

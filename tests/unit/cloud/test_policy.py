@@ -217,3 +217,42 @@ def test_keys_that_policies_ask_for_are_found_in_conditions_and_variables() -> N
     )
     wanted = {"aws:username", "aws:principaltag/team", "aws:sourcevpc"}
     assert context_keys([asked]) == wanted
+
+
+@pytest.mark.parametrize("pattern", ["b/${*}", "b/${?}", "b/${aws:username}"])
+def test_what_stands_for_a_variable_is_text_and_no_wildcard(pattern: str) -> None:
+    keys = {"aws:username": ("*",)}
+    own = "b/?" if "?" in pattern else "b/*"
+    policies = [policy(allow(Resource=pattern))]
+    assert decide(Access("s3:GetObject", own, ("AWS", ANN), keys), policies) == "allow"
+    assert decide(Access("s3:GetObject", "b/a", ("AWS", ANN), keys), policies) == "none"
+
+
+def test_a_variable_in_a_condition_is_text_whatever_the_operator() -> None:
+    for operator in ("StringLike", "StringEquals"):
+        wanted = {operator: {"s3:prefix": "${aws:username}"}}
+        policies = [policy(allow(Condition=wanted))]
+        for prefix, effect in (("*", "allow"), ("a", "none")):
+            keys = {"aws:username": ("*",), "s3:prefix": (prefix,)}
+            assert decide(Access("s3:GetObject", "x", ("AWS", ANN), keys), policies) == effect
+
+
+def test_an_exception_that_is_not_known_allows_nothing_and_denies_all() -> None:
+    excluded = {"NotResource": "b/${aws:username}/*"}
+    unknown = Access("s3:GetObject", "b/bob/x", ("AWS", SESSION), {})
+    bodies = [{k: v for k, v in make(**excluded).items() if k != "Resource"}
+              for make in (allow, deny)]  # fmt: skip
+    assert decide(unknown, [policy(bodies[0])]) == "none"
+    assert decide(unknown, [policy(allow(), bodies[1])]) == "deny"
+
+
+@pytest.mark.parametrize("word", ["true", "True", "TRUE"])
+def test_null_is_asked_for_in_any_case(word: str) -> None:
+    guarded = [policy(allow(), deny(Condition={"Null": {"aws:MultiFactorAuthAge": word}}))]
+    assert decide(Access("s3:GetObject", "x", ("AWS", ANN), {}), guarded) == "deny"
+
+
+def test_a_quantifier_that_does_not_exist_is_refused() -> None:
+    condition = {"ForAllValue:StringEquals": {"aws:TagKeys": ["a"]}}
+    with pytest.raises(MalformedPolicy, match="Invalid Condition type"):
+        policy(allow(Condition=condition))

@@ -225,3 +225,15 @@ def test_extra_hosts_of_the_hosts_network_follow_its_own(volumes: DiskVolumes) -
     text = find(volumes.binds(wanted, mounted(), 0, ""), "/etc/hosts").read_text()
     assert text.startswith(Path("/etc/hosts").read_text().rstrip())
     assert text.endswith("10.0.0.8\tpeer\n")
+
+
+def test_names_that_a_container_has_spoilt_are_written_anew(
+    volumes: DiskVolumes, tmp_path: Path
+) -> None:
+    box = sandbox()
+    hosts = find(volumes.binds(box, mounted(), 0, "10.0.0.9"), "/etc/hosts")
+    whole = hosts.read_bytes()
+    for spoilt in (b"\xff\xfe", whole + b"more"):
+        hosts.write_bytes(spoilt)
+        volumes.binds(box, mounted(), 1, "10.0.0.9")
+        assert hosts.read_bytes() == whole

@@ -220,3 +220,19 @@ def test_timestamps_round_trip() -> None:
     for text in ("2023-11-14T22:13:20Z", "20231314T221320Z", "20231114T221320", "", "x"):
         with pytest.raises(SignatureFault):
             parse_timestamp(text)
+
+
+@pytest.mark.parametrize("expires", ["9" * 5000, "604801", "0", "-1", "٣", ""])
+def test_an_expiry_that_is_no_span_of_seconds_is_refused(expires: str) -> None:
+    fields = {"Algorithm": "AWS4-HMAC-SHA256", "Credential": "A/20231114/us-east-1/s3/aws4_request",
+              "Signature": "a", "SignedHeaders": "host", "Date": "20231114T221320Z",
+              "Expires": expires}  # fmt: skip
+    query = tuple((f"X-Amz-{name}", value) for name, value in fields.items())
+    assert refused(Request("GET", "/", query, {"host": "h"})).kind == "incomplete"
+
+
+def test_a_signature_of_bytes_that_are_no_text_is_a_wrong_one() -> None:
+    request = sign(plain(host="h"), SIGNER, NOW)
+    broken = request.headers["authorization"].rpartition("=")[0] + "=\udcff"
+    headers = {**request.headers, "authorization": broken}
+    assert refused(replace(request, headers=headers)).kind == "mismatch"
