@@ -110,7 +110,6 @@ class Fleet(Rows):
             return
         self.namespaces[cluster, name] = labels
         self.relaid()
-        self.term_epoch += 1
         for description, tally in self._tallies.items():
             if any(term.namespace_selector is not None for term in description.terms):
                 self._fill(description, tally)

@@ -50,6 +50,7 @@ class History:
         self.made = 0
         self.compared = 0
         self.met: dict[str, int] = {}  # reasons, and choices between unequal Instances
+        self.crowded = self.some(50)  # most Sandboxes are alike and in one namespace
         for number in range(3):
             self.set_pool(f"p{number}")
         for _ in range(self.chance.integer(2, 18)):
@@ -64,13 +65,20 @@ class History:
     def number(self, high: int) -> int:
         return self.chance.integer(0, high)
 
+    def namespace(self) -> str:
+        return "n1" if self.crowded and self.some(90) else self.chance.choice(NAMESPACES)
+
     def labels(self) -> tuple[tuple[str, str], ...]:
         found = {"app": self.chance.choice(("web", "db", "job"))}
+        if self.crowded and self.some(80):
+            found["app"] = "web"
         if self.some(40):
             found["tier"] = self.chance.choice(("front", "back"))
         return tuple(sorted(found.items()))
 
     def selector(self) -> tuple[Requirement, ...]:
+        if self.crowded and self.some(60):
+            return (Requirement("app", "In", ("web",)),)
         operator = self.chance.choice(("In", "In", "In", "NotIn", "Exists", "DoesNotExist"))
         key = self.chance.choice(("app", "app", "tier"))
         values = ("web", "front") if self.some(50) else ("db", "back", "job")
@@ -90,7 +98,7 @@ class History:
 
     def pod_term(self) -> PodTerm:
         selector = self.selector() if self.some(92) else self.chance.choice((None, ()))
-        names = tuple(dict.fromkeys(self.chance.choice(NAMESPACES) for _ in range(2)))
+        names = tuple(dict.fromkeys(self.namespace() for _ in range(2)))
         spaces = None
         if self.some(25):
             spaces = () if self.some(40) else (Requirement("team", "In", ("red",)),)
@@ -105,8 +113,8 @@ class History:
             self.some(50),
             selector,
             self.number(4) if self.some(30) else 0,
-            self.some(75),
-            self.some(25),
+            self.some(70),
+            self.some(40),
         )
 
     def reserve(self) -> Resources:
@@ -137,7 +145,7 @@ class History:
             cluster,
             reserve,
             ports=ports,
-            namespace=cluster if is_ecs else self.chance.choice(NAMESPACES),
+            namespace=cluster if is_ecs else self.namespace(),
             labels=() if is_ecs else self.labels(),
             node_selector=(("disk", "ssd"),) if rule(12) else (),
             affinity=self.affinity() if rule(25) else None,
@@ -203,7 +211,7 @@ class History:
     # What happens
 
     def set_pool(self, pool: str) -> None:
-        room = Resources(128_000 * (4 + self.number(30)), 1024 * MIB * (4 + self.number(30)))
+        room = Resources(64_000 * (2 + self.number(40)), 512 * MIB * (2 + self.number(40)))
         self.fleet.set_pool(pool, room)
         self.world.pools[pool] = room
 
@@ -361,7 +369,7 @@ class History:
             self.set_pool(f"p{self.number(2)}")
 
 
-def run(seed: int, steps: int = 40) -> int:
+def run(seed: int, steps: int = 50) -> int:
     """One history; how many placements were compared. Raises AssertionError."""
     history = History(seed)
     for _ in range(steps):
