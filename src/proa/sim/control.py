@@ -1,8 +1,9 @@
 """A whole Proa in one process, over simulated Hosts: what ``proa up --runtime sim`` runs.
 
-``python -m proa.sim.control DATA_DIR``, started by the supervisor, or several of them in the process
-of the pytest plugin (``sim.nursery``). The control plane is the real one with its real sockets; the
-Hosts are a ``Crowd`` beside it. It needs neither root nor Linux, and no network but loopback.
+``python -m proa.sim.control DATA_DIR``, started by the supervisor, or several of them in the
+process of the pytest plugin (``sim.nursery``). The control plane is the real one with its real
+sockets; the Hosts are a ``Crowd`` beside it. It needs neither root nor Linux, and no network but
+loopback.
 """
 
 from __future__ import annotations
@@ -67,8 +68,11 @@ class Solo:
     """One Proa. ``start`` returns once both APIs answer and every Host is there. With ``durable``
     the store is a file below the data directory; without, everything is gone with it."""
 
-    def __init__(self, config: Config, *, durable: bool = True) -> None:
-        self.config, self._durable = config, durable
+    def __init__(
+        self, config: Config, *, durable: bool = True, schemas: SchemaCache | None = None
+    ) -> None:
+        """``schemas`` are those of an earlier one in this process."""
+        self.config, self._durable, self._schemas = config, durable, schemas
         self._clock, self._chance = SystemClock(), Chance()
         self._shells: list[Shell] = []
         self._doors = LocalDoors(config.listen)
@@ -95,7 +99,7 @@ class Solo:
             sealer=sealer,
             events=EventFiles(self._files),
             kube_secrets=KubeSecrets(keys.ca_pem.decode(), keys.token_key_pem),
-            schemas=SchemaCache.open(config.data_dir / "schemas.cache"),
+            schemas=self._schemas or SchemaCache.open(config.data_dir / "schemas.cache"),
             node_link=node_link,
             long_tail=self._long_tail,
             fetch=fetch,
