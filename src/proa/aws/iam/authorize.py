@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -43,6 +45,7 @@ ALWAYS = frozenset({"sts:GetCallerIdentity", "sts:GetSessionToken", "sts:AssumeR
 
 
 _SEALED = "authorization message"
+_MAY_NAME = re.compile("arn|resource|identifier|policy", re.IGNORECASE)
 
 
 def _data(name: str) -> Any:
@@ -64,17 +67,31 @@ def _passed() -> Mapping[str, Mapping[str, str]]:
 
 def resources_of(context: Context, action: str, given: Input) -> list[str]:
     """The ARNs a call is about, or ``["*"]``."""
-    templates = _templates().get(action.partition(":")[0], {})
-    found: dict[str, None] = {}
+    return list(dict.fromkeys(arn for group in groups_of(context, action, given) for arn in group))
+
+
+def groups_of(context: Context, action: str, given: Input) -> list[list[str]]:
+    """The ARNs a call is about, by the member that names them: a call is allowed when all of some
+    member's are. Free text is none of them, though it may read like an ARN: where members are
+    known to name resources, those count; else members that are called so, together."""
+    prefix = action.partition(":")[0]
+    templates = _templates().get(prefix, {})
+    named: list[list[str]] = []
+    told: list[str] = []
     for name, value in given.items():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and text.startswith("arn:"):
-                found[text] = None
-            elif isinstance(text, str) and name in templates:
-                arn = _arn(context, templates[name], given, text)
-                if arn:
-                    found[arn] = None
-    return list(found) or ["*"]
+        texts = [text for text in (value if isinstance(value, list) else [value])
+                 if isinstance(text, str)]  # fmt: skip
+        if name in templates:
+            arns = [text if text.startswith("arn:") else _arn(context, templates[name], given, text)
+                    for text in texts]  # fmt: skip
+            named.append(list(dict.fromkeys(arn for arn in arns if arn)))
+        elif _MAY_NAME.search(name):
+            told += [text for text in texts if text.startswith("arn:")]
+    named = [group for group in named if group]
+    if named or not told:
+        return named or [["*"]]
+    own = [arn for arn in told if [*arn.split(":"), ""][2] == prefix]
+    return [list(dict.fromkeys(own or told))]
 
 
 def _arn(context: Context, template: Any, given: Input, text: str) -> str:
@@ -176,14 +193,18 @@ class Authority:
         if is_root(context.principal_arn) or action in ALWAYS:
             return None
         denial = self.denial(context, action, given)
+        if denial is None and action == "s3:PutObject" and isinstance(given.get("CopySource"), str):
+            source = "arn:aws:s3:::" + unquote(given["CopySource"].partition("?")[0]).lstrip("/")
+            denial = self._denial(context, "s3:GetObject", [[source]], given, {})
         for role, service in passed_roles(action, given) if denial is None else ():
             passed = {"iam:passedtoservice": (service,)}
-            denial = denial or self._denial(context, "iam:PassRole", [role], given, passed)
+            denial = denial or self._denial(context, "iam:PassRole", [[role]], given, passed)
         return denial
 
     def denial(self, context: Context, action: str, given: Input) -> str | None:
         """Like a call, but for every caller and action alike (AssumeRole asks it)."""
-        wanted = [self._whole(arn) for arn in resources_of(context, action, given)]
+        groups = groups_of(context, action, given)
+        wanted = [[self._whole(arn) for arn in group] for group in groups]
         return self._denial(context, action, wanted, given, {})
 
     def _whole(self, arn: str) -> str:
@@ -199,7 +220,7 @@ class Authority:
         self,
         context: Context,
         action: str,
-        wanted: Sequence[str],
+        wanted: Sequence[Sequence[str]],
         given: Input,
         more: Mapping[str, tuple[str, ...]],
     ) -> str | None:
@@ -208,23 +229,22 @@ class Authority:
         session = sessions[0].value if sessions else None
         keys = {**keys_of(context, entity, session, given), **more}
         layers = self._layers(entity, session)
-        missing = ""
-        for resource in wanted:
-            access = Access(action, resource, ("AWS", context.principal_arn), keys)
-            decisions = [decide(access, layer.policies) for layer in layers]
-            if "deny" in decisions:
-                layer = layers[decisions.index("deny")].name
-                words = f" with an explicit deny in {_a(layer)}"
-                return self._message(context, access, words, denied=True)
-            lacking = [
-                layer.name for layer, d in zip(layers, decisions, strict=True) if d == "none"
-            ]
-            if not lacking:
-                missing = "-"  # one of several resources is enough
-            elif not missing:
-                words = f" because no {lacking[0]} allows the {action} action"
-                missing = self._message(context, access, words, denied=False)
-        return None if missing == "-" else missing
+        refusals: list[str] = []
+        for group in wanted:
+            refusal = ""
+            for resource in group:
+                access = Access(action, resource, ("AWS", context.principal_arn), keys)
+                decisions = [decide(access, layer.policies) for layer in layers]
+                if "deny" in decisions:
+                    layer = layers[decisions.index("deny")].name
+                    words = f" with an explicit deny in {_a(layer)}"
+                    return self._message(context, access, words, denied=True)
+                if "none" in decisions and not refusal:
+                    layer = layers[decisions.index("none")].name
+                    words = f" because no {layer} allows the {action} action"
+                    refusal = self._message(context, access, words, denied=False)
+            refusals.append(refusal)
+        return None if "" in refusals else refusals[0]
 
     def _layers(self, entity: Entity | None, session: Session | None) -> list[_Layer]:
         own = tuple(policies_of(self._view, entity)) if entity is not None else ()
