@@ -27,11 +27,15 @@ class Front:
 
     def __init__(self, plane: ControlPlane, line: StoreLine | None = None) -> None:
         self.plane, self._line = plane, line
+        self._killed = False
         self._requests = Tasks()
 
     async def start(self) -> tuple[str, str]:
         """Start it; raises TryAgain where it dies before it is up."""
-        return await self._outlived(self.plane.start(), "start")
+        keys = await self._outlived(self.plane.start(), "start")
+        if self._killed:
+            raise TryAgain("the control plane died as it was up")
+        return keys
 
     async def ask(self, handler: Handler, request: Request) -> Response:
         """The handler's answer; raises TryAgain where the control plane dies before it."""
@@ -60,6 +64,7 @@ class Front:
 
     def kill(self) -> None:
         """From this instant nothing that it does reaches anything; ``crash`` follows."""
+        self._killed = True
         if self._line is not None:
             self._line.dead = True
 

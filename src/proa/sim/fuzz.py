@@ -13,7 +13,7 @@ from proa.sim.fuzz_faults import draw_faults
 from proa.sim.scenario import Scenario
 
 Json = dict[str, Any]
-BUSY_S = 40.0  # when the last step comes, at most
+BUSY_S = 20.0  # when the last step comes, at most
 NAMESPACE = "/apis/apps/v1/namespaces/default"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -32,7 +32,9 @@ def draw(seed: str) -> Scenario:
         maker = drawn.choice(makers)
         maker(_Desk(drawn.child(str(number)), number, steps, images))
     steps.sort(key=lambda step: step["at"])
-    faults = draw_faults(chance.child("faults"), [host["id"] for host in hosts], sorted(images))
+    moments = [step["at"] for step in steps]
+    ids = [host["id"] for host in hosts]
+    faults = draw_faults(chance.child("faults"), ids, sorted(images), moments)
     watched = ("/api/v1/pods",) if drawn.random() < 0.5 else ()
     return Scenario(
         name="fuzz",
@@ -40,7 +42,7 @@ def draw(seed: str) -> Scenario:
         steps=tuple(steps),
         faults=tuple(faults),
         images=images,
-        within_s=900.0,
+        within_s=_patience_s(faults),
         settles=True,
         watched=watched,
         contenders=2 if drawn.random() < 0.1 else 0,
@@ -48,12 +50,16 @@ def draw(seed: str) -> Scenario:
     )
 
 
+def _patience_s(faults: list[Json]) -> float:
+    """How long a world may take to settle: what waits for room must not need the look that the
+    scheduler takes every five minutes, while lost machines are given up after as long."""
+    names = {fault["fault"] for fault in faults}
+    return 900.0 if names & {"lose_host", "reclaim_host", "partition", "jump_clock"} else 200.0
+
+
 def _hosts(chance: Chance) -> list[Json]:
     count = chance.choice([1, 2, 2, 3, 4])
-    return [
-        {"id": f"h-{number}", "vcpu": chance.choice([2, 4]), "memory_mib": 8192}
-        for number in range(1, count + 1)
-    ]
+    return [{"id": f"h-{number}", "vcpu": 4, "memory_mib": 16384} for number in range(1, count + 1)]
 
 
 class _Desk:
@@ -62,11 +68,11 @@ class _Desk:
     def __init__(self, chance: Chance, number: int, steps: list[Json], images: dict[str, Json]):
         self.chance, self.number = chance, number
         self._steps, self._images = steps, images
-        self.at = round(1 + 8 * chance.random(), 2)
+        self.at = round(1 + 3 * chance.random(), 2)
 
     def later(self) -> None:
         """Let some time pass, or none at all."""
-        pause = self.chance.choice([0.0, 0.05, 1.0, 5.0, 15.0]) * self.chance.random()
+        pause = self.chance.choice([0.0, 0.05, 1.0, 4.0, 8.0]) * self.chance.random()
         self.at = round(min(BUSY_S, self.at + pause), 3)
 
     def kube(self, call: str, body: Json | None = None, kind: str = "", **more: Any) -> None:
@@ -98,7 +104,7 @@ def _pod(desk: _Desk, name: str, image: str) -> Json:
     container: Json = {
         "name": name,
         "image": image,
-        "resources": {"requests": {"cpu": chance.choice(["100m", "400m", "900m"])}},
+        "resources": {"requests": {"cpu": chance.choice(["50m", "100m", "200m"])}},
     }
     if chance.random() < 0.4:
         probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": chance.choice([1, 3])}
@@ -203,10 +209,12 @@ def _job(desk: _Desk) -> None:
     template = _pod(desk, name, image)
     template["spec"]["containers"][0].pop("readinessProbe", None)
     template["spec"]["containers"][0].pop("ports", None)
+    if chance.random() < 0.4:  # they wait for each other's room
+        template["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "1500m"
     template["spec"]["restartPolicy"] = chance.choice(["Never", "OnFailure"])
     spec: Json = {
         "completions": chance.integer(1, 3),
-        "parallelism": chance.integer(1, 2),
+        "parallelism": chance.integer(1, 3),
         "backoffLimit": 20,
         "template": template,
     }
@@ -220,10 +228,9 @@ def _job(desk: _Desk) -> None:
         desk.kube(f"DELETE {path}/{name}", {"propagationPolicy": "Background"})
 
 
-def _definition(desk: _Desk, family: str, mode: str, image: str) -> None:
-    chance = desk.chance
+def _definition(desk: _Desk, family: str, mode: str, image: str, port: bool = False) -> None:
     container: Json = {"name": family, "image": image, "essential": True, "memory": 128}
-    if mode == "bridge" and chance.random() < 0.3:
+    if port:
         container["portMappings"] = [{"containerPort": 80, "hostPort": 9000 + desk.number}]
     given: Json = {"family": family, "networkMode": mode, "containerDefinitions": [container]}
     if mode == "awsvpc":
@@ -239,15 +246,19 @@ def _network() -> Json:
 def _service(desk: _Desk) -> None:
     chance, name = desk.chance, f"api-{desk.number}"
     mode = chance.choice(["awsvpc", "awsvpc", "bridge", "host"])
-    _definition(desk, name, mode, desk.image(name))
+    port = mode == "bridge" and chance.random() < 0.4
+    most = 1 if port else 3  # of which each needs a host of its own
+    _definition(desk, name, mode, desk.image(name), port)
     desk.later()
     given: Json = {
         "serviceName": name,
         "taskDefinition": name,
-        "desiredCount": chance.integer(0, 3),
+        "desiredCount": chance.integer(0, most),
         "clientToken": name,
     }
-    if chance.random() < 0.5:
+    if port:
+        given["deploymentConfiguration"] = {"minimumHealthyPercent": 0, "maximumPercent": 100}
+    elif chance.random() < 0.5:
         low, high = chance.choice([(100, 200), (50, 200), (0, 100), (50, 150)])
         given["deploymentConfiguration"] = {
             "minimumHealthyPercent": low,
@@ -260,10 +271,10 @@ def _service(desk: _Desk) -> None:
     for _ in range(chance.integer(0, 2)):
         desk.later()
         if chance.random() < 0.5:
-            change = {"service": name, "desiredCount": chance.integer(0, 3)}
+            change = {"service": name, "desiredCount": chance.integer(0, most)}
             desk.ecs("UpdateService", change)
         else:
-            _definition(desk, name, mode, desk.image(name))
+            _definition(desk, name, mode, desk.image(name), port)
             desk.ecs("UpdateService", {"service": name, "taskDefinition": name})
     if chance.random() < 0.2:
         desk.later()

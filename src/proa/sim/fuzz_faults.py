@@ -8,7 +8,6 @@ from typing import Any
 from proa.base.chance import Chance
 
 Json = dict[str, Any]
-FIRST_S, LAST_S = 0.5, 45.0
 MAX_FAULTS = 5
 
 
@@ -22,7 +21,7 @@ class _Draw:
         self.away_s = chance.choice([0.5, 3.0, 12.0])
         self.for_s = chance.choice([2.0, 8.0, 20.0])
         self.share = chance.choice([0.1, 0.3, 0.7])
-        self.steps = chance.integer(1, 1500)
+        self.steps = chance.integer(1, chance.choice([30, 200, 800]))
 
     def of(self, fault: str) -> Json:
         """What the fault is given."""
@@ -66,22 +65,26 @@ _OFTEN = (
 )  # fmt: skip
 
 
-def draw_faults(chance: Chance, hosts: Sequence[str], images: Sequence[str]) -> list[Json]:
-    """None to MAX_FAULTS of them. Where there are several machines, one may be lost."""
+def draw_faults(
+    chance: Chance, hosts: Sequence[str], images: Sequence[str], moments: Sequence[float]
+) -> list[Json]:
+    """None to MAX_FAULTS of them, each around one of the moments at which a step is taken. Where
+    there are several machines, one may be lost."""
     found = []
     for number in range(chance.integer(0, MAX_FAULTS)):
         draw = _Draw(chance.child(str(number)), hosts, images)
         fault = chance.choice(_OFTEN)
-        found.append(_planned(chance, fault, draw.of(fault)))
+        found.append(_planned(chance, moments, fault, draw.of(fault)))
     if len(hosts) > 2 and chance.random() < 0.15:
         lost: Json = {"host": hosts[-1], "noticed_after_s": chance.choice([5.0, 70.0])}
         if chance.random() < 0.5:
-            found.append(_planned(chance, "lose_host", lost))
+            found.append(_planned(chance, moments, "lose_host", lost))
         else:
-            found.append(_planned(chance, "reclaim_host", {**lost, "notice_s": 20.0}))
+            found.append(_planned(chance, moments, "reclaim_host", {**lost, "notice_s": 20.0}))
     return found
 
 
-def _planned(chance: Chance, fault: str, given: Json) -> Json:
-    at = round(FIRST_S + (LAST_S - FIRST_S) * chance.random(), 3)
+def _planned(chance: Chance, moments: Sequence[float], fault: str, given: Json) -> Json:
+    after_s = chance.choice([0.0, 0.1, 0.5, 2.0, 6.0, 15.0]) * chance.random()
+    at = round(chance.choice(moments) + after_s, 3)
     return {"between": [at, at], "fault": fault, "given": given}

@@ -7,6 +7,7 @@ everything that the file leaves open; the same seed gives the same trace, byte f
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 
 from proa.base.aio import Tasks, gather
 from proa.base.chance import Chance
-from proa.base.clock import run_virtual
+from proa.base.clock import VirtualLoop, run_virtual
 from proa.cloud.network.planner import NetworkPlanner
 from proa.model.host import Host
 from proa.model.resources import Resources
@@ -35,6 +36,7 @@ CPU_UNITS, MIB = 128_000, 1024 * 1024
 POLL_S = 5.0
 DEFAULT_SUBNET = "${default-subnet}"
 _LISTS = ("hosts", "steps", "wanted", "faults", "watched")
+MAX_STEPS = 100_000
 QUIET_S = 20.0  # what is settled stays so for this long, and writes nothing but signs of life
 _KINDS = ("kube", "ecs", "running")  # what a wanted state is read from
 
@@ -61,6 +63,14 @@ class Scenario:
     contenders: int = 0
     seed: str = "0"
     found: str = ""
+
+
+class NoEnd(AssertionError):
+    """A history takes far more steps than any that comes to rest."""
+
+
+def _no_end() -> None:
+    raise NoEnd(f"more than {MAX_STEPS} steps")
 
 
 @dataclass(slots=True, frozen=True)
@@ -117,8 +127,11 @@ class _Play:
         return self._behaviours.get(container.image, Behaviour())
 
     async def run(self) -> Result:
-        """The whole history, then judgement."""
+        """The whole history, then judgement. Raises NoEnd for one that goes round and round."""
         world = self._world
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualLoop):
+            loop.before_step(loop.steps + MAX_STEPS, _no_end)
         await world.open()
         try:
             for facts in self._scenario.hosts:
@@ -214,7 +227,9 @@ class _Play:
         world, before = self._world, dict(self._world.writes)
         await world.clock.sleep(QUIET_S)
         changed = [key for key, count in world.writes.items() if count != before.get(key)]
-        moved = unsettled(world)
+        if moved := unsettled(world):
+            await world.clock.sleep(1)  # a sign of life may just be looked at
+            moved = unsettled(world)
         return [f"no rest: {changed[:4]} {moved}"] if changed or moved else []
 
     async def _missing(self) -> list[str]:

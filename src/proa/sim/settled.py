@@ -138,6 +138,8 @@ def _ecs(view: View) -> Iterator[str]:
         yield from _service(view, service)
     for task in view.rows(TASKS).scan():
         status = task.value.last_status
+        if status == "RUNNING" and not task.value.service:
+            yield f"{task.key} has not run to its end"
         if status not in ("RUNNING", "STOPPED") or task.value.desired_status != status:
             yield f"{task.key} is {status} and should be {task.value.desired_status}"
 
