@@ -7,10 +7,13 @@ objects; tokens of another kind (an EKS cluster's presigned ones) are for ``Fore
 
 from __future__ import annotations
 
+import base64
+import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache
 
+import orjson
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
@@ -114,6 +117,12 @@ def user_of_claims(api: Api, claims: Claims) -> User:
     return User(name, groups, claims.uid, extra)
 
 
+def _holds(body: bytes, token: str) -> bool:
+    """Whether a Secret holds just this token: one that was made anew under its name does not."""
+    kept = (orjson.loads(body).get("data") or {}).get("token", "")
+    return hmac.compare_digest(str(kept).encode(), base64.b64encode(token.encode()))
+
+
 def _check_bound(api: Api, claims: Claims) -> None:
     """Raises ValueError where the Secret or the Node that a token is bound to has gone."""
     if claims.secret:
@@ -125,6 +134,8 @@ def _check_bound(api: Api, claims: Claims) -> None:
             secret.value.metadata.annotations.get(ACCOUNT_UID) != claims.uid
         ):
             raise ValueError("the secret is another")
+        if claims.lies_there and not _holds(secret.body, claims.lies_there):
+            raise ValueError("the secret holds another token")
     if claims.node_uid:
         node = api.view.rows(NODES).get(object_key(api.cluster.uid, "", "nodes", "", claims.node))
         if node is None or node.value.metadata.uid != claims.node_uid:

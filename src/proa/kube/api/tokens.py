@@ -41,6 +41,7 @@ class Claims:
     node_uid: str = ""  # set where the token is bound to the node itself, not to a pod on it
     secret: str = ""
     secret_uid: str = ""  # "" for a token that lies in its Secret and never expires
+    lies_there: str = ""  # such a token itself: it counts while its Secret holds just this one
 
 
 class TokenIssuer:
@@ -132,7 +133,7 @@ class TokenIssuer:
         except (JoseError, ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"no token of ours: {error}") from error
         if content.get("iss") == LEGACY_ISSUER:
-            return self._legacy(content)
+            return self._legacy(content, token)
         if content.get("iss") != self.issuer:
             raise ValueError("the token is of another issuer")
         try:
@@ -157,12 +158,14 @@ class TokenIssuer:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no token of ours: {error!r}") from error
 
-    def _legacy(self, content: dict[str, Any]) -> Claims:
+    def _legacy(self, content: dict[str, Any], token: str) -> Claims:
         names = ("namespace", "service-account.name", "service-account.uid", "secret.name")
         namespace, name, uid, secret = (str(content.get(_LEGACY + part, "")) for part in names)
         if not secret:
             raise ValueError("no token of ours: it names no Secret")
-        return Claims(namespace, name, uid, (self.issuer,), math.inf, secret=secret)
+        return Claims(
+            namespace, name, uid, (self.issuer,), math.inf, secret=secret, lies_there=token
+        )
 
     def jwks(self) -> dict[str, Any]:
         """The public key, for those who verify tokens themselves."""

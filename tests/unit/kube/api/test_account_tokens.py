@@ -76,3 +76,14 @@ def test_a_requested_token_may_be_bound_to_a_secret() -> None:
         assert (await client.ask("POST", TOKENS, body)).status == 404
 
     serving(check)
+
+
+def test_a_token_falls_for_good_when_its_secret_is_made_anew_under_its_name() -> None:
+    async def check(client: Client) -> None:
+        leaked = base64.b64decode((await client.make(SECRETS, secret()))["data"]["token"]).decode()
+        await client.ask("DELETE", f"{SECRETS}/held")
+        fresh = base64.b64decode((await client.make(SECRETS, secret()))["data"]["token"]).decode()
+        assert (await asking(client, leaked))[0] == 401
+        assert (await asking(client, fresh))[0] == 201
+
+    serving(check)
