@@ -1,13 +1,20 @@
 """Pods as placement asks, Nodes as placement rows.
 
 Rules: kube-scheduler's plugins NodeAffinity, TaintToleration, PodTopologySpread (with its default
-constraints), NodeResourcesFit, SchedulingGates. Called by the hull's port.
+constraints), InterPodAffinity, NodeResourcesFit, ImageLocality, SchedulingGates. Called by the
+hull's port.
 """
 
 from __future__ import annotations
 
 from proa.base.quantity import bytes_of, cpu_of
-from proa.kube.compile.requests import host_ports, pod_reserve
+from proa.kube.compile.requests import (
+    extended_requests,
+    host_ports,
+    is_scalar,
+    pod_reserve,
+    scored_requests,
+)
 from proa.kube.keys import object_key
 from proa.kube.objects import (
     LabelExpression,
@@ -15,12 +22,24 @@ from proa.kube.objects import (
     Node,
     NodeSelectorTerm,
     Pod,
+    PodAffinity,
+    PodAffinityTerm,
     SpreadConstraint,
 )
-from proa.kube.tables import OBJECTS, PREFIX, REPLICA_SETS, cluster_of
+from proa.kube.tables import OBJECTS, PREFIX, REPLICA_SETS, SERVICES, STATEFUL_SETS, cluster_of
 from proa.model.host import Instance
 from proa.model.resources import Resources
-from proa.placement.asks import Ask, Requirement, Row, Spread, Taint, Term, Toleration
+from proa.placement.asks import (
+    Amounts,
+    Ask,
+    PodTerm,
+    Requirement,
+    Row,
+    Spread,
+    Taint,
+    Term,
+    Toleration,
+)
 from proa.reconcile.view import Entry, View
 
 SCHEDULER = "default-scheduler"
@@ -44,11 +63,16 @@ def ask_of(view: View, entry: Entry[Pod]) -> Ask:
     pod, spec = entry.value, entry.value.spec
     affinity = spec.affinity.node_affinity if spec.affinity else None
     required = affinity.required if affinity else None
+    near = spec.affinity.pod_affinity if spec.affinity else None
+    apart = spec.affinity.pod_anti_affinity if spec.affinity else None
     return Ask(
         uid=pod.metadata.uid,
         key=entry.key,
         cluster=f"{PREFIX}{cluster_of(entry.key)}/",
         reserve=pod_reserve(pod),
+        extended=extended_requests(pod),
+        scored=scored_requests(pod),
+        images=tuple(_image_name(item.image) for item in (*spec.init_containers, *spec.containers)),
         ports=host_ports(pod),
         namespace=pod.metadata.namespace,
         labels=tuple(sorted(pod.metadata.labels.items())),
@@ -64,6 +88,10 @@ def ask_of(view: View, entry: Entry[Pod]) -> Ask:
             for item in spec.tolerations
         ),
         spreads=_spreads(view, entry),
+        spreads_default=not spec.topology_spread_constraints,
+        pod_affinity=_required(near, pod),
+        pod_anti_affinity=_required(apart, pod),
+        pod_preferred=(*_preferred(near, pod, 1), *_preferred(apart, pod, -1)),
         constraints=_NOWHERE if missing_claim(view, entry) else (),
         priority=spec.priority,
     )
@@ -124,26 +152,86 @@ def _spreads(view: View, entry: Entry[Pod]) -> tuple[Spread, ...]:
     own = pod.spec.topology_spread_constraints
     if own:
         return tuple(_spread(item, pod) for item in own)
-    owner = pod.metadata.controller
-    if owner is None:
+    selector = _default_selector(view, entry)
+    if not selector:
         return ()
-    sets = view.rows(REPLICA_SETS).by("uid", f"{cluster_of(entry.key)}/{owner.uid}")
-    return tuple(
-        Spread(key, skew, False, _selector(found.value.spec.selector))
-        for found in sets
-        for key, skew in _DEFAULT_SPREADS
-    )
+    return tuple(Spread(key, skew, False, selector) for key, skew in _DEFAULT_SPREADS)
+
+
+def _default_selector(view: View, entry: Entry[Pod]) -> tuple[Requirement, ...]:
+    """What the default constraints spread: the pods of all Services that select this one, as far
+    as they are of its ReplicaSet or StatefulSet too."""
+    pod, cluster = entry.value, cluster_of(entry.key)
+    labels: dict[str, str] = {}
+    for row in view.rows(SERVICES).by("namespace", f"{cluster}/{pod.metadata.namespace}"):
+        wanted = row.value.spec.selector
+        if wanted and wanted.items() <= pod.metadata.labels.items():
+            labels |= wanted
+    found = [Requirement(key, "In", (value,)) for key, value in sorted(labels.items())]
+    owner = pod.metadata.controller
+    if owner is not None and owner.kind in ("ReplicaSet", "StatefulSet"):
+        uid = f"{cluster}/{owner.uid}"
+        sets = [row.value.spec.selector for row in view.rows(REPLICA_SETS).by("uid", uid)]
+        sets += [row.value.spec.selector for row in view.rows(STATEFUL_SETS).by("uid", uid)]
+        found += [item for selector in sets for item in _selector(selector)]
+    return tuple(dict.fromkeys(found))
 
 
 def _spread(item: SpreadConstraint, pod: Pod) -> Spread:
-    selector = _selector(item.label_selector) if item.label_selector else ()
-    pinned = tuple(
-        Requirement(key, "In", (pod.metadata.labels[key],))
-        for key in item.match_label_keys
-        if key in pod.metadata.labels
+    selector = _with_keys(item.label_selector, item.match_label_keys, (), pod)
+    return Spread(
+        item.topology_key,
+        item.max_skew,
+        item.when_unsatisfiable != "ScheduleAnyway",
+        selector,
+        item.min_domains,
+        item.node_affinity_policy != "Ignore",
+        item.node_taints_policy == "Honor",
     )
-    hard = item.when_unsatisfiable != "ScheduleAnyway"
-    return Spread(item.topology_key, item.max_skew, hard, selector + pinned, item.min_domains)
+
+
+def _with_keys(
+    selector: LabelSelector | None, same: tuple[str, ...], other: tuple[str, ...], pod: Pod
+) -> tuple[Requirement, ...] | None:
+    """A selector with what the pod's own labels add to it (matchLabelKeys, mismatchLabelKeys);
+    a selector that is not there selects nothing."""
+    if selector is None:
+        return None
+    labels = pod.metadata.labels
+    added = [Requirement(key, "In", (labels[key],)) for key in same if key in labels]
+    added += [Requirement(key, "NotIn", (labels[key],)) for key in other if key in labels]
+    return tuple(dict.fromkeys((*_selector(selector), *added)))
+
+
+def _required(affinity: PodAffinity | None, pod: Pod) -> tuple[PodTerm, ...]:
+    return tuple(_pod_term(item, pod) for item in affinity.required) if affinity else ()
+
+
+def _preferred(
+    affinity: PodAffinity | None, pod: Pod, sign: int
+) -> tuple[tuple[int, PodTerm], ...]:
+    if affinity is None:
+        return ()
+    return tuple(
+        (sign * item.weight, _pod_term(item.pod_affinity_term, pod)) for item in affinity.preferred
+    )
+
+
+def _pod_term(item: PodAffinityTerm, pod: Pod) -> PodTerm:
+    """Without namespaces and a selector of them, a term means the pod's own."""
+    namespaces = tuple(sorted(set(item.namespaces)))
+    spaces = None
+    if item.namespace_selector is not None:
+        spaces = _selector(item.namespace_selector)
+    elif not namespaces:
+        namespaces = (pod.metadata.namespace,)
+    selector = _with_keys(item.label_selector, item.match_label_keys, item.mismatch_label_keys, pod)
+    return PodTerm(item.topology_key, selector, namespaces, spaces)
+
+
+def _image_name(name: str) -> str:
+    """An image with its tag, as nodes report it (ImageLocality)."""
+    return name if name.rfind(":") > name.rfind("/") else f"{name}:latest"
 
 
 def row_of(instance: Instance, node: Node) -> Row:
@@ -157,6 +245,23 @@ def row_of(instance: Instance, node: Node) -> Row:
         labels=tuple(sorted(node.metadata.labels.items())),
         taints=tuple(Taint(item.key, item.value, item.effect) for item in node.spec.taints),
         schedulable=not node.spec.unschedulable and not node.metadata.deleting,
+        extended=extended_of(node),
+        images=tuple(
+            sorted(
+                {
+                    name: image.size_bytes for image in node.status.images for name in image.names
+                }.items()
+            )
+        ),
+    )
+
+
+def extended_of(node: Node) -> Amounts:
+    """Extended resources and huge pages that a Node offers; what it only lists as capacity is
+    offered whole ("Advertise Extended Resources for a Node")."""
+    offered = {**node.status.capacity, **node.status.allocatable}
+    return tuple(
+        (name, bytes_of(amount)) for name, amount in sorted(offered.items()) if is_scalar(name)
     )
 
 

@@ -10,13 +10,12 @@ from typing import Any
 from proa.base.clock import iso8601
 from proa.cloud import compute
 from proa.kube.api.call import SYSTEM, Call
-from proa.kube.asks import missing_claim
+from proa.kube.asks import extended_of, missing_claim
 from proa.kube.controllers.common import patch_conditions
 from proa.kube.events import Said, event_call
 from proa.kube.objects import Pod, condition
-from proa.kube.tables import PODS
-from proa.model.resources import Resources
-from proa.placement.asks import Reason, Unplaced
+from proa.kube.tables import PODS, cluster_of, node_of
+from proa.placement.asks import Ask, Reason, Unplaced
 from proa.reconcile.view import Entry, View
 
 COMPONENT = "default-scheduler"
@@ -31,15 +30,19 @@ _TEXTS = {
     "ports": "node(s) didn't have free ports for the requested pod ports",
     "selector": "node(s) didn't match Pod's node affinity/selector",
     "zone": "node(s) didn't match Pod's node affinity/selector",
+    "names": "node(s) didn't satisfy plugin(s) [NodeAffinity]",
     "pinned": "node(s) didn't match the requested node name",
     "taint": "node(s) had untolerated taint(s)",
     "cordoned": "node(s) were unschedulable",
     "notready": "node(s) were not ready",
     "spread": "node(s) didn't match pod topology spread constraints",
     "spread-label": "node(s) didn't match pod topology spread constraints (missing required label)",
+    "pod-affinity": "node(s) didn't match pod affinity rules",
+    "pod-anti-affinity": "node(s) didn't match pod anti-affinity rules",
+    "existing-anti-affinity": "node(s) didn't satisfy existing pods anti-affinity rules",
 }
-_AMOUNTS = {"cpu", "pool-cpu", "memory", "pool-memory", "disk", "sandboxes"}
-_EVICTION_HELPS = _AMOUNTS | {"ports", "spread"}
+_AMOUNTS = {"cpu", "pool-cpu", "memory", "pool-memory", "disk", "sandboxes", "extended"}
+_EVICTION_HELPS = _AMOUNTS | {"ports", "spread", "pod-anti-affinity", "existing-anti-affinity"}
 
 
 def message_of(view: View, unplaced: Unplaced) -> str:
@@ -55,7 +58,7 @@ def message_of(view: View, unplaced: Unplaced) -> str:
         return f"0/{total} nodes are available: {claim}. {tail}"
     counts: dict[str, int] = {}
     for reason in unplaced.reasons:
-        text = _TEXTS.get(reason.code, reason.code)
+        text = _text(reason)
         counts[text] = counts.get(text, 0) + reason.count
     reasons = ", ".join(sorted(f"{count} {text}" for text, count in counts.items()))
     hopeless = min(total, _hopeless(view, unplaced))
@@ -70,22 +73,32 @@ def message_of(view: View, unplaced: Unplaced) -> str:
     )
 
 
+def _text(reason: Reason) -> str:
+    if reason.code == "extended":
+        return f"Insufficient {reason.detail}"
+    return _TEXTS.get(reason.code, reason.code)
+
+
 def _hopeless(view: View, unplaced: Unplaced) -> int:
     """Nodes that would not take the pod even if they were empty."""
     count = sum(item.count for item in unplaced.reasons if item.code not in _EVICTION_HELPS)
     short = [
         item.count
         for item in unplaced.reasons
-        if item.code in _AMOUNTS and _is_too_small(view, item, unplaced.ask.reserve)
+        if item.code in _AMOUNTS and _is_too_small(view, item, unplaced.ask)
     ]
     return count + max(short, default=0)
 
 
-def _is_too_small(view: View, reason: Reason, reserve: Resources) -> bool:
+def _is_too_small(view: View, reason: Reason, ask: Ask) -> bool:
     instance = compute.instance_of(view, reason.instance)
     if instance is None:
         return False
-    capacity = instance.capacity
+    if reason.code == "extended":
+        node = node_of(view, cluster_of(ask.key), instance.name)
+        offered = dict(extended_of(node.value)) if node else {}
+        return dict(ask.extended)[reason.detail] > offered.get(reason.detail, 0)
+    capacity, reserve = instance.capacity, ask.reserve
     whole = {
         "cpu": reserve.cpu > capacity.cpu,
         "memory": reserve.memory > capacity.memory,

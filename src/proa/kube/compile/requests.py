@@ -6,7 +6,7 @@ KEP-753 (sidecars), KEP-2837 (pod-level resources), and the kubelet's conversion
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from proa.base.quantity import CPU_PER_MILLICORE, bytes_of, cpu_of
 from proa.kube.objects import Container, Pod
@@ -14,6 +14,8 @@ from proa.model.resources import Port, Resources
 
 MIN_SHARES, MAX_SHARES = 2, 262_144
 Quantities = Mapping[str, str | int | float]
+_ONE_PLACE = Resources(sandboxes=1)
+_UNASKED = {"cpu": "100m", "memory": "200Mi"}  # what a container that requests none counts as
 
 
 def resources_of(quantities: Quantities) -> Resources:
@@ -28,27 +30,75 @@ def resources_of(quantities: Quantities) -> Resources:
 def pod_reserve(pod: Pod) -> Resources:
     """What a pod reserves on its Instance: the sum of its containers and sidecars, or what one of
     its init containers needs at its turn if that is more, plus overhead; one place."""
+    total = _together(pod, _container_requests)
+    if pod.spec.resources is not None:
+        total = _overridden(total, pod.spec.resources.requests)
+    if pod.spec.overhead:
+        total = total.plus(resources_of(pod.spec.overhead))
+    return total.plus(_ONE_PLACE)
+
+
+def scored_requests(pod: Pod) -> tuple[int, int] | None:
+    """(cpu, memory) as the scheduler's scores count them: 100m and 200Mi for each container that
+    requests none (NodeResourcesFit); None where that is what a pod as a whole counts."""
     spec = pod.spec
-    running = _sum(_container_requests(item) for item in spec.containers)
-    sidecars = Resources()
-    peak = Resources()
-    for item in spec.init_containers:
-        wanted = _container_requests(item)
-        if item.restart_policy == "Always":
-            sidecars = sidecars.plus(wanted)
-            peak = _larger(peak, sidecars)
-        else:
-            peak = _larger(peak, wanted.plus(sidecars))
-    total = _larger(running.plus(sidecars), peak)
+    if len(spec.containers) == 1 and not spec.init_containers:
+        wanted = _requests_of(spec.containers[0])
+        if "cpu" in wanted and "memory" in wanted and not spec.resources and not spec.overhead:
+            return None
+    total = _together(pod, lambda item: resources_of({**_UNASKED, **_requests_of(item)}))
     if spec.resources is not None:
         total = _overridden(total, spec.resources.requests)
     total = total.plus(resources_of(spec.overhead))
-    return total.plus(Resources(sandboxes=1))
+    return total.cpu, total.memory
+
+
+def extended_requests(pod: Pod) -> tuple[tuple[str, int], ...]:
+    """Amounts of extended resources and huge pages by name, as a pod reserves them."""
+    spec = pod.spec
+    everyone = (*spec.containers, *spec.init_containers)
+    names = {name for item in everyone for name in _requests_of(item) if is_scalar(name)}
+    found = []
+    for name in sorted(names):
+
+        def one(item: Container, name: str = name) -> Resources:
+            return Resources(sandboxes=bytes_of(_requests_of(item).get(name, 0)))
+
+        found.append((name, _together(pod, one).sandboxes))
+    return tuple(found)
+
+
+def is_scalar(name: str) -> bool:
+    """Whether a resource is neither CPU, memory, disk nor pods but counted as a whole (extended
+    resources, huge pages)."""
+    return "/" in name or name.startswith("hugepages-")
+
+
+def _together(pod: Pod, wanted: Callable[[Container], Resources]) -> Resources:
+    """What containers need together: all that run, or an init container at its turn, each with
+    the sidecars started before it ("Init containers: resource sharing")."""
+    running = _sum(wanted(item) for item in pod.spec.containers)
+    if not pod.spec.init_containers:
+        return running
+    sidecars = Resources()
+    peak = Resources()
+    for item in pod.spec.init_containers:
+        own = wanted(item)
+        if item.restart_policy == "Always":
+            sidecars = sidecars.plus(own)
+            peak = _larger(peak, sidecars)
+        else:
+            peak = _larger(peak, own.plus(sidecars))
+    return _larger(running.plus(sidecars), peak)
+
+
+def _requests_of(container: Container) -> dict[str, str | int | float]:
+    """Requests; a limit without a request is its own request (API defaulting)."""
+    return {**container.resources.limits, **container.resources.requests}
 
 
 def _container_requests(container: Container) -> Resources:
-    """Requests; a limit without a request is its own request (API defaulting)."""
-    return resources_of({**container.resources.limits, **container.resources.requests})
+    return resources_of(_requests_of(container))
 
 
 def _sum(items: Iterable[Resources]) -> Resources:
@@ -60,7 +110,10 @@ def _sum(items: Iterable[Resources]) -> Resources:
 
 def _larger(one: Resources, other: Resources) -> Resources:
     return Resources(
-        max(one.cpu, other.cpu), max(one.memory, other.memory), max(one.disk, other.disk)
+        max(one.cpu, other.cpu),
+        max(one.memory, other.memory),
+        max(one.disk, other.disk),
+        max(one.sandboxes, other.sandboxes),
     )
 
 
@@ -70,6 +123,7 @@ def _overridden(total: Resources, quantities: Quantities) -> Resources:
         own.cpu if "cpu" in quantities else total.cpu,
         own.memory if "memory" in quantities else total.memory,
         total.disk,
+        total.sandboxes,
     )
 
 

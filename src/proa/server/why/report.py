@@ -41,6 +41,9 @@ _PLAIN = {
     "cordoned": "is cordoned (unschedulable)",
     "notready": "is not ready",
     "distinct": "runs one of the same group already (distinctInstance)",
+    "pod-affinity": "is not near the pods that the pod affinity asks for",
+    "pod-anti-affinity": "is near pods that the pod anti-affinity keeps away from",
+    "existing-anti-affinity": "is near pods whose own anti-affinity keeps this one away",
 }
 _DETAILED = {
     "taint": "has the taint {}, which is not tolerated",
@@ -68,6 +71,10 @@ _ADVICE = {
     "distinct": "run at most one of the group on each Instance, or drop distinctInstance",
     "spread": "raise maxSkew, or say ScheduleAnyway",
     "spread-label": "label the nodes with the topology key",
+    "extended": "ask for less of it, or use nodes that offer more",
+    "pod-affinity": "start the pods it wants to be near to first, or make the affinity preferred",
+    "pod-anti-affinity": "add nodes, or make the anti-affinity preferred",
+    "existing-anti-affinity": "add nodes, or make the other pods' anti-affinity preferred",
 }
 
 
@@ -78,7 +85,7 @@ def lack_text(lack: Lack) -> str:
     if lack.code in _DETAILED:
         return _DETAILED[lack.code].format(lack.detail)
     where = " of the machine's Pool" if lack.code.startswith("pool-") else ""
-    name = lack.code.removeprefix("pool-")
+    name = lack.detail if lack.code == "extended" else lack.code.removeprefix("pool-")
     wanted, left, total = (amount_text(name, n) for n in (lack.wanted, lack.left, lack.total))
     return f"has {left} of {total}{where} left, and {wanted} asked for"
 
@@ -92,7 +99,7 @@ def amount_text(name: str, amount: int) -> str:
         if abs(amount) >= 10 * GIB:
             return f"{amount / GIB:.1f} GiB of {unit}"
         return f"{amount / MIB:.0f} MiB of {unit}"
-    return f"{amount} places"
+    return f"{amount} places" if name == "sandboxes" else f"{amount} {name}"
 
 
 def in_words(answers: Iterable[Answer]) -> tuple[InstanceAnswer, ...]:
