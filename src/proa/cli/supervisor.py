@@ -9,6 +9,7 @@ is started with a growing delay, never given up.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from proa.base.stopwatch import monotonic
 
@@ -92,9 +94,25 @@ def commands(data_dir: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
+def hold(data_dir: Path) -> IO[str] | None:
+    """The lock that makes a supervisor the only one of its data directory; None while another
+    holds it. It ends with the process."""
+    lock = (data_dir / "supervisor.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
 def main() -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT; where there is a supervisor already, end at once."""
     data_dir = Path(sys.argv[1])
+    lock = hold(data_dir)
+    if lock is None:
+        print("another supervisor is here already", flush=True)
+        return
     wake = threading.Event()
     stopping = False
 
@@ -109,7 +127,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGCHLD, child_ended)
-    (data_dir / "run" / "supervisor.pid").write_text(str(os.getpid()))
     children = [Child(name, command, data_dir) for name, command in commands(data_dir)]
     while not stopping:
         wake.clear()
@@ -119,6 +136,7 @@ def main() -> None:
     for child in reversed(children):
         if child.name != "containerd":
             child.stop(STOP_S)
+    lock.close()
 
 
 if __name__ == "__main__":

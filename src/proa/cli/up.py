@@ -28,7 +28,8 @@ from proa.cli.instance import (
     wait,
 )
 
-READY_S = 60.0
+READY_S, PATIENCE_S = 300.0, 30.0
+BEGIN_S = 5.0  # in which a supervisor must be there
 LEFT_S = 20.0
 
 
@@ -182,8 +183,9 @@ def _build_images(config: Config) -> None:
 
 
 def _launch(config: Config) -> subprocess.Popen[bytes]:
+    """Its number is written here, not by itself, so that whoever asks next finds it."""
     with (config.data_dir / "logs" / "supervisor.log").open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "proa.cli.supervisor", str(config.data_dir)],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -191,17 +193,28 @@ def _launch(config: Config) -> subprocess.Popen[bytes]:
             start_new_session=True,
             cwd="/",
         )
+    (config.run_dir / "supervisor.pid").write_text(str(process.pid))
+    return process
 
 
 def _await_ready(config: Config) -> None:
-    deadline = monotonic() + READY_S
-    while monotonic() < deadline:
+    """Until both APIs answer. On a slow machine that takes its time, and is told."""
+    began = monotonic()
+    told = began
+    while (now := monotonic()) < began + READY_S:
         status = ask_hull(config, "/v1/status")
         if status is not None and any(item["ready"] for item in status["hosts"]):
             return
-        if not process_id(config.data_dir, "supervisor") and monotonic() > deadline - 55:
+        if now > began + BEGIN_S and not process_id(config.data_dir, "supervisor"):
             raise Obstacle("the supervisor ended: look at proa logs supervisor")
+        if now > told + PATIENCE_S:
+            told = now
+            click.echo(f"  waiting for {_slowest(config)}, {now - began:.0f} s so far")
         wait(0.05)
+    raise Obstacle(f"{_slowest(config)} is not ready: look at proa logs {_slowest(config)}")
+
+
+def _slowest(config: Config) -> str:
+    """The first component that does not run; the control plane where all do."""
     silent = [name for name in components(config) if not process_id(config.data_dir, name)]
-    what = f"{silent[0]} does not start" if silent else "the control plane does not answer"
-    raise Obstacle(f"{what}: look at proa logs {silent[0] if silent else 'control'}")
+    return silent[0] if silent else "control"
