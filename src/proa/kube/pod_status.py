@@ -1,6 +1,6 @@
 """From an agent's report to a Pod's status, in the kubelet's shape and words.
 
-``after_report`` is called by the hull's port for each report. Pure: a pod and what the agent saw
+``reported_body`` is called by the hull's port for each report. Pure: a pod and what the agent saw
 in, the status as it must be stored out. Rules: "Pod Lifecycle", and the kubelet's status manager.
 """
 
@@ -13,9 +13,7 @@ import msgspec
 import orjson
 
 from proa.base.clock import iso8601
-from proa.kube.api.call import SYSTEM, Call
 from proa.kube.compile.requests import quality_of_service
-from proa.kube.controllers.common import STRATEGIC, delete, patch
 from proa.kube.objects import Pod, without_nulls
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.view import Entry
@@ -34,27 +32,21 @@ _OWN = (
 )  # fmt: skip
 
 
-def after_report(
+def reported_body(
     entry: Entry[Pod], status: SandboxStatus, now: float, host_address: str = ""
-) -> list[Call]:
-    """What to ask of the API after a report: a status patch if it says anything new, and once
-    nothing is left of a pod that is being deleted, its removal. Reports about another pod of the
-    same name are ignored."""
+) -> bytes | None:
+    """The stored pod as it is after a report; None where that says nothing new, or is about
+    another pod of the same name."""
     if entry.value.metadata.uid != status.uid:
-        return []
+        return None
     pod = orjson.loads(entry.body)
-    calls: list[Call] = []
     present = pod.get("status") or {}
     wanted = pod_status(pod, status, now, host_address)
-    news = {name: value for name, value in wanted.items() if present.get(name) != value}
-    if "conditions" in news:
-        known = present.get("conditions") or []
-        news["conditions"] = [item for item in wanted["conditions"] if item not in known]
-    if news:
-        calls.append(patch(entry, {"status": news}, SYSTEM, "status", STRATEGIC))
-    if status.gone and entry.value.metadata.deleting:
-        calls.append(delete(entry, SYSTEM, grace_s=0))
-    return calls
+    if all(present.get(name) == value for name, value in wanted.items()):
+        return None
+    merged = {**present, **wanted}
+    pod["status"] = {name: value for name, value in merged.items() if value is not None}
+    return orjson.dumps(pod)
 
 
 def pod_status(

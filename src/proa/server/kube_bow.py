@@ -103,6 +103,7 @@ class Kube:
         self.beats = NodeBeats(core, self._heartbeats, self.up)
         self.skin = KubeSkin(
             Links(
+                core.store,
                 core.clock,
                 core.chance.child("pods"),
                 self.perform,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from proa.base.chance import Chance
 from proa.base.clock import run_virtual
-from proa.kube.events import Said, event_call, node_event_calls
+from proa.kube.events import Said, event_call, node_event_parts
 from proa.kube.tables import NAMESPACES, PODS
 from proa.model.sandbox import NodeEvent
+from proa.store.api import Transaction
 from tests.unit.kube.world import World
 
 NEWS = Said("Odd", "it is odd", "Warning", "somebody")
@@ -70,8 +72,10 @@ def test_an_agents_news_keep_their_own_time_and_point_at_the_container() -> None
                 NodeEvent("u", "Pulling", "one", container="first", at=world.clock.now() - 60),
                 NodeEvent("u", "Pulling", "two", container="main", at=world.clock.now()),
             ]
-            for call in node_event_calls(world.view, entry, news, "node-1", world.clock.now()):
-                await world.api.perform(call)
+            told = (world.view, entry, news, "node-1", Chance("e"), world.clock.now())
+            for part in node_event_parts(*told):
+                done = await world.store.commit(Transaction(part.guards, part.writes))
+                await world.view.reached(done.version)
             first, second = world.list("", "events")
             assert first["involvedObject"]["fieldPath"] == "spec.initContainers{first}"
             assert second["involvedObject"]["fieldPath"] == "spec.containers{main}"

@@ -60,7 +60,9 @@ def play(scene: Scene) -> None:
             Transaction((), (compute.put_host(HOST), compute.put_instance(INSTANCE)))
         )
         async with world:
-            links = Links(world.clock, Chance("l"), world.api.perform, lambda _request: "token")
+            links = Links(
+                world.store, world.clock, Chance("l"), world.api.perform, lambda _request: "token"
+            )
             skin = KubeSkin(links)
             scheduler = Scheduler(
                 world.store,  # type: ignore[arg-type]

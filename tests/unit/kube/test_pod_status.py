@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
+
 from proa.kube.objects import Pod, decoder
-from proa.kube.pod_status import after_report, pod_status
+from proa.kube.pod_status import pod_status, reported_body
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.view import Entry
 
@@ -140,26 +142,18 @@ def entry(body: dict[str, Any]) -> Entry[Pod]:
     return Entry("/kube/c1/core/pods/default/web", data, 7, 1, decoder(Pod)(data))
 
 
-def test_report_that_says_nothing_new_asks_for_nothing() -> None:
+def test_report_that_says_nothing_new_changes_nothing() -> None:
     body = pod()
     report = seen("running", running())
-    (call,) = after_report(entry(body), report, NOW)
-    assert (call.subresource, call.uid) == ("status", "u-1")
-    body["status"] = {k: v for k, v in call.body["status"].items() if v is not None}
-    assert after_report(entry(body), report, NOW + 60) == []
-
-
-def test_pod_that_is_deleted_goes_once_nothing_is_left_of_it() -> None:
-    body = pod()
-    body["metadata"]["deletionTimestamp"] = AT
-    ended = ContainerStatus("main", "exited", reason="Completed", exit_code=0)
-    early = after_report(entry(body), seen("succeeded", ended, stopping=True), NOW)
-    assert [call.verb for call in early] == ["patch"]
-    late = after_report(entry(body), seen("succeeded", ended, gone=True), NOW)
-    assert [call.verb for call in late] == ["patch", "delete"]
-    assert (late[1].grace_s, late[1].uid) == (0, "u-1")
+    stored = reported_body(entry(body), report, NOW)
+    assert stored is not None
+    after = orjson.loads(stored)
+    assert after["status"]["phase"] == "Running"
+    assert after["spec"] == body["spec"]
+    assert None not in after["status"].values()
+    assert reported_body(entry(after), report, NOW + 60) is None
 
 
 def test_report_about_an_earlier_pod_of_the_name_is_ignored() -> None:
     other = SandboxStatus("u-0", "running")
-    assert after_report(entry(pod()), other, NOW) == []
+    assert reported_body(entry(pod()), other, NOW) is None

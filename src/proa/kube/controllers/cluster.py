@@ -14,7 +14,8 @@ import orjson
 
 from proa.cloud import compute
 from proa.kube.api.call import SYSTEM, Call
-from proa.kube.controllers.common import delete, patch
+from proa.kube.controllers.common import patch
+from proa.kube.event_objects import Event
 from proa.kube.events import expires_at
 from proa.kube.keys import object_key
 from proa.kube.tables import (
@@ -27,11 +28,13 @@ from proa.kube.tables import (
     cluster_of,
 )
 from proa.reconcile.controller import Trigger
-from proa.reconcile.plan import NOTHING, Plan
-from proa.reconcile.runner import row_key
+from proa.reconcile.plan import NOTHING, Commit, Plan
 from proa.reconcile.view import Change, Table, View
+from proa.store.api import Delete, Guard, Transaction
 
 NAME, HOME = "kubernetes", "default"
+MINUTE_S, RECHECK_S = 60.0, 1.0
+AT_ONCE = 45  # Events of one transaction: a guard and a write each
 
 
 @dataclass(slots=True, frozen=True)
@@ -155,16 +158,46 @@ def _home_of_instance(_view: View, change: Change[Any]) -> Iterable[str]:
 
 
 class EventExpiryController:
-    """Deletes Events an hour after they were last said. Key: the Event's."""
+    """Deletes Events an hour after they were last said. Key: the minute in which some are due, so
+    that thousands of them cost one look. Which are due in which minute is kept in memory: it
+    follows from the Events, and is told again to every new process."""
 
     name = "event-expiry"
 
     def __init__(self) -> None:
-        self.triggers: Sequence[Trigger] = (Trigger(EVENTS, row_key),)
+        self._due: dict[str, dict[str, None]] = {}  # minute → Events
+        self.triggers: Sequence[Trigger] = (Trigger(EVENTS, self._minute),)
+
+    def _minute(self, _view: View, change: Change[Event]) -> Iterable[str]:
+        if change.new is None:
+            return ()
+        minute = str(int(expires_at(change.new) // MINUTE_S) + 1)
+        known = self._due.get(minute)
+        if known is not None:
+            known[change.key] = None
+            return ()
+        self._due[minute] = {change.key: None}
+        return (minute,)
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
-        entry = view.rows(EVENTS).get(key)
-        if entry is None or entry.value.metadata.deleting:
+        due_at = int(key) * MINUTE_S
+        if now < due_at:
+            return Plan(again_at=due_at)
+        rows = view.rows(EVENTS)
+        found = [rows.get(event) for event in self._due.get(key, ())]
+        due = [
+            entry
+            for entry in found
+            if entry is not None
+            and expires_at(entry) <= now
+            and not entry.value.metadata.finalizers
+        ]
+        if not due:
+            self._due.pop(key, None)
             return NOTHING
-        due = expires_at(entry)
-        return Plan(again_at=due) if due > now else Plan((delete(entry, SYSTEM),))
+        steps = []
+        for first in range(0, len(due), AT_ONCE):
+            part = due[first : first + AT_ONCE]
+            guards = tuple(Guard(entry.key, entry.version) for entry in part)
+            steps.append(Commit(Transaction(guards, tuple(Delete(entry.key) for entry in part))))
+        return Plan(tuple(steps), now + RECHECK_S)
