@@ -12,6 +12,7 @@ import heapq
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -150,7 +151,12 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
 
 def iso8601(instant: float) -> str:
     """An instant as Kubernetes writes it: UTC, whole seconds, ``Z``."""
-    return datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(int(instant))
+
+
+@lru_cache(maxsize=256)
+def _second(instant: int) -> str:
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def iso8601_micro(instant: float) -> str:

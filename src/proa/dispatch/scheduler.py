@@ -1,8 +1,8 @@
-"""The scheduler: keeps the fleet's arrays current, places what waits, binds it in batches.
+"""The scheduler: keeps the fleet's arrays current, places what waits, and has it bound.
 
-One per control plane (the leader's). It follows the view; nothing it holds is a source of
-truth. A batch becomes one fenced transaction; when a guard fails, the batch is split so that
-only what really changed waits for its next turn.
+One per control plane (the leader's). It follows the view; nothing it holds is a source of truth.
+Asks are decided in slices, so that no turn of the loop is long; ``binder`` carries decisions out
+while the next are made. What finds no room is parked until something grows that may help it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from proa.base.aio import Tasks
 from proa.base.clock import Clock
-from proa.base.errors import CallerFault, Conflict
+from proa.base.errors import CallerFault, TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
-from proa.dispatch.skin import Parts, Skin
+from proa.dispatch.backlog import Backlog, Waiting
+from proa.dispatch.binder import Binder
+from proa.dispatch.skin import Skin
 from proa.model.host import Host, Instance
 from proa.placement import engine
 from proa.placement.asks import Ask, Placed, Unplaced
 from proa.placement.fleet import Fleet
 from proa.reconcile.plan import Plan
 from proa.reconcile.view import Change, Table, View
-from proa.store.api import Exists, Store, Transaction
+from proa.store.api import Store
 
 log = get_logger(__name__)
-BATCH = 64
-TRANSACTION_OPERATIONS = 90
+SLICE = 32  # asks decided without letting others run
+ROWS_TRIED = 64  # more rows than these have grown: everything parked is tried
 RETRY_UNPLACED_S = 300.0  # kube-scheduler's flush of the unschedulable
 
 
@@ -41,16 +44,21 @@ class Scheduler:
         skins: Sequence[Skin],
         perform: Callable[[Plan], Awaitable[None]],
     ) -> None:
-        self._store, self._view, self._clock = store, view, clock
+        self._view, self._clock = view, clock
         self._skins = {skin.sandboxes: skin for skin in skins}
         self._node_tables = {table: skin for skin in skins for table in skin.nodes}
         self._perform = perform
         self.fleet = Fleet()
-        self._pending: dict[str, tuple[Skin, Ask]] = {}
-        self._unplaced: dict[str, tuple[Skin, Ask]] = {}
-        self._refused: dict[str, tuple[object, ...]] = {}
-        self._binding: set[str] = set()
+        self._backlog = Backlog()
+        self._binder = Binder(store, view, clock, self._bound, self._lost)
+        self._refused: dict[str, tuple[object, ...]] = {}  # what was said of those without room
+        self._refusing: dict[str, Unplaced] = {}  # what is yet to be said
+        self._grown: dict[int, None] = {}  # rows with more room than before
+        self._all_grown = False
+        self._counts_changed = False  # of Sandboxes by domain, which spreads and terms look at
         self._wake = asyncio.Event()
+        self._wake_refuser = asyncio.Event()
+        self._held = False
         self.bound = 0  # Sandboxes bound since start
 
     def start(self) -> None:
@@ -67,12 +75,14 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Sandboxes without an Instance."""
-        return len(self._pending) + len(self._unplaced)
+        return len(self._backlog)
 
     def ask_of(self, key: str) -> Ask | None:
         """What a Sandbox without an Instance asks for; None for one that asks nothing."""
-        waiting = self._pending.get(key) or self._unplaced.get(key)
-        return waiting[1] if waiting else None
+        waiting = self._backlog.get(key)
+        return waiting.ask if waiting else None
+
+    # The view
 
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
         skin = self._skins.get(table)
@@ -81,6 +91,8 @@ class Scheduler:
         elif table is compute.INSTANCES:
             if change.new is not None:
                 self._instance(change.new.value)
+                if change.old is None:
+                    self._inhabitants(change.new.value)
             elif change.old is not None:
                 self.fleet.remove_row(change.old.value.id)
         elif table is compute.HOSTS and change.new is not None:
@@ -96,162 +108,192 @@ class Scheduler:
     def _instance(self, instance: Instance) -> None:
         for skin in self._skins.values():
             row = skin.row(self._view, instance)
-            if row is not None:
-                self.fleet.set_row(row)
-                self._room_grew()
+            if row is not None and self.fleet.set_row(row):
+                self._room_grew(self.fleet.number_of[row.id])
+
+    def _inhabitants(self, instance: Instance) -> None:
+        """Sandboxes that were on an Instance before it came hold their room."""
+        for skin in self._skins.values():
+            for key in skin.sandboxes_on(self._view, instance):
+                self._hold_room(skin, key)
 
     def _sandbox(self, skin: Skin, key: str) -> None:
-        held = skin.held(self._view, key)
-        if held is not None:
-            self._drop_waiting(key)
-            instance = compute.instance_of(self._view, held.instance)
-            pool = instance.host if instance else ""
-            booking = engine.booking_for(self.fleet, held.ask, held.instance, pool)
-            self.fleet.book(booking)
+        instance = skin.place(self._view, key)
+        if instance is not None:
+            if self._binder.goes_to(key, instance.id) and key in self.fleet.bookings:
+                return  # booked when it was decided
+            self._hold_room(skin, key)
             return
         ask = skin.ask(self._view, key)
         if ask is not None:
-            if key not in self._binding:  # its batch is under way
-                self._pending[key] = (skin, ask)
-                self._unplaced.pop(key, None)
+            if key not in self._binder:
+                self._backlog.add(skin, ask)
                 self._wake.set()
             return
-        self._drop_waiting(key)
-        self._release(key)
+        self._forget(key)
+        if key not in self._binder:
+            self._release(key)
 
-    def _drop_waiting(self, key: str) -> None:
-        self._pending.pop(key, None)
-        self._unplaced.pop(key, None)
+    def _hold_room(self, skin: Skin, key: str) -> None:
+        """A Sandbox is on an Instance, however it came there."""
+        held = skin.held(self._view, key)
+        if held is None:
+            return
+        self._forget(key)
+        instance = compute.instance_of(self._view, held.instance)
+        pool = instance.host if instance else ""
+        self.fleet.book(
+            engine.booking_for(self.fleet, held.ask, held.instance, pool, held.terminating)
+        )
+        self._counts_changed = True
+
+    def _forget(self, key: str) -> None:
+        """A Sandbox waits no longer."""
+        self._backlog.drop(key)
         self._refused.pop(key, None)
+        self._refusing.pop(key, None)
 
     def _release(self, key: str) -> None:
-        if key in self.fleet.bookings and key not in self._binding:
+        booking = self.fleet.bookings.get(key)
+        if booking is not None:
             self.fleet.release(key)
-            self._room_grew()
+            self._room_grew(booking.row)
 
-    def _room_grew(self) -> None:
-        if self._unplaced:
-            self._pending.update(self._unplaced)
-            self._unplaced.clear()
-        if self._pending:
+    def _room_grew(self, row: int = -1) -> None:
+        """There is more room on a row, or somewhere (-1)."""
+        if row < 0:
+            self._all_grown = True
+        else:
+            self._grown[row] = None
+        if self._backlog.parked:
             self._wake.set()
+
+    # Placing
+
+    def hold(self) -> None:
+        """Let everything wait from the next slice on, until ``release``."""
+        self._held = True
+
+    def release(self) -> None:
+        """Undo ``hold``."""
+        self._held = False
+        self._wake.set()
 
     async def run(self) -> None:
         """Place and bind until cancelled."""
-        while True:
-            if not self._pending:
+        tasks = Tasks()
+        tasks.spawn(self._refuse_all(), "refusals")
+        try:
+            while True:
+                self._wake_parked()
+                if self._backlog.ready and not self._held:
+                    await self._slice()
+                    continue
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(RETRY_UNPLACED_S):
                         await self._wake.wait()
                 except TimeoutError:
                     self._refused.clear()
-                    self._room_grew()
-                continue
-            await self._batch()
+                    self._backlog.wake_all()
+        finally:
+            await tasks.close()
+            await self._binder.close()
+
+    async def _slice(self) -> None:
+        work = self._backlog.take(SLICE)
+        decisions = engine.place(self.fleet, [waiting.ask for waiting in work])
+        placed: list[tuple[Waiting, Placed]] = []
+        for waiting, decision in zip(work, decisions, strict=True):
+            if isinstance(decision, Placed):
+                placed.append((waiting, decision))
+            else:
+                self._park(waiting, decision)
+        if placed:
+            self._counts_changed = True
+            for waiting, _ in placed:
+                self._backlog.wake_alike(waiting.ask, SLICE)
+        await self._binder.send(placed)
+        await self._clock.sleep(0)
+
+    def _wake_parked(self) -> None:
+        """Try again what may find room now: by the rows that grew, and, where a place depends on
+        who is where, by any change of that."""
+        grown, everywhere = list(self._grown), self._all_grown
+        elsewhere = bool(grown) or self._counts_changed
+        self._grown.clear()
+        self._all_grown = self._counts_changed = False
+        if not self._backlog.parked or not (everywhere or elsewhere):
+            return
+        if everywhere or len(grown) > ROWS_TRIED:
+            self._backlog.wake(lambda _ask: True)
+            return
+        self._backlog.wake(
+            lambda ask: (
+                (elsewhere and _looks_around(ask))
+                or any(engine.fits(self.fleet, ask, row) for row in grown)
+            )
+        )
 
     def try_place(self, skin: Skin, asks: Sequence[Ask]) -> list[Placed | Unplaced]:
         """Decide without binding, for calls that must answer at once (RunTask). What is placed
         stays booked under its key until the record that was written with it says otherwise, or
         ``cancel`` gives it back."""
-        return engine.place(self.fleet, asks)
+        return list(engine.place(self.fleet, asks))
 
     def cancel(self, key: str) -> None:
         """Give back what ``try_place`` booked for a Sandbox that was not written after all."""
-        self.fleet.release(key)
+        self._release(key)
 
-    async def _batch(self) -> None:
-        keys = sorted(self._pending, key=lambda key: (-self._pending[key][1].priority, key))
-        work = [self._pending.pop(key) for key in keys[:BATCH]]
-        skin_of = {ask.key: skin for skin, ask in work}
-        self._binding = set(skin_of)
-        try:
-            decisions = engine.place(self.fleet, [ask for _, ask in work])
-            placed = [item for item in decisions if isinstance(item, Placed)]
-            await self._bind(skin_of, placed)
-        finally:
-            self._binding = set()
-        for item in decisions:
-            if isinstance(item, Unplaced):
-                await self._refuse(skin_of[item.ask.key], item)
+    # Outcomes
+
+    def _bound(self, done: Sequence[Waiting]) -> None:
+        self.bound += len(done)
+        for waiting in done:
+            self._refused.pop(waiting.ask.key, None)
+
+    def _lost(self, waiting: Waiting, error: Exception) -> None:
+        """A decision could not be carried out: look at the newest picture."""
+        key = waiting.ask.key
+        if isinstance(error, CallerFault):  # no room has come back: none could be used
+            self.fleet.release(key)
+            log.warning("cannot bind", key=key, why=str(error))
+            self._backlog.park(waiting)
+            return
+        self._release(key)
+        log.debug("bind lost", key=key, why=str(error))
+        self._sandbox(waiting.skin, key)
+
+    def _park(self, waiting: Waiting, unplaced: Unplaced) -> None:
+        key = unplaced.ask.key
+        if waiting.skin.ask(self._view, key) is None:
+            return
+        self._backlog.park(waiting)
+        said = (unplaced.total, unplaced.reasons)
+        if self._refused.get(key) != said:
+            self._refused[key] = said
+            self._refusing[key] = unplaced
+            self._wake_refuser.set()
+
+    async def _refuse_all(self) -> None:
+        """Say why what waits has no place, one after another beside the placing."""
+        while True:
+            await self._wake_refuser.wait()
+            self._wake_refuser.clear()
+            while self._refusing:
+                key = next(iter(self._refusing))
+                unplaced = self._refusing.pop(key)
+                waiting = self._backlog.get(key)
+                if waiting is not None:
+                    await self._refuse(waiting.skin, unplaced)
 
     async def _refuse(self, skin: Skin, unplaced: Unplaced) -> None:
-        key = unplaced.ask.key
-        if skin.ask(self._view, key) is None:
-            return
-        self._unplaced[key] = (skin, unplaced.ask)
-        said = (unplaced.total, unplaced.reasons)
-        if self._refused.get(key) == said:
-            return
-        self._refused[key] = said
         try:
             await self._perform(skin.refuse(self._view, unplaced, self._clock.now()))
-        except (Conflict, CallerFault) as error:
-            log.debug("refusal not written", key=key, why=str(error))
+        except (TryAgain, CallerFault) as error:
+            log.debug("refusal not written", key=unplaced.ask.key, why=str(error))
 
-    async def _bind(self, skin_of: dict[str, Skin], placed: Sequence[Placed]) -> None:
-        taken: set[str] = set()
-        parts: list[tuple[Placed, Parts]] = []
-        for item in placed:
-            try:
-                parts.append((item, self._parts(skin_of[item.ask.key], item, taken)))
-            except Conflict as error:
-                self._undo(item, error)
-                await self._again(skin_of, item)
-            except CallerFault as error:
-                self._undo(item, error)
-                self._unplaced[item.ask.key] = (skin_of[item.ask.key], item.ask)
-                log.warning("cannot bind", key=item.ask.key, why=str(error))
-        while parts:
-            size, count = 0, 0
-            for _, part in parts:
-                size += len(part.guards) + len(part.writes)
-                if count and size > TRANSACTION_OPERATIONS:
-                    break
-                count += 1
-            await self._commit(skin_of, parts[:count])
-            parts = parts[count:]
 
-    def _parts(self, skin: Skin, item: Placed, taken: set[str]) -> Parts:
-        now = self._clock.now()
-        if item.instance:
-            instance = compute.instance_of(self._view, item.instance)
-            if instance is None:
-                raise Conflict(f"instance {item.instance} has gone")
-            part = skin.bind(self._view, item.ask, instance, taken, now)
-            return Parts((Exists(compute.instance_key(instance.id)), *part.guards), part.writes)
-        made = compute.fargate_instance(
-            item.ask.uid, item.pool, item.ask.cluster, item.ask.zone, item.ask.reserve, now
-        )
-        part = skin.bind(self._view, item.ask, made, taken, now)
-        return Parts(part.guards, (compute.put_instance(made), *part.writes))
-
-    async def _commit(self, skin_of: dict[str, Skin], parts: list[tuple[Placed, Parts]]) -> None:
-        transaction = Transaction(
-            tuple(dict.fromkeys(guard for _, part in parts for guard in part.guards)),
-            tuple(write for _, part in parts for write in part.writes),
-        )
-        try:
-            done = await self._store.commit(transaction)
-        except Conflict as error:
-            if len(parts) == 1:
-                self._undo(parts[0][0], error)
-                await self._again(skin_of, parts[0][0])
-                return
-            for part in parts:
-                await self._commit(skin_of, [part])
-            return
-        self.bound += len(parts)
-        await self._view.reached(done.version)
-
-    def _undo(self, item: Placed, error: Exception) -> None:
-        log.debug("bind lost", key=item.ask.key, why=str(error))
-        self.fleet.release(item.ask.key)
-
-    async def _again(self, skin_of: dict[str, Skin], item: Placed) -> None:
-        """After a lost race, look at the newest picture and queue it again if it still asks."""
-        await self._view.reached(await self._store.version())
-        skin = skin_of[item.ask.key]
-        ask = skin.ask(self._view, item.ask.key)
-        if ask is not None:
-            self._pending[item.ask.key] = (skin, ask)
+def _looks_around(ask: Ask) -> bool:
+    """Whether a place for it depends on more than the row it would be on."""
+    return ask.fargate or bool(ask.spreads or ask.pod_affinity or ask.pod_anti_affinity)

@@ -32,13 +32,18 @@ class HostPorts(NamedTuple):
     ports: tuple[HostPort, ...] = ()
 
 
+_NONE = HostPorts()
+
+
 def decode_host_ports(body: bytes) -> HostPorts:
     """The host ports in a stored pod. Raises ValueError."""
+    if b'"hostPort"' not in body:
+        return _NONE
     pod = _pod(body)
     if pod.spec.host_network or pod.terminal or not pod.status.pod_ip:
-        return HostPorts()
+        return _NONE
     ports = tuple(_ports(pod))
-    return HostPorts(pod.spec.node_name, pod.status.pod_ip, ports) if ports else HostPorts()
+    return HostPorts(pod.spec.node_name, pod.status.pod_ip, ports) if ports else _NONE
 
 
 def _ports(pod: Pod) -> Iterator[HostPort]:

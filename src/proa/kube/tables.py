@@ -6,15 +6,15 @@ once; the assembly gives ``TABLES`` to its View.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from proa.kube import objects
 from proa.kube.batch_objects import CronJob, Job
 from proa.kube.event_objects import Event
 from proa.kube.host_ports import HostPorts, decode_host_ports
-from proa.kube.keys import is_resource, object_key
-from proa.kube.objects import Meta, Object, Pod
+from proa.kube.keys import is_resource, object_key, shape_of
+from proa.kube.objects import Container, Meta, Object, Pod
 from proa.kube.set_objects import DaemonSet, Revision, StatefulSet
 from proa.reconcile.view import Entry, Table, View
 
@@ -89,12 +89,14 @@ def _secrets(key: str, pod: Pod) -> Iterable[str]:
 def _references(key: str, pod: Pod, kind: str) -> Iterable[str]:
     """The ConfigMaps or Secrets that a pod's compiled form depends on."""
     names: dict[str, None] = {}
+    if not pod.spec.volumes and not any(c.env or c.env_from for c in _containers(pod)):
+        return ()
 
     def add(name: str | None) -> None:
         if name:
             names[f"{cluster_of(key)}/{pod.metadata.namespace}/{name}"] = None
 
-    for container in (*pod.spec.init_containers, *pod.spec.containers):
+    for container in _containers(pod):
         for variable in container.env:
             if variable.value_from is not None:
                 reference = getattr(variable.value_from, f"{kind}_key_ref")
@@ -113,6 +115,11 @@ def _references(key: str, pod: Pod, kind: str) -> Iterable[str]:
     return tuple(names)
 
 
+def _containers(pod: Pod) -> Sequence[Container]:
+    spec = pod.spec
+    return (*spec.init_containers, *spec.containers) if spec.init_containers else spec.containers
+
+
 def _table(
     group: str, resource: str, kind: type[O], indexes: Mapping[str, Index] | None = None
 ) -> Table[O]:
@@ -122,6 +129,7 @@ def _table(
         objects.decoder(kind),
         lambda key: is_resource(key, group, resource),
         {"namespace": _by_namespace, "uid": _by_uid, **(indexes or {})},
+        shape_of,
     )
 
 
@@ -135,6 +143,7 @@ OBJECTS: Table[Object] = Table(
     objects.decoder(Object),
     _is_object,
     {"namespace": _by_namespace, "uid": _by_uid, "owner": _by_owner},
+    shape_of,
 )
 _claimed: Mapping[str, Index] = {"controller": _by_controller, "orphans": _orphans}
 
@@ -158,6 +167,7 @@ HOST_PORTS: Table[HostPorts] = Table(
     decode_host_ports,
     lambda key: is_resource(key, "", "pods"),
     {"cluster": lambda key, found: (cluster_of(key),) if found.ports else ()},
+    shape_of,
 )
 REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, _claimed)
 DEPLOYMENTS = _table("apps", "deployments", objects.Deployment)

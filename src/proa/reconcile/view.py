@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,7 @@ from proa.store.api import Batch, Event, Record, Store
 
 T = TypeVar("T")
 log = get_logger(__name__)
+SHAPES = 10_000  # shapes of keys that are remembered
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,13 +50,16 @@ class Table(Generic[T]):
     """A declared kind of record.
 
     ``matches`` picks the keys below ``prefix``; ``decode`` may raise ValueError, which keeps the
-    record out of the table and is logged; ``indexes`` give the values a record is found by."""
+    record out of the table and is logged; ``indexes`` give the values a record is found by.
+    ``shape`` is all of a key that ``matches`` looks at: where the tables of a prefix share it, keys
+    of one shape are asked about once."""
 
     name: str
     prefix: str
     decode: Callable[[bytes], T]
     matches: Callable[[str], bool] = field(default=lambda _key: True)
     indexes: Mapping[str, Callable[[str, T], Iterable[str]]] = field(default_factory=dict)
+    shape: Callable[[str], str] | None = None
 
 
 class Rows(Generic[T]):
@@ -85,7 +89,16 @@ class Rows(Generic[T]):
 
     def by(self, index: str, value: str) -> list[Entry[T]]:
         """Rows that the named index files under ``value``, in key order."""
-        return [self._rows[key] for key in sorted(self._indexes[index].get(value, ()))]
+        keys = self._indexes[index].get(value)
+        if not keys:
+            return []
+        if len(keys) == 1:
+            return [self._rows[key] for key in keys]
+        return [self._rows[key] for key in sorted(keys)]
+
+    def count(self, index: str, value: str) -> int:
+        """How many rows the named index files under ``value``."""
+        return len(self._indexes[index].get(value, ()))
 
     def values_of(self, index: str) -> list[str]:
         """Every value the named index has rows for, sorted."""
@@ -110,27 +123,49 @@ class Rows(Generic[T]):
 
     def _file(self, old: Entry[T] | None, new: Entry[T] | None) -> None:
         for name, index_of in self.table.indexes.items():
-            index = self._indexes[name]
-            if old is not None:
-                for value in index_of(old.key, old.value):
-                    rows = index.get(value)
-                    if rows is not None:
-                        rows.pop(old.key, None)
-                        if not rows:
-                            del index[value]
-            if new is not None:
-                for value in index_of(new.key, new.value):
-                    index.setdefault(value, {})[new.key] = None
+            before = index_of(old.key, old.value) if old is not None else ()
+            after = index_of(new.key, new.value) if new is not None else ()
+            if before != after:
+                self._refile(self._indexes[name], old or new, before, after)
         if new is not None:
             if old is None:
-                insort(self._keys, new.key)
+                self._insert(new.key)
             self._rows[new.key] = new
         elif old is not None:
             del self._rows[old.key]
             del self._keys[bisect_left(self._keys, old.key)]
 
+    def _refile(
+        self,
+        index: dict[str, dict[str, None]],
+        entry: Entry[T] | None,
+        before: Iterable[str],
+        after: Iterable[str],
+    ) -> None:
+        assert entry is not None, "a change has a side"
+        for value in before:
+            rows = index.get(value)
+            if rows is not None:
+                rows.pop(entry.key, None)
+                if not rows:
+                    del index[value]
+        for value in after:
+            index.setdefault(value, {})[entry.key] = None
+
+    def _insert(self, key: str) -> None:
+        if not self._keys or key > self._keys[-1]:
+            self._keys.append(key)
+        else:
+            insort(self._keys, key)
+
 
 Subscriber = Callable[[Table[Any], Change[Any]], None]
+
+
+def _common_shape(tables: Sequence[Table[Any]]) -> Callable[[str], str] | None:
+    """What all these tables look at of a key; None where they do not agree."""
+    first = tables[0].shape
+    return first if all(table.shape is first for table in tables) else None
 
 
 class View:
@@ -144,6 +179,8 @@ class View:
         for table in self._tables:
             self._by_prefix.setdefault(table.prefix, []).append(table)
         self._prefixes = sorted(self._by_prefix)
+        self._shapes = {prefix: _common_shape(found) for prefix, found in self._by_prefix.items()}
+        self._shaped: dict[tuple[str, str], list[Rows[Any]]] = {}
         self._subscribers: list[Subscriber] = []
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.version = 0
@@ -209,21 +246,36 @@ class View:
         self._apply(event.record, present=event.kind == "put")
 
     def _apply(self, record: Record, present: bool) -> None:
-        self.version = max(self.version, record.version) if present else self.version
+        if present and record.version > self.version:
+            self.version = record.version
         for prefix in self._prefixes:
             if not record.key.startswith(prefix):
                 continue
-            for table in self._by_prefix[prefix]:
-                if not table.matches(record.key):
-                    continue
-                rows = self._tables[table]
+            for rows in self._rows_of(prefix, record.key):
                 current = rows.get(record.key)
                 if present and current is not None and current.version >= record.version:
                     continue
                 change = rows._apply(record, present)
                 if change is not None:
                     for subscriber in self._subscribers:
-                        subscriber(table, change)
+                        subscriber(rows.table, change)
+
+    def _rows_of(self, prefix: str, key: str) -> list[Rows[Any]]:
+        """The tables below a prefix that hold a key."""
+        shape_of = self._shapes[prefix]
+        if shape_of is None:
+            return self._matching(prefix, key)
+        shape = (prefix, shape_of(key))
+        found = self._shaped.get(shape)
+        if found is None:
+            found = self._matching(prefix, key)
+            if len(self._shaped) < SHAPES:
+                self._shaped[shape] = found
+        return found
+
+    def _matching(self, prefix: str, key: str) -> list[Rows[Any]]:
+        tables = self._by_prefix[prefix]
+        return [self._tables[table] for table in tables if table.matches(key)]
 
     def _advance(self, version: int) -> None:
         self.version = max(self.version, version)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 
 from proa.base.chance import Chance
@@ -115,8 +116,25 @@ class Release:
 
 def mac_of(vpc: str, address: str) -> str:
     """The locally administered MAC of an address: the same on every Host and after restarts."""
-    network = hashlib.sha256(vpc.encode()).digest()[:1]
-    return ":".join(f"{byte:02x}" for byte in b"\x02" + network + IPv4Address(address).packed)
+    one, two, three, four = map(int, address.split("."))
+    return f"{_mac_start(vpc)}:{one:02x}:{two:02x}:{three:02x}:{four:02x}"
+
+
+@cache
+def _mac_start(vpc: str) -> str:
+    return f"02:{hashlib.sha256(vpc.encode()).hexdigest()[:2]}"
+
+
+def dotted(number: int) -> str:
+    """An IPv4 address as text."""
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+@cache
+def _span(cidr: str) -> tuple[int, int]:
+    """The first address of a subnet that may be booked, as a number, and how many there are."""
+    network = IPv4Network(cidr)
+    return int(network.network_address) + RESERVED_FIRST, network.num_addresses - RESERVED_FIRST - 1
 
 
 class NetworkPlanner:
@@ -301,12 +319,10 @@ class NetworkPlanner:
         return address
 
     def _free(self, subnet: Subnet, chance: Chance, avoid: Collection[str]) -> str:
-        network = IPv4Network(subnet.cidr)
-        base = int(network.network_address) + RESERVED_FIRST
-        size = network.num_addresses - RESERVED_FIRST - 1
+        base, size = _span(subnet.cidr)
         start = chance.integer(0, size - 1)
         for offset in range(size):
-            address = str(IPv4Address(base + (start + offset) % size))
+            address = dotted(base + (start + offset) % size)
             if (
                 address not in avoid
                 and self._addresses.get(address_key(subnet.vpc, address)) is None
