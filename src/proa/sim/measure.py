@@ -109,6 +109,8 @@ class Measures:
         """A status as the control plane is told of it; None: gone with its machine."""
         uid = box.run.uid
         seen = self._seen.get(uid)
+        if seen is None and (status is None or status.gone):
+            return  # it has been counted
         if seen is None:
             seen = self._seen[uid] = _Seen(workload_of(box))
         alive = status is not None and status.phase == "running" and not status.stopping
