@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,16 @@ from dataclasses import replace
 from proa.base.quantity import bytes_of, cpu_of
 from proa.model.resources import Resources
 from proa.placement import engine
-from proa.placement.asks import Ask, Placed, Requirement, Row, Spread, Strategy, Term
+from proa.placement.asks import (
+    Ask,
+    Placed,
+    PodTerm,
+    Requirement,
+    Row,
+    Spread,
+    Strategy,
+    Term,
+)
 from proa.placement.fleet import Fleet
 
 CLUSTER = "/kube/bench/"
@@ -68,6 +78,17 @@ KINDS: dict[str, Callable[[str], Ask]] = {
     "default-spread": lambda uid: ask_of(
         uid, spreads=(Spread(HOSTNAME, 3, False, WEB), Spread(ZONE, 5, False, WEB))
     ),
+    "pod-affinity": lambda uid: ask_of(uid, pod_affinity=(PodTerm(ZONE, WEB, ("n",)),)),
+    "pod-anti-affinity": lambda uid: ask_of(
+        uid, pod_anti_affinity=(PodTerm(HOSTNAME, WEB, ("n",)),)
+    ),
+    "preferred-pod-affinity": lambda uid: ask_of(
+        uid, pod_preferred=((10, PodTerm(HOSTNAME, WEB, ("n",))),)
+    ),
+    "preferred-pod-anti-affinity": lambda uid: ask_of(
+        uid, pod_preferred=((-10, PodTerm(ZONE, WEB, ("n",))),)
+    ),
+    "daemon": lambda uid: ask_of(uid, affinity=(Term(names=(f"i-{int(uid[7:]):05}",)),)),
     "ecs-random": ecs(Strategy("random")),
     "ecs-spread-instance": ecs(Strategy("spread", "instanceId")),
     "ecs-spread-zone": ecs(Strategy("spread", ZONE)),
@@ -81,13 +102,20 @@ def measure(kind: str, rows: int, count: int) -> dict[str, object]:
     """Place ``count`` asks of a kind on a fresh fleet."""
     fleet = fleet_of(rows, rows)
     asks = [KINDS[kind](f"{kind}-{number}") for number in range(count)]
-    placed = 0
-    began = time.process_time()
+    placed, took = 0, []
     for start in range(0, count, BATCH):
-        decisions = engine.place(fleet, asks[start : start + BATCH])
+        batch = asks[start : start + BATCH]
+        began = time.process_time()
+        decisions = engine.place(fleet, batch)
+        took.append((time.process_time() - began) / len(batch) * 1e6)
         placed += sum(isinstance(item, Placed) for item in decisions)
-    spent = time.process_time() - began
-    return {"kind": kind, "us_per_ask": round(spent / count * 1e6, 1), "placed": placed}
+    return {
+        "kind": kind,
+        "us_per_ask": round(statistics.mean(took), 1),
+        "median": round(statistics.median(took), 1),
+        "best": round(min(took), 1),
+        "placed": placed,
+    }
 
 
 def main() -> None:
