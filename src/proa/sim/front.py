@@ -32,10 +32,18 @@ class Front:
 
     async def start(self) -> tuple[str, str]:
         """Start it; raises TryAgain where it dies before it is up."""
-        keys = await self._outlived(self.plane.start(), "start")
-        if self._killed:
-            raise TryAgain("the control plane died as it was up")
+        keys = await self._outlived(self._start(), "start")
+        if keys is None or self._killed:
+            raise TryAgain("the control plane died as it came up")
         return keys
+
+    async def _start(self) -> tuple[str, str] | None:
+        """As the process has it: what fails at its start ends it."""
+        try:
+            return await self.plane.start()
+        except TryAgain as error:
+            log.warning("cannot start", error=str(error))
+            return None
 
     async def ask(self, handler: Handler, request: Request) -> Response:
         """The handler's answer; raises TryAgain where the control plane dies before it."""

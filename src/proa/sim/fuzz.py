@@ -259,7 +259,7 @@ def _service(desk: _Desk) -> None:
     if port:
         given["deploymentConfiguration"] = {"minimumHealthyPercent": 0, "maximumPercent": 100}
     elif chance.random() < 0.5:
-        low, high = chance.choice([(100, 200), (50, 200), (0, 100), (50, 150)])
+        low, high = chance.choice([(100, 200), (50, 200), (0, 100), (0, 200)])
         given["deploymentConfiguration"] = {
             "minimumHealthyPercent": low,
             "maximumPercent": high,

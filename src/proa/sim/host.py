@@ -235,6 +235,11 @@ class SimHost:
         self._tasks.spawn(self.link.heartbeat(), f"heartbeat {self.facts.id}")
         self._note(f"agent {self.facts.id} starts")
 
+    def start_again(self) -> None:
+        """Start an agent where there is none, on a machine that is still there."""
+        if self.agent is None and not self.dead:
+            self.start()
+
     def kill(self) -> None:
         """From this instant nothing that the agent does reaches anything; ``crash`` follows."""
         self._life.ended = True

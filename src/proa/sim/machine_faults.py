@@ -10,10 +10,13 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from proa.aws.ecs.names import container_instance_id
 from proa.base.chance import Chance
 from proa.base.clock import VirtualLoop
 from proa.base.errors import CallerFault, TryAgain
+from proa.base.http import Request
 from proa.cloud import compute
 from proa.model.host import Instance
 from proa.sim.clients import Clients, Json, Refused
@@ -62,8 +65,7 @@ class MachineFaults:
             return
         await machine.crash()
         await self._world.clock.sleep(away_s)
-        if machine.agent is None and not machine.dead:
-            machine.start()
+        machine.start_again()
 
     async def kill_agent(self, host: str, steps: int, away_s: float) -> None:
         """The same before the so manieth step of the world from now: between any two awaits."""
@@ -162,7 +164,8 @@ class MachineFaults:
     # Machines
 
     async def lose_host(self, host: str, noticed_after_s: float) -> None:
-        """The machine dies for good; after a while an operator takes it out of both clusters."""
+        """The machine dies for good; after a while an operator takes it out of both clusters, and
+        out of Proa."""
         machine = self._alive(host)
         if machine is None:
             return
@@ -195,6 +198,17 @@ class MachineFaults:
         for instance in self._instances(host, "/aws/"):
             given: Json = {"containerInstance": container_instance_id(instance.id), "force": True}
             await self._try_ecs("DeregisterContainerInstance", given)
+        await self._leaves(host)
+
+    async def _leaves(self, host: str) -> None:
+        """The operator tells Proa that the machine will not come back."""
+        request = Request("POST", "/v1/leaves", body=msgspec.json.encode([host]))
+        while True:
+            with contextlib.suppress(TryAgain):
+                answer = await self._world.hull(request)
+                if answer.status < 300:
+                    return
+            await self._world.clock.sleep(STEPS_S)
 
     async def _try_kube(
         self, method: str, path: str, body: dict[str, object] | None = None

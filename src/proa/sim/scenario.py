@@ -37,7 +37,7 @@ POLL_S = 5.0
 DEFAULT_SUBNET = "${default-subnet}"
 _LISTS = ("hosts", "steps", "wanted", "faults", "watched")
 MAX_STEPS = 100_000
-QUIET_S = 20.0  # what is settled stays so for this long, and writes nothing but signs of life
+QUIET_S, QUIET_ROUNDS = 20.0, 5  # what is settled soon writes nothing more but signs of life
 _KINDS = ("kube", "ecs", "running")  # what a wanted state is read from
 
 
@@ -223,14 +223,16 @@ class _Play:
         return await self._quiet() if self._scenario.settles else []
 
     async def _quiet(self) -> list[str]:
-        """What changes though everything is as it should be."""
-        world, before = self._world, dict(self._world.writes)
-        await world.clock.sleep(QUIET_S)
-        changed = [key for key, count in world.writes.items() if count != before.get(key)]
-        if moved := unsettled(world):
-            await world.clock.sleep(1)  # a sign of life may just be looked at
+        """What goes on changing though everything is as it should be."""
+        world, changed, moved = self._world, [""], [""]
+        for _ in range(QUIET_ROUNDS):
+            before = dict(world.writes)
+            await world.clock.sleep(QUIET_S)
+            changed = [key for key, count in world.writes.items() if count != before.get(key)]
             moved = unsettled(world)
-        return [f"no rest: {changed[:4]} {moved}"] if changed or moved else []
+            if not changed and not moved:
+                return []
+        return [f"no rest: {changed[:4]} {moved}"]
 
     async def _missing(self) -> list[str]:
         missing = unsettled(self._world) if self._scenario.settles else []

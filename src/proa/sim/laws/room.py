@@ -67,7 +67,8 @@ class Room:
             return
         instance = compute.instance_of(self._view, held.instance)
         if instance is None:
-            yield f"{key} is placed on {held.instance}, which does not exist"
+            if old is None or old.instance != held.instance:  # else it has gone under it
+                yield f"{key} is placed on {held.instance}, which does not exist"
             return
         reserve = held.ask.reserve
         one = Resources(reserve.cpu, reserve.memory, reserve.disk, 1)

@@ -2,12 +2,14 @@
 
 provision  sees to a new task's log groups and hands a placed one to its agent
 service    keeps a service's tasks at their count, rolls deployments, drains
+lost       ends tasks whose Instance has gone with its Host
 timeouts   gives up a task whose containers wait for each other for too long
 sweep      forgets stopped tasks after an hour, inactive services and used client tokens
 """
 
 from __future__ import annotations
 
+from proa.aws.ecs.controllers.lost import LostPlaces
 from proa.aws.ecs.controllers.provision import Provision
 from proa.aws.ecs.controllers.service import ServiceController
 from proa.aws.ecs.controllers.start_timeouts import StartTimeouts
@@ -26,6 +28,7 @@ def CONTROLLERS(
     return [
         Provision(vpc, logs),
         ServiceController(vpc, logs, chance, settle_s),
+        LostPlaces(vpc),
         StartTimeouts(vpc),
         Sweep(),
     ]
