@@ -311,6 +311,24 @@ def compare(
     sys.exit(run(workload, seed=seed, prices=prices, report=report, as_json=as_json))
 
 
+@main.group()
+def bench() -> None:
+    """Measure this machine's Proa, in processes of its own."""
+
+
+@bench.command("scheduling")
+@click.option("--nodes", type=click.IntRange(min=0), default=0, help="0: the workload's own.")
+@click.option("--pods", type=click.IntRange(min=0), default=0, help="0: the workload's own.")
+@click.option("--workload", "names", multiple=True, default=("basic",), show_default=True,
+              help="By name, may be repeated; all: every one.")  # fmt: skip
+@json_option
+def bench_scheduling(nodes: int, pods: int, names: tuple[str, ...], as_json: bool) -> None:
+    """Pods bound a second, beside what kube-scheduler's own tests ask for."""
+    from proa.cli.bench import scheduling as run
+
+    sys.exit(run(names, nodes, pods, as_json=as_json))
+
+
 @main.command()
 @json_option
 def version(as_json: bool) -> None:

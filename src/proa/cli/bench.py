@@ -1,0 +1,68 @@
+"""``proa bench``: what this machine's Proa is able to do, each figure with its method and its peer.
+
+Every run is a process of its own, so that none sees what another has left in memory; nothing of a
+running Proa is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+Json = dict[str, Any]
+METHOD = (
+    "nodes without agents, pods created through the API while the scheduler is held; from its "
+    "release until a watch has shown every pod's node. SQLite on disk, durable commits; client "
+    "and control plane in one process. The limit is the least average that kube-scheduler's own "
+    "CI accepts (scheduler_perf)."
+)
+
+
+def scheduling(names: Sequence[str], nodes: int, pods: int, *, as_json: bool) -> int:
+    """Run the named workloads ("all": every one); 1 where one is below its limit or fails."""
+    from proa.bench.workloads import WORKLOADS
+
+    unknown = [name for name in names if name not in WORKLOADS and name != "all"]
+    if unknown:
+        click.echo(f"no such workload: {unknown[0]}; there are {', '.join(WORKLOADS)}", err=True)
+        return 2
+    chosen = list(WORKLOADS) if "all" in names else list(names)
+    outcomes = []
+    for name in chosen:
+        outcome = _run("proa.bench.scheduling", name, str(nodes), str(pods))
+        outcomes.append(outcome)
+        if not as_json:
+            _print(outcome, first=len(outcomes) == 1)
+    if as_json:
+        runs: Any = outcomes[0] if len(outcomes) == 1 else {"runs": outcomes}
+        click.echo(json.dumps({"method": METHOD, **runs}, indent=2))
+    return int(any("error" in item or item["ratio"] < 1 <= item["limit"] for item in outcomes))
+
+
+def _run(module: str, name: str, *arguments: str) -> Json:
+    """One benchmark's outcome, or what it died of."""
+    command = [sys.executable, "-m", module, name, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it ended without a word"]
+        return {"workload": name, "error": lines[-1]}
+    outcome: Json = json.loads(done.stdout)
+    return outcome
+
+
+def _print(outcome: Json, *, first: bool) -> None:
+    if first:
+        click.echo(METHOD)
+        click.echo(f"{'workload':32}{'nodes':>7}{'pods':>8}{'pods/s':>9}{'limit':>7}{'ratio':>7}")
+    if "error" in outcome:
+        click.echo(f"{outcome['workload']:32} failed: {outcome['error']}")
+        return
+    click.echo(
+        f"{outcome['workload']:32}{outcome['nodes']:>7}{outcome['pods']:>8}"
+        f"{outcome['pods_per_s']:>9.0f}{outcome['limit']:>7}{outcome['ratio']:>6.1f}x"
+    )
