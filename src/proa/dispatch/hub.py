@@ -67,7 +67,8 @@ class FeedHub:
             return
         skin = self._by_table.get(table)
         if skin is not None:
-            self._mark(change.key, skin)
+            if skin.alters(change):
+                self._mark(change.key, skin)
         elif table is compute.INSTANCES:
             self._instance_changed(change)
         elif table is compute.HOSTS:

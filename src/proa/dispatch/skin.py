@@ -83,6 +83,11 @@ class Skin(Protocol):
         """Keys of Sandboxes whose compiled form a change of another table's row may alter."""
         ...
 
+    def alters(self, change: Change[Any]) -> bool:
+        """Whether a change of a Sandbox's own row may alter its compiled form. What an agent
+        reports does not, and must not come back to it as news."""
+        ...
+
     async def assignment(self, view: View, key: str) -> Assignment | None:
         """The Sandbox compiled for its agent, secrets resolved now; None if none is wanted."""
         ...

@@ -29,7 +29,6 @@ from proa.cloud.network import (
 )
 from proa.cloud.network.records import ADDRESS_PREFIX
 from proa.dispatch.skin import Held, Parts
-from proa.kube.api.call import Call
 from proa.kube.asks import ask_of, row_of, wants_place
 from proa.kube.compile import services
 from proa.kube.compile.pod import compile_pod
@@ -39,10 +38,10 @@ from proa.kube.compile.tokens import TokenCache
 from proa.kube.controllers.addresses import holder_of
 from proa.kube.controllers.common import instant
 from proa.kube.controllers.steps import CallPerformer
-from proa.kube.events import node_event_calls, scheduled_event
+from proa.kube.events import scheduled_event
 from proa.kube.keys import object_key, parse_key
 from proa.kube.objects import Pod
-from proa.kube.pod_status import after_report
+from proa.kube.reports import Reports
 from proa.kube.tables import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
@@ -63,7 +62,7 @@ from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
 from proa.placement.asks import Ask, Row, Unplaced
 from proa.reconcile.plan import NOTHING, Plan
 from proa.reconcile.view import Change, Entry, Table, View
-from proa.store.api import Exists, Guard, Put
+from proa.store.api import Exists, Guard, Put, Store
 
 log = get_logger(__name__)
 _NODE_NAME = b'"nodeName"'
@@ -79,6 +78,7 @@ class Links:
     ``api_port`` the Host's port of its API, by the cluster's uid. ``guest_dns`` are the addresses
     at which others than its pods ask for a cluster's names (the tasks of its VPC)."""
 
+    store: Store
     clock: Clock
     chance: Chance
     perform: CallPerformer
@@ -100,6 +100,9 @@ class KubeSkin:
     def __init__(self, links: Links) -> None:
         self._links = links
         self._tokens = TokenCache(links.tokens, links.clock)
+        self._reports = Reports(
+            links.store, links.clock, links.chance.child("reports"), links.perform
+        )
 
     # Placement
 
@@ -136,11 +139,16 @@ class KubeSkin:
         return _instance(view, cluster_of(key), entry.value.spec.node_name)
 
     def sandboxes_on(self, view: View, instance: Instance) -> Sequence[str]:
-        """The pods of an Instance's node that are not over."""
+        """The pods of an Instance's node that are not over, and those that are and wait for their
+        agent to say that nothing is left of them."""
         if not instance.cluster.startswith(PREFIX):
             return ()
         found = view.rows(PODS).by("node", f"{cluster_of(instance.cluster)}/{instance.name}")
-        return [entry.key for entry in found if not entry.value.terminal]
+        return [
+            entry.key
+            for entry in found
+            if not entry.value.terminal or entry.value.metadata.deleting
+        ]
 
     def bind(self, view: View, ask: Ask, instance: Instance, taken: set[str], now: float) -> Parts:
         """The pod on its node, with an address. Raises Conflict when it no longer waits,
@@ -186,6 +194,16 @@ class KubeSkin:
             return ()
         found = view.rows(PODS).by(index, f"{key.cluster}/{key.namespace}/{key.name}")
         return [entry.key for entry in found]
+
+    def alters(self, change: Change[Any]) -> bool:
+        """All but the status. A pod that is to go is told of every change: its agent answers
+        with how it ended."""
+        old, new = change.old, change.new
+        if old is None or new is None or new.value.metadata.deleting or new.value.terminal:
+            return True
+        if old.value.spec.node_name != new.value.spec.node_name:
+            return True
+        return _outset(old.body) != _outset(new.body)
 
     async def assignment(self, view: View, key: str) -> Assignment | None:
         """The pod for its agent: to run, or to stop gracefully. One bound past the scheduler gets
@@ -263,22 +281,8 @@ class KubeSkin:
     async def report(
         self, view: View, statuses: Sequence[SandboxStatus], events: Sequence[NodeEvent]
     ) -> None:
-        """Take in what an agent says, through the API. A refused part is logged: the agent's next
-        report brings the newest state again."""
-        now = self._links.clock.now()
-        calls: list[Call] = []
-        for status in statuses:
-            entry = view.rows(PODS).get(status.key)
-            if entry is not None:
-                host = _instance(view, cluster_of(entry.key), entry.value.spec.node_name)
-                address = host.address if host else ""
-                calls += after_report(entry, status, now, address)
-        calls += _event_calls(view, events, now)
-        for call in calls:
-            try:
-                await self._links.perform(call)
-            except (CallerFault, Conflict) as error:
-                log.debug("report not taken", name=call.name, why=str(error))
+        """Take in what agents say, in as few transactions as it takes."""
+        await self._reports.take(view, statuses, events)
 
     # Traffic
 
@@ -345,6 +349,15 @@ def _networks(view: View) -> Mapping[str, dict[str, list[NodePlace]]]:
     return found
 
 
+def _outset(body: bytes) -> tuple[Any, dict[str, Any]]:
+    """A stored pod without its status and what every write changes."""
+    pod = orjson.loads(body)
+    metadata = pod["metadata"]
+    for name in ("managedFields", "resourceVersion"):
+        metadata.pop(name, None)
+    return pod["spec"], metadata
+
+
 def _bound(entry: Entry[Pod], node: str, now: float) -> bytes:
     """The stored pod with its node and condition PodScheduled=True. Only the parts that change
     are read and written: a batch does this for thousands."""
@@ -364,14 +377,3 @@ def _bound(entry: Entry[Pod], node: str, now: float) -> bytes:
     status["conditions"] = [*others, scheduled]
     pod["status"] = msgspec.Raw(orjson.dumps(status))
     return _whole.encode(pod)
-
-
-def _event_calls(view: View, events: Sequence[NodeEvent], now: float) -> list[Call]:
-    by_uid: dict[str, list[NodeEvent]] = {}
-    for event in events:
-        by_uid.setdefault(event.uid, []).append(event)
-    calls: list[Call] = []
-    for uid, said in by_uid.items():
-        for entry in view.rows(PODS).by("any-uid", uid):
-            calls += node_event_calls(view, entry, said, entry.value.spec.node_name, now)
-    return calls

@@ -29,7 +29,7 @@ from proa.model.host import Host, Instance
 from proa.model.resources import Resources
 from proa.model.sandbox import ContainerStatus, NodeEvent, SandboxStatus
 from proa.placement.asks import Reason, Requirement, Term, Toleration, Unplaced
-from proa.reconcile.view import Entry
+from proa.reconcile.view import Change, Entry, Table
 from proa.store.api import Transaction
 from tests.unit.kube.world import CLUSTER, Json, World, deployment
 
@@ -230,6 +230,30 @@ def test_bind_of_a_pod_that_changed_hands_is_a_conflict() -> None:
         assert entry is not None
         with pytest.raises(CallerFault):
             skin.bind(world.view, ask_of(world.view, entry), lost, set(), 0.0)
+
+    play(scene)
+
+
+def test_a_pod_is_compiled_again_for_its_labels_and_its_end_but_not_for_its_status() -> None:
+    async def scene(world: World, skin: KubeSkin, _scheduler: Scheduler) -> None:
+        world.create("", "pods", pod())
+        await world.sleep(1)
+        told: list[bool] = []
+
+        def changed(table: Table[Any], change: Change[Any]) -> None:
+            if table is PODS:
+                told.append(skin.alters(change))
+
+        world.view.subscribe(changed)
+        await run(world, skin, "p")
+        await world.sleep(1)
+        assert told == [False]
+        world.patch("", "pods", "default", "p", {"metadata": {"labels": {"app": "other"}}})
+        await world.sleep(1)
+        assert told[1:] == [True]
+        world.delete("", "pods", "default", "p")
+        await world.sleep(1)
+        assert told[2:] and all(told[2:])
 
     play(scene)
 

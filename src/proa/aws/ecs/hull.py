@@ -201,6 +201,16 @@ class EcsSkin:
         """A task's compiled form depends on its own record and immutable definition only."""
         return ()
 
+    def alters(self, change: Change[Any]) -> bool:
+        """All but how far the task has come. A task that is to end is told of every change: its
+        agent answers with how it ended."""
+        if change.old is None or change.new is None:
+            return True
+        old, new = change.old.value, change.new.value
+        if new.desired_status != "RUNNING" or is_dispatched(old) != is_dispatched(new):
+            return True
+        return bool(_outset(old) != _outset(new))
+
     async def assignment(self, view: View, key: str) -> Assignment | None:
         """The task for its agent: to run, or to stop gracefully; None when it is over."""
         entry = view.rows(TASKS).get(key)
@@ -288,6 +298,35 @@ def lost(entry: Entry[Task], code: str, reason: str, vpc: Vpc, now: float) -> Pa
 def is_dispatched(task: Task) -> bool:
     """Whether the task's agent must know of it."""
     return bool(task.instance) and task.last_status not in ("PROVISIONING", "STOPPED")
+
+
+def _outset(task: Task) -> Task:
+    """The task without what its agent reports."""
+    return msgspec.structs.replace(
+        task,
+        last_status="",
+        health="",
+        pull_started_at=0.0,
+        pull_stopped_at=0.0,
+        started_at=0.0,
+        healthy_at=0.0,
+        connected_at=0.0,
+        changes=0,
+        containers=tuple(
+            msgspec.structs.replace(
+                container,
+                last_status="",
+                exit_code=None,
+                reason="",
+                runtime_id="",
+                image_digest="",
+                health="",
+                started_at=0.0,
+                bindings=(),
+            )
+            for container in task.containers
+        ),
+    )
 
 
 def _wants_place(task: Task) -> bool:
