@@ -289,6 +289,33 @@ def sim_hosts(**options: Any) -> None:
     sys.exit(sim_options.hosts(**options))
 
 
+@sim.command("fuzz")
+@click.option("--seeds", default=100, show_default=True, help="How many histories.")
+@click.option("--from", "first", default=0, show_default=True, help="The first one's seed.")
+@click.option("--jobs", default=2, show_default=True, help="Processes that share the work.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write each that finds something into this folder, as a scenario.",
+)
+@json_option
+def sim_fuzz(seeds: int, first: int, jobs: int, keep: Path | None, as_json: bool) -> None:
+    """Play histories drawn from seeds: the whole control plane in virtual time, under faults."""
+    from proa.cli.sim_fuzz import fuzz as run
+
+    sys.exit(run(first, seeds, jobs, keep, as_json=as_json))
+
+
+@sim.command("replay")
+@click.argument("what", metavar="SEED|FILE")
+@click.option("--quiet", "-q", is_flag=True, help="Only what came of it.")
+def sim_replay(what: str, quiet: bool) -> None:
+    """Play one history again, a seed of fuzz or a scenario's file, with its whole trace."""
+    from proa.cli.sim_fuzz import replay as run
+
+    sys.exit(run(what, quiet=quiet))
+
+
 @main.command()
 @click.argument("workload", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--seed", default="1", show_default=True, help="Decides all that is left to chance.")

@@ -37,7 +37,7 @@ POLL_S = 5.0
 DEFAULT_SUBNET = "${default-subnet}"
 _LISTS = ("hosts", "steps", "wanted", "faults", "watched")
 MAX_STEPS = 100_000
-QUIET_S, QUIET_ROUNDS = 20.0, 5  # what is settled soon writes nothing more but signs of life
+QUIET_S, QUIET_ROUNDS = 21.7, 5  # what is settled soon writes nothing more but signs of life
 _KINDS = ("kube", "ecs", "running")  # what a wanted state is read from
 
 
