@@ -10,9 +10,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from proa.base.errors import CallerFault
+from proa.bench.findings import Difference, Run
 
 Json = dict[str, Any]
 METHOD = (
@@ -66,3 +70,65 @@ def _print(outcome: Json, *, first: bool) -> None:
         f"{outcome['workload']:32}{outcome['nodes']:>7}{outcome['pods']:>8}"
         f"{outcome['pods_per_s']:>9.0f}{outcome['limit']:>7}{outcome['ratio']:>6.1f}x"
     )
+
+
+def suite(
+    only: Sequence[str],
+    *,
+    listing: bool,
+    report: Path | None,
+    save: Path | None,
+    baseline: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the suite; 1 where a bound is missed, a benchmark fails or is worse than the baseline."""
+    from proa.bench import suite as suites
+    from proa.bench.findings import differences, read_run
+    from proa.bench.report import render
+
+    known = suites.benchmarks()
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        click.echo(f"no such benchmark: {unknown[0]}; there are {', '.join(known)}", err=True)
+        return 2
+    if listing:
+        for one in known.values():
+            click.echo(f"{one.name:44}{one.about}")
+        return 0
+    try:
+        before = read_run(baseline) if baseline else None
+        run = suites.run(only or list(known), lambda name: click.echo(f"{name} …", err=True))
+        for path, text in (
+            (save, json.dumps(run.shown(), indent=1)),
+            (report, render(run, before)),
+        ):
+            if path is not None:
+                path.write_text(text + "\n")
+    except (CallerFault, OSError) as error:
+        click.echo(f"proa: {error}", err=True)
+        return 1
+    changes = differences(run, before) if before else []
+    if as_json:
+        click.echo(json.dumps(run.shown(), indent=1))
+    else:
+        _print_run(run, changes)
+    missed = any(not one.reached for one in run.findings)
+    return int(missed or bool(run.failed) or any(item.worse for item in changes))
+
+
+def _print_run(run: Run, changes: Sequence[Difference]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from proa.bench.findings import table
+
+    header, *rows = table(run.findings)
+    shown = Table(*header)
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown)
+    for name, why in run.failed.items():
+        click.echo(f"{name}: {why}")
+    for item in changes:
+        if item.worse:
+            click.echo(f"{item.finding.key}: {item.factor:.2f} times as good as the baseline")

@@ -338,9 +338,22 @@ def compare(
     sys.exit(run(workload, seed=seed, prices=prices, report=report, as_json=as_json))
 
 
-@main.group()
-def bench() -> None:
-    """Measure this machine's Proa, in processes of its own."""
+@main.group(invoke_without_command=True)
+@click.option("--only", multiple=True, metavar="NAME", help="These only; may be repeated.")
+@click.option("--list", "listing", is_flag=True, help="Name what there is, and run nothing.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write a baseline.")
+@click.option(
+    "--baseline", type=click.Path(dir_okay=False, path_type=Path), help="Compare with a saved run."
+)
+@json_option
+@click.pass_context
+def bench(context: click.Context, /, as_json: bool, **options: Any) -> None:
+    """Measure this machine's Proa, in processes of its own: the whole suite, or one of these."""
+    if context.invoked_subcommand is None:
+        from proa.cli.bench import suite as run
+
+        sys.exit(run(as_json=as_json, **options))
 
 
 @bench.command("scheduling")
