@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from operator import attrgetter
 
-import numpy as np
-
 from proa.placement import filters, scores
 from proa.placement.asks import Ask, PodTerm, Reason, Spread
-from proa.placement.fleet import Fleet, Ints, Mask
+from proa.placement.domains import Bad, Domains, Narrow, also_bad
+from proa.placement.fleet import Fleet, Mask
 from proa.placement.ledger import Claim, Description, Table, Tally, satisfies
-from proa.placement.pods import Domains, PodRules
+from proa.placement.pods import Counts, PodRules
 from proa.placement.spread import HOSTNAME, HardSpread, SoftSpread, SoftSpreads
-from proa.placement.standing import CANNOT, Standing, shape_of
+from proa.placement.standing import Standing, shape_of
 
 SAME = attrgetter(
     "cluster", "reserve", "ports", "namespace", "labels", "node_selector", "affinity", "preferred",
@@ -40,7 +39,7 @@ class AskClass:
         self._standing: Standing | None = None
         self.hard = self._hard()
         self.soft = self._soft()
-        self.pods = PodRules(fleet, ask, self._domains)
+        self.pods = PodRules(fleet, ask, self._counts)
         self.refusal: tuple[int, tuple[Reason, ...]] | None = None  # as of the end of the log
 
     @property
@@ -64,7 +63,7 @@ class AskClass:
                 spread.max_skew,
                 spread.min_domains,
                 int(satisfies(labels, spread.selector)),
-                self.fleet.label_column(spread.key),
+                self._classes.domains(spread.key),
                 self._table(self._spread_tally(spread), spread, keys),
             )
             for spread in mine
@@ -79,16 +78,15 @@ class AskClass:
         for spread in mine:
             tally = self._spread_tally(spread)
             table = None if spread.key == HOSTNAME else self._table(tally, spread, keys)
-            parts.append(
-                SoftSpread(spread.max_skew, self.fleet.label_column(spread.key), tally, table)
-            )
+            domains = self._classes.domains(spread.key)
+            parts.append(SoftSpread(spread.max_skew, domains, tally, table))
         ignored = self._lacking(keys)
         return SoftSpreads(parts, ignored if ignored.any() else None)
 
     def _lacking(self, keys: tuple[str, ...]) -> Mask:
         mask = filters.none_of(self.fleet)
         for key in keys:
-            mask |= self.fleet.label_column(key) == 0
+            mask |= self._classes.domains(key).missing
         return mask
 
     def _spread_tally(self, spread: Spread) -> Tally:
@@ -102,14 +100,14 @@ class AskClass:
         name, member = self._classes.eligible(self.ask, spread, keys)
         return self.fleet.table(tally, spread.key, name, member)
 
-    def _domains(self, tally: Tally, key: str) -> Domains:
-        numbers = self.fleet.label_column(key)
+    def _counts(self, tally: Tally, key: str) -> Counts:
         name, member = self._classes.having(self.ask, key)
-        return Domains(key, numbers, self.fleet.table(tally, key, name, member))
+        table = self.fleet.table(tally, key, name, member)
+        return Counts(key, self._classes.domains(key), table)
 
     # Decisions
 
-    def totals(self) -> Ints:
+    def totals(self) -> Narrow:
         """The total score of every row, -1 where the ask cannot go. Constant parts are left out;
         not to be written to."""
         standing = self.standing
@@ -117,32 +115,32 @@ class AskClass:
         self.pods.follow()
         if not self.hard and self.soft is None and self.pods.silent:
             return standing.weighted()
-        rejected: Mask | None = None
+        bad = standing.bad()
+        undisturbed = True
         for _, mask in self.rejections():
-            rejected = mask if rejected is None else rejected | mask
-        feasible = standing.scores >= 0
-        if rejected is not None:
-            feasible &= ~rejected
+            bad = also_bad(bad, mask)
+            undisturbed = False
         if self.ask.strategies:
-            return np.where(feasible, 0, CANNOT)
-        return np.where(feasible, self._scored(feasible, rejected is None), CANNOT)
+            return bad
+        return self._scored(bad, undisturbed) | bad
 
-    def _scored(self, feasible: Mask, undisturbed: bool) -> Ints:
+    def _scored(self, bad: Bad, undisturbed: bool) -> Narrow:
         standing = self.standing
         total = standing.scores
         if standing.uneven:
-            total = standing.weighted() if undisturbed else total + standing.preferences(feasible)
+            total = standing.weighted() if undisturbed else total + standing.preferences(bad)
         if self.soft is not None:
             known = standing.flips if undisturbed else None
-            total = total + scores.WEIGHT_SPREAD * self.soft.score(feasible, known)
+            total = total + scores.WEIGHT_SPREAD * self.soft.score(bad, known)
         if self.pods.scored:
-            total = total + scores.WEIGHT_POD_AFFINITY * self.pods.score(feasible)
+            total = total + scores.WEIGHT_POD_AFFINITY * self.pods.score(bad)
         return total
 
     def rejections(self) -> Iterator[tuple[str, Mask]]:
         """(code, rows) of the rules that look at domains, in the order of their reasons."""
         for spread in self.hard:
-            yield "spread-label", spread.missing
+            if not spread.domains.complete:
+                yield "spread-label", spread.domains.missing
             yield "spread", spread.full()
         yield from self.pods.rejections()
 
@@ -164,6 +162,7 @@ class Classes:
         self._classes: dict[tuple[object, ...], AskClass] = {}
         self._standings: dict[tuple[object, ...], Standing] = {}
         self._eligible: dict[tuple[object, ...], Mask] = {}
+        self._domains: dict[str, Domains] = {}
         self._made = 0
 
     def alone(self, ask: Ask) -> AskClass:
@@ -194,6 +193,7 @@ class Classes:
         self._classes.clear()
         self._standings.clear()
         self._eligible.clear()
+        self._domains.clear()
 
     def _make_room(self) -> None:
         while len(self._classes) >= CLASSES:
@@ -215,6 +215,14 @@ class Classes:
                 del self._standings[next(iter(self._standings))]
             found = Standing(self._fleet, ask, claim)
         self._standings[shape] = found
+        return found
+
+    def domains(self, key: str) -> Domains:
+        """A label's values by row."""
+        found = self._domains.get(key)
+        if found is None:
+            size = len(self._fleet.label_values(key))
+            found = self._domains[key] = Domains(self._fleet.label_column(key), size)
         return found
 
     def eligible(self, ask: Ask, spread: Spread, keys: tuple[str, ...]) -> tuple[object, Mask]:

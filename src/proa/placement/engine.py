@@ -16,8 +16,9 @@ import numpy as np
 from proa.placement import filters, scores, strategies
 from proa.placement.asks import Ask, Decision, Placed, Reason, Unplaced
 from proa.placement.classes import AskClass, Classes, classes_of
+from proa.placement.domains import Narrow
 from proa.placement.explain import lacks
-from proa.placement.fleet import Booking, Fleet, Ints, Mask, amounts
+from proa.placement.fleet import Booking, Fleet, Mask, amounts
 
 
 def place(fleet: Fleet, asks: Iterable[Ask]) -> list[Decision]:
@@ -93,12 +94,11 @@ def _choose(kind: AskClass, classes: Classes, draw: int) -> int:
     """The best row, -1 if none is possible; ``draw`` decides among equals."""
     column = kind.totals()
     if kind.ask.strategies:
-        candidates = column >= 0
-        return strategies.choose(kind, classes, candidates, draw) if candidates.any() else -1
+        return strategies.choose(kind, classes, column >> 31, draw)
     return _best(column, draw)
 
 
-def _best(column: Ints, draw: int) -> int:
+def _best(column: Narrow, draw: int) -> int:
     """The first of the best rows from a drawn one on; -1 if no row is possible."""
     if not len(column):
         return -1

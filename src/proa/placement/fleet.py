@@ -167,21 +167,29 @@ class Fleet(Rows):
         claim, row = booking.claim, booking.row
         if booking.pool:
             number = self._pool(booking.pool)
-            self.pool_used[booking.pool] += claim.vector * sign
+            first = number * len(AMOUNTS)
+            for column, amount in claim.wanted:
+                if column < len(AMOUNTS):
+                    self.pool_used_flat[first + column] += amount * sign
             for other in self.pool_rows[number]:
                 if other != row:
                     self.changed(other)
         if row < 0:
             return
-        used = self.used[row]
+        used, first = self.used_flat, row * self.width
         for column, amount in claim.wanted:
-            used[column] += amount * sign
-        scored = self.nonzero[row]
-        scored[0] += claim.nonzero[0] * sign
-        scored[1] += claim.nonzero[1] * sign
-        self._count_ports(booking, sign)
-        self._count_group(claim.ask.group, row, sign)
-        self._count_alike(self._alike_of(claim, booking.terminating), row, sign)
+            used[first + column] += amount * sign
+        cpu, memory = claim.nonzero
+        self.nonzero_flat[2 * row] += cpu * sign
+        self.nonzero_flat[2 * row + 1] += memory * sign
+        if claim.ask.ports:
+            self._count_ports(booking, sign)
+        if claim.ask.group:
+            self._count_group(claim.ask.group, row, sign)
+        alike = claim.alike.get(booking.terminating) or self._alike_of(claim, booking.terminating)
+        _count(alike.rows, row, sign)
+        for tally in alike.tallies:
+            tally.add(row, sign)
         for held in claim.terms:
             self._count_held(held, row, sign)
         self.changed(row)
@@ -193,15 +201,9 @@ class Fleet(Rows):
             _count(addresses.setdefault(address, {}), booking.row, sign)
 
     def _count_group(self, group: str, row: int, sign: int) -> None:
-        if group:
-            _count(self.groups.setdefault(group, {}), row, sign)
-            tally = self._group_tallies.get(group)
-            if tally is not None:
-                tally.add(row, sign)
-
-    def _count_alike(self, alike: Alike, row: int, sign: int) -> None:
-        _count(alike.rows, row, sign)
-        for tally in alike.tallies:
+        _count(self.groups.setdefault(group, {}), row, sign)
+        tally = self._group_tallies.get(group)
+        if tally is not None:
             tally.add(row, sign)
 
     def _count_held(self, held: HeldTerm, row: int, sign: int) -> None:
@@ -289,9 +291,7 @@ class Fleet(Rows):
         return satisfies(labels, term.selector)
 
     def _alike_of(self, claim: Claim, ending: bool) -> Alike:
-        found = claim.alike.get(ending)
-        if found is not None:
-            return found
+        """The bookings with a claim's labels."""
         ask = claim.ask
         space = self._alike.get((ask.cluster, ask.namespace))
         if space is None:

@@ -58,17 +58,28 @@ class Table:
     ``totals`` is by value number; 0 is the absence of the label and counts only where ``member``
     has such rows. ``domains`` are the numbers that occur."""
 
-    __slots__ = ("domains", "member", "numbers", "totals")
+    __slots__ = ("_all_but_absence", "domains", "member", "numbers", "totals")
 
     def __init__(self, rows: Ints, numbers: Ints, member: Mask, size: int) -> None:
         self.numbers, self.member = numbers, member
         counts = np.bincount(numbers[member], weights=rows[: len(member)][member], minlength=size)
         self.totals: Ints = counts.astype(np.int64)
         self.domains: Ints = np.flatnonzero(np.bincount(numbers[member], minlength=size))
+        first = int(self.domains[0]) if len(self.domains) else 0
+        self._all_but_absence = first == 1 and len(self.domains) == size - 1
 
     def add(self, row: int, delta: int) -> None:
+        """Count a booking in (1) or out (-1)."""
         if self.member[row]:
             self.totals[self.numbers[row]] += delta
+
+    def lowest(self) -> int:
+        """The least of all domains that occur; there is one."""
+        if self._all_but_absence:
+            inside = self.totals[1:]
+        else:
+            inside = self.totals[self.domains]
+        return int(inside[inside.argmin()])
 
 
 class Tally:

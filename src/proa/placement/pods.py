@@ -14,6 +14,7 @@ import numpy as np
 
 from proa.placement import scores
 from proa.placement.asks import Ask, PodTerm
+from proa.placement.domains import Bad, Domains, Narrow, extremes, highest, lowest
 from proa.placement.fleet import Fleet, Ints, Mask
 from proa.placement.ledger import Description, HeldTerm, Table, Tally
 
@@ -22,40 +23,44 @@ EXISTING = "existing-anti-affinity"
 
 
 @dataclass(slots=True, frozen=True)
-class Domains:
+class Counts:
     """Counts over the domains of one label."""
 
     key: str
-    numbers: Ints
+    domains: Domains
     table: Table
+
+    def here(self, row: int) -> int:
+        """The count of a row's domain."""
+        return int(self.table.totals[self.domains.numbers[row]])
 
 
 class PodRules:
-    """The rules between the asks of one class and the bookings of its cluster. ``domains`` gives
+    """The rules between the asks of one class and the bookings of its cluster. ``counts`` gives
     a tally by the domains of a label on the rows of the cluster that have it."""
 
-    def __init__(self, fleet: Fleet, ask: Ask, domains: Callable[[Tally, str], Domains]) -> None:
-        self.fleet, self.ask, self._domains = fleet, ask, domains
+    def __init__(self, fleet: Fleet, ask: Ask, counts: Callable[[Tally, str], Counts]) -> None:
+        self.fleet, self.ask, self._counts = fleet, ask, counts
         self.labels = dict(ask.labels)
         self.tallies: list[Tally] = []
         self.near = self._near()
         self.near_self = bool(ask.pod_affinity) and all(map(self._speaks_of_me, ask.pod_affinity))
         self.apart = [self._of(term) for term in ask.pod_anti_affinity]
         self.wishes = [(weight, self._of(term)) for weight, term in ask.pod_preferred if weight]
-        self.kept_out: list[tuple[HeldTerm, Domains]] = []
-        self.wished: list[tuple[HeldTerm, Domains]] = []
+        self.kept_out: list[tuple[HeldTerm, Counts]] = []
+        self.wished: list[tuple[HeldTerm, Counts]] = []
         self._epoch, self._position = -1, 0
 
-    def _near(self) -> list[Domains]:
+    def _near(self) -> list[Counts]:
         """Counts of Sandboxes that match every required term, by each term's label."""
         terms = self.ask.pod_affinity
         if not terms:
             return []
         tally = self._tally(terms)
-        return [self._domains(tally, term.key) for term in terms]
+        return [self._counts(tally, term.key) for term in terms]
 
-    def _of(self, term: PodTerm) -> Domains:
-        return self._domains(self._tally((term,)), term.key)
+    def _of(self, term: PodTerm) -> Counts:
+        return self._counts(self._tally((term,)), term.key)
 
     def _tally(self, terms: tuple[PodTerm, ...]) -> Tally:
         keyless = tuple(
@@ -77,7 +82,7 @@ class PodRules:
             self.kept_out, self.wished = [], []
         for held in log[self._position :]:
             if held.cluster == self.ask.cluster and self._speaks_of_me(held.term):
-                found = (held, self._domains(held.tally, held.term.key))
+                found = (held, self._counts(held.tally, held.term.key))
                 (self.wished if held.weight else self.kept_out).append(found)
         self._position = len(log)
 
@@ -97,23 +102,25 @@ class PodRules:
         """(code, rows) in the order in which a row's rejection is reported."""
         if self.near:
             yield AFFINITY, self._lonely()
-        for domains in self.apart:
-            yield ANTI_AFFINITY, _occupied([domains.table.totals])[domains.numbers]
-        by_label: dict[str, list[Domains]] = {}
-        for held, domains in self.kept_out:
+        for one in self.apart:
+            yield ANTI_AFFINITY, one.domains.flags(one.table.totals > 0)
+        by_label: dict[str, list[Counts]] = {}
+        for held, one in self.kept_out:
             if held.holders:
-                by_label.setdefault(held.term.key, []).append(domains)
+                by_label.setdefault(one.key, []).append(one)
         for found in by_label.values():
-            yield EXISTING, _occupied([one.table.totals for one in found])[found[0].numbers]
+            yield EXISTING, found[0].domains.flags(_occupied([one.table.totals for one in found]))
 
     def _lonely(self) -> Mask:
-        mask = np.zeros(self.fleet.count, dtype=np.bool_)
+        mask: Mask | None = None
         first = self._is_first
-        for domains in self.near:
-            alone = domains.table.totals == 0
+        for one in self.near:
+            alone = one.table.totals == 0
             if first:
                 alone[1:] = False
-            mask |= alone[domains.numbers]
+            lonely = one.domains.flags(alone)
+            mask = lonely if mask is None else mask | lonely
+        assert mask is not None, "asked where there are terms"
         return mask
 
     @property
@@ -122,18 +129,24 @@ class PodRules:
         go wherever the labels are."""
         return self.near_self and not any(one.table.totals.any() for one in self.near)
 
-    def score(self, feasible: Mask) -> Ints:
+    def score(self, bad: Bad) -> Narrow:
         """0 to 100 by the sum of the weights that each row's domains hold."""
-        by_label: dict[str, tuple[Ints, Ints]] = {}
-        parts = [*self.wishes, *((held.weight, domains) for held, domains in self.wished)]
-        for weight, domains in parts:
-            sums = domains.table.totals * weight
-            known = by_label.get(domains.key)
-            by_label[domains.key] = (domains.numbers, sums if known is None else known[1] + sums)
-        raw = np.zeros(len(feasible), dtype=np.int64)
-        for numbers, total in by_label.values():
-            raw += total[numbers]
-        return scores.between(raw, feasible)
+        by_label: dict[str, tuple[Domains, Ints]] = {}
+        parts = [*self.wishes, *((held.weight, one) for held, one in self.wished)]
+        for weight, one in parts:
+            sums = one.table.totals * weight
+            known = by_label.get(one.key)
+            by_label[one.key] = (one.domains, sums if known is None else known[1] + sums)
+        if not bool((bad == 0).any()):
+            return np.zeros(len(bad), dtype=np.int32)
+        if len(by_label) == 1:
+            ((domains, sums),) = by_label.values()
+            if domains.few:
+                return _by_domain(domains, sums, bad)
+        raw = np.zeros(len(bad), dtype=np.int32)
+        for domains, sums in by_label.values():
+            raw += domains.values(sums.astype(np.int32))
+        return scores.between(raw, lowest(raw, bad), highest(raw, bad))
 
     # By one row
 
@@ -141,15 +154,22 @@ class PodRules:
         """The reason's code for one row, "" if there is none."""
         if self.near:
             first = self._is_first
-            for domains in self.near:
-                number = domains.numbers[row]
-                if not number or not (first or domains.table.totals[number]):
+            for one in self.near:
+                if not one.domains.numbers[row] or not (first or one.here(row)):
                     return AFFINITY
-        if any(one.table.totals[one.numbers[row]] > 0 for one in self.apart):
+        if any(one.here(row) for one in self.apart):
             return ANTI_AFFINITY
-        if any(one.table.totals[one.numbers[row]] > 0 for _, one in self.kept_out):
+        if any(one.here(row) for _, one in self.kept_out):
             return EXISTING
         return ""
+
+
+def _by_domain(domains: Domains, sums: Ints, bad: Bad) -> Narrow:
+    ranks, ordered = domains.ranks(sums)
+    low, high = extremes(ranks, bad)
+    by_domain = scores.between(sums, int(ordered[low]), int(ordered[high]))
+    # Domains without a possible row may lie outside: what they score is never looked at.
+    return domains.small(np.clip(by_domain, 0, scores.MAX_SCORE)).astype(np.int32)
 
 
 def _occupied(totals: list[Ints]) -> Mask:

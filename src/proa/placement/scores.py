@@ -6,12 +6,16 @@ columns, or lines of single amounts: both give the same integers.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
+from proa.placement.domains import Bad, Narrow, highest
 from proa.placement.fleet import Ints, Mask
 
 Floats = NDArray[np.float64]
+Numbers = TypeVar("Numbers", Ints, Narrow)
 
 MAX_SCORE = 100
 HALF = MAX_SCORE // 2
@@ -31,15 +35,15 @@ def least_allocated(capacity: Ints, requested: Ints) -> Ints:
     return mean
 
 
-def least_allocated_one(capacity: list[int], requested: tuple[int, int]) -> int:
+def least_allocated_one(capacity: tuple[int, int], requested: tuple[int, int]) -> int:
     """``least_allocated`` of one row."""
-    total = weights = 0
-    for have, want in zip(capacity, requested, strict=True):
-        if have > 0:
-            weights += 1
-            if want <= have:
-                total += (have - want) * MAX_SCORE // have
-    return total // weights if weights else 0
+    cpu, memory = capacity
+    of_cpu = (cpu - requested[0]) * MAX_SCORE // cpu if cpu >= requested[0] and cpu else 0
+    of_memory = (
+        (memory - requested[1]) * MAX_SCORE // memory if memory >= requested[1] and memory else 0
+    )
+    weights = (cpu > 0) + (memory > 0)
+    return (of_cpu + of_memory) // weights if weights else 0
 
 
 def balanced(capacity: Ints, used: Ints, wanted: tuple[int, int]) -> Ints:
@@ -60,7 +64,7 @@ def _evenness(shares: Floats, both: Mask) -> Ints:
     return even
 
 
-def balanced_one(capacity: list[int], used: list[int], wanted: tuple[int, int]) -> int:
+def balanced_one(capacity: tuple[int, int], used: tuple[int, int], wanted: tuple[int, int]) -> int:
     """``balanced`` of one row."""
     if capacity[0] <= 0 or capacity[1] <= 0:
         return HALF + HALF // 2
@@ -71,29 +75,26 @@ def balanced_one(capacity: list[int], used: list[int], wanted: tuple[int, int]) 
     return HALF + (HALF + gain) // 2
 
 
-def reversed_share(counts: Ints, feasible: Mask) -> Ints:
+def reversed_share(counts: Narrow, bad: Bad) -> Narrow:
     """100 for none, 0 for the most: TaintToleration's normalisation."""
-    highest = int(np.where(feasible, counts, 0).max(initial=0))
-    if highest == 0:
-        return np.full(len(counts), MAX_SCORE, dtype=np.int64)
-    return MAX_SCORE - MAX_SCORE * counts // highest
+    most = highest(counts & ~bad, bad) if len(bad) else 0
+    if most <= 0:
+        return np.full_like(counts, MAX_SCORE)
+    return MAX_SCORE - MAX_SCORE * counts // most
 
 
-def share(sums: Ints, feasible: Mask) -> Ints:
+def share(sums: Narrow, bad: Bad) -> Narrow:
     """100 for the most: NodeAffinity's normalisation."""
-    highest = int(np.where(feasible, sums, 0).max(initial=0))
-    return np.zeros(len(sums), dtype=np.int64) if highest == 0 else MAX_SCORE * sums // highest
+    most = highest(sums, bad) if len(bad) else 0
+    return np.zeros_like(sums) if most <= 0 else MAX_SCORE * sums // most
 
 
-def between(sums: Ints, feasible: Mask) -> Ints:
+def between(sums: Numbers, least: int, most: int) -> Numbers:
     """0 for the least and 100 for the most: InterPodAffinity's normalisation."""
-    inside = sums[feasible]
-    lowest = int(inside.min(initial=np.iinfo(np.int64).max))
-    span = int(inside.max(initial=lowest)) - lowest if len(inside) else 0
+    span = most - least
     if span <= 0:
-        return np.zeros(len(sums), dtype=np.int64)
-    shares: Ints = (float(MAX_SCORE) * ((sums - lowest) / float(span))).astype(np.int64)
-    return shares
+        return np.zeros_like(sums)
+    return (float(MAX_SCORE) * ((sums - least) / float(span))).astype(sums.dtype)
 
 
 def image_score(sizes: int, containers: int) -> int:
@@ -101,10 +102,3 @@ def image_score(sizes: int, containers: int) -> int:
     most = LARGEST_IMAGE * containers
     inside = min(max(sizes, SMALLEST_IMAGES), most)
     return MAX_SCORE * (inside - SMALLEST_IMAGES) // (most - SMALLEST_IMAGES)
-
-
-def halves_up(values: Floats) -> Ints:
-    """Rounded to the nearest integer, halves away from zero (Go's math.Round); not negative."""
-    whole = np.floor(values)
-    rounded: Ints = (whole + (values - whole >= 0.5)).astype(np.int64)
-    return rounded

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from proa.placement import scores
+from proa.placement.domains import Bad, Domains, Narrow, also_bad, extremes, highest, lowest
 from proa.placement.fleet import Ints, Mask
 from proa.placement.ledger import Table, Tally
 
 HOSTNAME = "kubernetes.io/hostname"
+Numbers = TypeVar("Numbers", Ints, Narrow)
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,34 +29,27 @@ class HardSpread:
     max_skew: int
     min_domains: int
     own: int
-    numbers: Ints
+    domains: Domains
     table: Table
-
-    @property
-    def missing(self) -> Mask:
-        """Rows without the label."""
-        mask: Mask = self.numbers == 0
-        return mask
 
     def full(self) -> Mask:
         """Rows whose domain would be too full: match + self - min > maxSkew, min counting as 0
         below minDomains."""
-        over: Mask = self._over()[self.numbers]
-        return over
+        return self.domains.flags(self._over())
 
     def rejects(self, row: int) -> str:
         """The reason's code for one row, "" if there is none."""
-        number = int(self.numbers[row])
+        number = int(self.domains.numbers[row])
         if number == 0:
             return "spread-label"
         return "spread" if self._over()[number] else ""
 
     def _over(self) -> Mask:
         totals, domains = self.table.totals, self.table.domains
-        lowest = 0
+        least = 0
         if len(domains) and len(domains) >= self.min_domains:
-            lowest = int(totals[domains].min())
-        over: Mask = totals > self.max_skew - self.own + lowest
+            least = self.table.lowest()
+        over: Mask = totals > self.max_skew - self.own + least
         return over
 
 
@@ -63,7 +59,7 @@ class SoftSpread:
     row's own."""
 
     max_skew: int
-    numbers: Ints
+    domains: Domains
     tally: Tally
     table: Table | None
 
@@ -77,40 +73,69 @@ class SoftSpreads:
         self._weights: tuple[float, ...] = ()
         self._known: object = None
 
-    def score(self, feasible: Mask, known: object) -> Ints:
+    def score(self, bad: Bad, known: object) -> Narrow:
         """0 to 100, most where fewest match: Σ(count · ln(domains + 2) + maxSkew - 1), reversed.
         The domains of the possible rows are counted anew when ``known`` is another value."""
-        inside = feasible if self.ignored is None else feasible & ~self.ignored
+        out = bad if self.ignored is None else also_bad(bad, self.ignored)
+        if not bool((out == 0).any()):
+            return np.zeros(len(bad), dtype=np.int32)
         if known is None or known != self._known:
-            self._weights = tuple(self._weight(part, inside) for part in self.parts)
+            self._weights = tuple(self._weight(part, out) for part in self.parts)
             self._known = known
+        table = self.parts[0].table
+        if table is not None and len(self.parts) == 1 and self.parts[0].domains.few:
+            result = self._by_domain(self.parts[0], table, out)
+        else:
+            result = self._by_row(out)
+        return result if self.ignored is None else result & ~out
+
+    def _by_domain(self, part: SoftSpread, table: Table, out: Bad) -> Narrow:
+        sums = _rounded(self._raw_of(part, table, self._weights[0]))
+        ranks, ordered = part.domains.ranks(sums)
+        low, high = extremes(ranks, out)
+        least, most = int(ordered[low]), int(ordered[high])
+        # Domains without a possible row may lie outside: what they score is never looked at.
+        by_domain = np.clip(_reversed(sums, least, most), 0, scores.MAX_SCORE)
+        return part.domains.small(by_domain).astype(np.int32)
+
+    def _by_row(self, out: Bad) -> Narrow:
         raw = self._raw(self.parts[0], self._weights[0])
         for part, weight in zip(self.parts[1:], self._weights[1:], strict=True):
             raw = raw + self._raw(part, weight)
-        sums = scores.halves_up(raw)
-        highest = int(np.where(inside, sums, 0).max(initial=0))
-        if highest == 0:
-            even: Ints = np.where(inside, scores.MAX_SCORE, 0)
-            return even
-        lowest = int(np.where(inside, sums, highest).min(initial=highest))
-        result = scores.MAX_SCORE * (highest + lowest - sums) // highest
-        return result if self.ignored is None else np.where(inside, result, 0)
+        sums = _rounded(raw).astype(np.int32)
+        return _reversed(sums, lowest(sums, out), highest(sums, out))
 
     @staticmethod
-    def _weight(part: SoftSpread, inside: Mask) -> float:
+    def _weight(part: SoftSpread, out: Bad) -> float:
+        inside = out == 0
         if part.table is None:
             size = int(np.count_nonzero(inside))
         else:
-            size = int(np.count_nonzero(np.bincount(part.numbers[inside])))
+            size = int(np.count_nonzero(np.bincount(part.domains.numbers[inside])))
         return math.log(size + 2)
 
+    def _raw(self, part: SoftSpread, weight: float) -> scores.Floats:
+        if part.table is not None:
+            return part.domains.values(self._raw_of(part, part.table, weight))
+        counts = part.tally.rows[: len(part.domains.numbers)].astype(np.float64)
+        by_row = counts * weight + float(part.max_skew - 1)
+        return by_row if part.domains.complete else by_row * ~part.domains.missing
+
     @staticmethod
-    def _raw(part: SoftSpread, weight: float) -> scores.Floats:
-        if part.table is None:
-            counts = part.tally.rows[: len(part.numbers)]
-            by_row = counts * weight + float(part.max_skew - 1)
-            return np.where(part.numbers > 0, by_row, 0.0)
-        by_domain = (part.table.totals * weight + float(part.max_skew - 1)).astype(np.float64)
+    def _raw_of(part: SoftSpread, table: Table, weight: float) -> scores.Floats:
+        by_domain = table.totals.astype(np.float64) * weight + float(part.max_skew - 1)
         by_domain[0] = 0.0
-        raw: scores.Floats = by_domain[part.numbers]
-        return raw
+        return by_domain
+
+
+def _rounded(raw: scores.Floats) -> Ints:
+    """To the nearest integer, halves up; a sum is an integer or well above one half."""
+    whole: Ints = (raw + 0.5).astype(np.int64)
+    return whole
+
+
+def _reversed(sums: Numbers, least: int, most: int) -> Numbers:
+    """100 for the least."""
+    if most == 0:
+        return np.full_like(sums, scores.MAX_SCORE)
+    return scores.MAX_SCORE * (most + least - sums) // most

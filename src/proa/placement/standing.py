@@ -13,6 +13,7 @@ import numpy as np
 
 from proa.placement import filters, scores
 from proa.placement.asks import Ask
+from proa.placement.domains import Bad, Narrow
 from proa.placement.fleet import Fleet, Ints, Mask
 from proa.placement.ledger import Claim
 
@@ -40,22 +41,23 @@ class Standing:
         fixed = self.mine & filters.pinned_mask(fleet, ask) & fleet.ready[: fleet.count]
         fixed &= ~filters.cordoned_mask(fleet, ask) & ~filters.tainted_mask(fleet, ask)
         self.fixed: Mask = fixed & filters.selector_mask(fleet, ask) & filters.zone_mask(fleet, ask)
-        self.taints = filters.soft_taints(fleet, ask) if self.scored else None
+        taints = filters.soft_taints(fleet, ask) if self.scored else None
+        self.taints = None if taints is None else taints.astype(np.int32)
         self.preferred = self._preferences() if self.scored and ask.preferred else None
         self.images = self._images() if self.scored and ask.images else None
-        self.balances = ask.reserve.cpu > 0 or ask.reserve.memory > 0
+        self.cpu, self.memory = ask.reserve.cpu, ask.reserve.memory
+        self.pooled = self.cpu > 0 or self.memory > 0  # something of the Pool is asked for
         self.flips = 0
         self.version = 0
-        self.scores: Ints = self._all()
+        self.scores: Narrow = self._all()
         self._seen = fleet.log_start + len(fleet.log)
-        self._weighted: Ints | None = None
+        self._weighted: Narrow | None = None
         self._weighted_flips = -1
 
-    def _preferences(self) -> Ints:
-        sums = np.zeros(self.fleet.count, dtype=np.int64)
+    def _preferences(self) -> Narrow:
+        sums = np.zeros(self.fleet.count, dtype=np.int32)
         for weight, term in self.ask.preferred:
-            mask = filters.term_mask(self.fleet, term, self.ask.cluster)
-            sums += np.where(mask, weight, 0)
+            sums += filters.term_mask(self.fleet, term, self.ask.cluster) * np.int32(weight)
         return sums
 
     def _images(self) -> Ints | None:
@@ -76,14 +78,14 @@ class Standing:
 
     # By all rows
 
-    def _all(self) -> Ints:
+    def _all(self) -> Narrow:
         fleet, ask = self.fleet, self.ask
         fits = self.fixed & ~filters.distinct_mask(fleet, ask)
         if ask.ports:
             fits &= ~filters.port_mask(fleet, ask)
         for short, _, _ in filters.resource_masks(fleet, self.claim):
             fits &= ~short
-        result: Ints = np.where(fits, self._resource_scores(), CANNOT).astype(np.int64)
+        result: Narrow = np.where(fits, self._resource_scores(), CANNOT).astype(np.int32)
         return result
 
     def _resource_scores(self) -> Ints:
@@ -92,11 +94,8 @@ class Standing:
             return np.zeros(count, dtype=np.int64)
         capacity = fleet.allocatable[:count, :2]
         total = scores.least_allocated(capacity, fleet.nonzero[:count] + self.claim.nonzero)
-        if self.balances:
-            reserve = self.ask.reserve
-            total += scores.balanced(
-                capacity, fleet.used[:count, :2], (reserve.cpu, reserve.memory)
-            )
+        if self.pooled:  # nothing asked for, nothing scored
+            total += scores.balanced(capacity, fleet.used[:count, :2], (self.cpu, self.memory))
         if self.images is not None:
             total += self.images
         return total
@@ -107,28 +106,30 @@ class Standing:
         fleet = self.fleet
         if not self.fixed[row]:
             return CANNOT
-        capacity, used = fleet.allocatable[row].tolist(), fleet.used[row].tolist()
-        pool = None
-        for number, amount in self.claim.wanted:
-            if amount > capacity[number] - used[number]:
+        have, used, first = fleet.allocatable_flat, fleet.used_flat, row * fleet.width
+        for column, amount in self.claim.wanted:
+            if amount > have[first + column] - used[first + column]:
                 return CANNOT
-            if number < 2:
-                if pool is None:
-                    pool = fleet.pools_left_of(row)
-                if amount > pool[number]:
-                    return CANNOT
+        if self.pooled:
+            pool = fleet.pools_left_of(row)
+            if (self.cpu > pool[0] and self.cpu) or (self.memory > pool[1] and self.memory):
+                return CANNOT
         if self.ask.ports and self._port_taken(row):
             return CANNOT
         if self.ask.distinct and row in fleet.groups.get(self.ask.group, ()):
             return CANNOT
-        if not self.scored:
-            return 0
-        filled = fleet.nonzero[row].tolist()
-        want = self.claim.nonzero
-        total = scores.least_allocated_one(capacity[:2], (filled[0] + want[0], filled[1] + want[1]))
-        if self.balances:
-            reserve = self.ask.reserve
-            total += scores.balanced_one(capacity[:2], used[:2], (reserve.cpu, reserve.memory))
+        return self._score_one(row) if self.scored else 0
+
+    def _score_one(self, row: int) -> int:
+        fleet, first = self.fleet, row * self.fleet.width
+        capacity = (fleet.allocatable_flat[first], fleet.allocatable_flat[first + 1])
+        cpu, memory = self.claim.nonzero
+        filled = fleet.nonzero_flat
+        requested = (filled[2 * row] + cpu, filled[2 * row + 1] + memory)
+        total = scores.least_allocated_one(capacity, requested)
+        if self.pooled:
+            used = (fleet.used_flat[first], fleet.used_flat[first + 1])
+            total += scores.balanced_one(capacity, used, (self.cpu, self.memory))
         return total if self.images is None else total + int(self.images[row])
 
     def _port_taken(self, row: int) -> bool:
@@ -160,7 +161,7 @@ class Standing:
         elif self._weighted is not None:
             self._weighted[row] += now - before
 
-    def _replace(self, fresh: Ints) -> None:
+    def _replace(self, fresh: Narrow) -> None:
         if ((fresh < 0) != (self.scores < 0)).any():
             self.flips += 1
         self._weighted_flips = -1
@@ -173,22 +174,25 @@ class Standing:
         """Whether soft taints or preferred affinity make a difference between rows."""
         return self.taints is not None or self.preferred is not None
 
-    def preferences(self, feasible: Mask) -> Ints:
+    def bad(self) -> Bad:
+        """-1 for the rows where the ask cannot go, 0 for others."""
+        return self.scores >> 31
+
+    def preferences(self, bad: Bad) -> Narrow:
         """Soft taints and preferred affinity, weighted, normalised over the possible rows."""
-        total = np.full(len(feasible), scores.WEIGHT_TAINT * scores.MAX_SCORE, dtype=np.int64)
+        total = np.full(len(bad), scores.WEIGHT_TAINT * scores.MAX_SCORE, dtype=np.int32)
         if self.taints is not None:
-            total = scores.WEIGHT_TAINT * scores.reversed_share(self.taints, feasible)
+            total = scores.WEIGHT_TAINT * scores.reversed_share(self.taints, bad)
         if self.preferred is not None:
-            total += scores.WEIGHT_AFFINITY * scores.share(self.preferred, feasible)
+            total += scores.WEIGHT_AFFINITY * scores.share(self.preferred, bad)
         return total
 
-    def weighted(self) -> Ints:
+    def weighted(self) -> Narrow:
         """``scores`` with preferences, for asks that look at nothing else."""
         if not self.uneven:
             return self.scores
         if self._weighted is None or self._weighted_flips != self.flips:
-            feasible = self.scores >= 0
-            total = self.scores + self.preferences(feasible)
-            self._weighted = np.where(feasible, total, CANNOT)
+            bad = self.bad()
+            self._weighted = (self.scores + self.preferences(bad)) | bad
             self._weighted_flips = self.flips
         return self._weighted

@@ -11,21 +11,25 @@ import numpy as np
 
 from proa.placement.asks import Strategy
 from proa.placement.classes import AskClass, Classes
-from proa.placement.fleet import Ints, Mask
+from proa.placement.domains import BYTES, Bad, also_bad
+from proa.placement.fleet import Ints
 
 BY_INSTANCE = ("instanceId", "host")
+_MOST = np.int64(2**63 - 1)
 
 
-def choose(kind: AskClass, classes: Classes, candidates: Mask, draw: int) -> int:
-    """The row that the strategies put first; ``draw`` decides among equals and is "random"."""
-    left = candidates
+def choose(kind: AskClass, classes: Classes, bad: Bad, draw: int) -> int:
+    """The row that the strategies put first, of those that are not bad; -1 if all are. ``draw``
+    decides among equals and is "random"."""
+    if not bool((bad == 0).any()):
+        return -1
     for strategy in kind.ask.strategies:
         if strategy.kind == "random":
             break
         key = _key(kind, classes, strategy)
-        best = np.where(left, key, np.iinfo(np.int64).max).min()
-        left = left & (key == best)
-    rows = np.flatnonzero(left)
+        inside = (key & ~bad) | (bad & _MOST)
+        bad = also_bad(bad, key != inside[inside.argmin()])
+    rows = np.flatnonzero(bad == 0)
     return int(rows[draw % len(rows)])
 
 
@@ -39,7 +43,10 @@ def _key(kind: AskClass, classes: Classes, strategy: Strategy) -> Ints:
     tally = fleet.group_tally(kind.ask.group)
     if strategy.field in BY_INSTANCE:
         return tally.rows[: fleet.count]
-    numbers = fleet.label_column(strategy.field)
+    domains = classes.domains(strategy.field)
     table = fleet.table(tally, strategy.field, *classes.cluster(kind.ask))
-    counts: Ints = table.totals[numbers]
-    return counts
+    if domains.few:
+        more = table.totals - table.totals[table.totals.argmin()]
+        if more[more.argmax()] < BYTES:
+            return domains.small(more).astype(np.int64)
+    return domains.values(table.totals)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from proa.base.chance import Chance
 from proa.model.resources import Port, Resources
-from proa.placement import engine
+from proa.placement import domains, engine
 from proa.placement.asks import (
     Ask,
     Placed,
@@ -371,9 +371,14 @@ class History:
 
 def run(seed: int, steps: int = 50) -> int:
     """One history; how many placements were compared. Raises AssertionError."""
-    history = History(seed)
-    for _ in range(steps):
-        history.step()
+    few = domains.FEW
+    domains.FEW = few if seed % 3 else 1  # as if there were hundreds of Instances
+    try:
+        history = History(seed)
+        for _ in range(steps):
+            history.step()
+    finally:
+        domains.FEW = few
     return history.compared
 
 
