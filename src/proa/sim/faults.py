@@ -2,7 +2,7 @@
 
 A fault plays, lasts, and is over when it returns; ``scenario`` starts each at its instant. Which
 container a fault hits is drawn from the scenario's seed. Faults of machines are in
-``machine_faults``.
+``machine_faults``, what users do in ``user_faults``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from proa.base.clock import VirtualLoop
 from proa.node.sim import Behaviour
 from proa.sim.clients import Clients
 from proa.sim.machine_faults import MachineFaults
+from proa.sim.user_faults import UserFaults
 from proa.sim.world import World
 
 STEPS_S = 1.0  # how often is looked whether a step has come
@@ -40,7 +41,9 @@ class Faults:
         clients: Clients | None = None,
     ) -> None:
         self._world, self._behaviours, self._chance = world, behaviours, chance
-        self._machines = MachineFaults(world, clients or Clients(world), chance)
+        users = clients or Clients(world)
+        self._machines = MachineFaults(world, users, chance)
+        self._users = UserFaults(world, users, chance)
 
     def known(self) -> dict[str, Fault]:
         """Every fault by its name."""
@@ -57,7 +60,9 @@ class Faults:
             self.slow_pull,
             self.failing_pull,
         )
-        return {fault.__name__: fault for fault in own} | self._machines.known()
+        return (
+            {fault.__name__: fault for fault in own} | self._machines.known() | self._users.known()
+        )
 
     async def play(self, fault: str, given: Mapping[str, Any]) -> None:
         """Carry out a fault to its end."""

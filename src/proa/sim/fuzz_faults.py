@@ -8,7 +8,7 @@ from typing import Any
 from proa.base.chance import Chance
 
 Json = dict[str, Any]
-MAX_FAULTS = 5
+MAX_FAULTS = 6
 
 
 class _Draw:
@@ -52,6 +52,9 @@ class _Draw:
             "break_watches": {},
             "slow_pull": {"image": self.image, "pull_s": 15.0, "for_s": self.for_s},
             "failing_pull": {"image": self.image, "for_s": self.for_s},
+            "delete_pod": {"grace_s": chance.choice([1, 3]), "evict": chance.random() < 0.3},
+            "stop_task": {},
+            "drain_host": {"host": host, "for_s": self.for_s},
         }
         return given[fault]
 
@@ -61,7 +64,8 @@ _OFTEN = (
     "kill_control_plane", "kill_control_plane", "runtime_away", "runtime_fails", "start_fails",
     "disk_full", "kill_container", "kill_container", "kill_sandbox", "cut_connection",
     "partition", "lose_answers", "refuse_requests", "slow_commits", "refuse_commits",
-    "lose_commits", "break_watches", "jump_clock", "slow_pull", "failing_pull",
+    "delete_pod", "delete_pod", "stop_task", "drain_host", "lose_commits", "break_watches",
+    "jump_clock", "slow_pull", "failing_pull",
 )  # fmt: skip
 
 

@@ -17,10 +17,9 @@ from proa.base.chance import Chance
 from proa.base.clock import VirtualLoop
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.http import Request
-from proa.cloud import compute
-from proa.model.host import Instance
-from proa.sim.clients import Clients, Json, Refused
+from proa.sim.clients import Clients, Json
 from proa.sim.host import SimHost
+from proa.sim.user_faults import Operator, instances_on
 from proa.sim.world import World
 
 STEPS_S = 1.0
@@ -32,7 +31,8 @@ class MachineFaults:
     """``clients`` is the operator's."""
 
     def __init__(self, world: World, clients: Clients, chance: Chance) -> None:
-        self._world, self._clients, self._chance = world, clients, chance
+        self._world, self._chance = world, chance
+        self._operator = Operator(world, clients)
 
     def known(self) -> dict[str, Callable[..., Awaitable[None]]]:
         """Every fault by its name."""
@@ -178,26 +178,16 @@ class MachineFaults:
         is moved, then it goes."""
         if self._alive(host) is None:
             return
-        for instance in self._instances(host, "/kube/"):
-            body: Json = {"spec": {"unschedulable": True}}
-            await self._try_kube("PATCH", f"/api/v1/nodes/{instance.name}", body)
-        ids = [container_instance_id(item.id) for item in self._instances(host, "/aws/")]
-        if ids:
-            given: Json = {"containerInstances": ids, "status": "DRAINING"}
-            await self._try_ecs("UpdateContainerInstancesState", given)
+        await self._operator.drain(host)
         await self._world.clock.sleep(notice_s)
         await self.lose_host(host, noticed_after_s)
 
-    def _instances(self, host: str, prefix: str) -> list[Instance]:
-        found = compute.instances_on(self._world.view, host)
-        return [item for item in found if item.cluster.startswith(prefix) and item.shared]
-
     async def _taken_out(self, host: str) -> None:
-        for instance in self._instances(host, "/kube/"):
-            await self._try_kube("DELETE", f"/api/v1/nodes/{instance.name}")
-        for instance in self._instances(host, "/aws/"):
+        for instance in instances_on(self._world, host, "/kube/"):
+            await self._operator.kube("DELETE", f"/api/v1/nodes/{instance.name}")
+        for instance in instances_on(self._world, host, "/aws/"):
             given: Json = {"containerInstance": container_instance_id(instance.id), "force": True}
-            await self._try_ecs("DeregisterContainerInstance", given)
+            await self._operator.ecs("DeregisterContainerInstance", given)
         await self._leaves(host)
 
     async def _leaves(self, host: str) -> None:
@@ -209,15 +199,3 @@ class MachineFaults:
                 if answer.status < 300:
                     return
             await self._world.clock.sleep(STEPS_S)
-
-    async def _try_kube(
-        self, method: str, path: str, body: dict[str, object] | None = None
-    ) -> None:
-        kind = "application/merge-patch+json" if method == "PATCH" else ""
-        with contextlib.suppress(Refused):  # it may have gone meanwhile
-            await self._clients.kube(method, path, body, kind)
-            self._clients.forget(path)
-
-    async def _try_ecs(self, operation: str, given: Json) -> None:
-        with contextlib.suppress(Refused):
-            await self._clients.ecs(operation, given)

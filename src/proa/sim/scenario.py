@@ -137,7 +137,8 @@ class _Play:
             for facts in self._scenario.hosts:
                 world.add_host(_host(facts))
             self._beside()
-            await gather([self._steps(), *self._planned_faults()])
+            users = dict.fromkeys(step.get("user", 0) for step in self._scenario.steps)
+            await gather([*map(self._steps, users), *self._planned_faults()])
             problems = await self._settle()
             problems += await self._clients.broken_promises()
             for watcher in self._watchers:
@@ -168,8 +169,11 @@ class _Play:
             contender = Contender(line, world.clock, chance, name)
             self._tasks.spawn(contender.run(), name)
 
-    async def _steps(self) -> None:
+    async def _steps(self, user: int) -> None:
+        """One user's, each once the one before is answered."""
         for step in self._scenario.steps:
+            if step.get("user", 0) != user:
+                continue
             await self._until(step["at"])
             try:
                 await self._step(step)

@@ -36,13 +36,14 @@ class Laws:
         self, view: View, skins: Sequence[Skin], now: Callable[[], float], calm: Callable[[], bool]
     ) -> None:
         self.places = Places(view)
+        self.budgets = Budgets(view, now, calm)
         self.lives = Lives()
         self._order = Order()
         self._laws: tuple[Law, ...] = (
             Room(view, skins),
             self.places,
             self.lives,
-            Budgets(view, now, calm),
+            self.budgets,
         )
         self._leads = Leads()
         self._changes: list[tuple[Table[Any], Change[Any]]] = []

@@ -59,6 +59,7 @@ class Budgets:
     def __init__(self, view: View, now: Callable[[], float], calm: Callable[[], bool]) -> None:
         self._view, self._now, self._calm = view, now, calm
         self._ledgers: dict[str, _Ledger] = {}
+        self.excused: set[str] = set()  # pods that a user deletes
 
     def _ledger(self, key: str) -> _Ledger:
         return self._ledgers.setdefault(key, _Ledger())
@@ -118,7 +119,8 @@ class Budgets:
     ) -> bool:
         """Whether somebody else is behind it: the workload is going, the node is, or the pod was
         told to leave."""
-        if deployment.value.metadata.deleting or not is_rolling(deployment.value):
+        meta = deployment.value.metadata
+        if old.key in self.excused or meta.deleting or not is_rolling(deployment.value):
             return True
         node = node_of(self._view, cluster_of(old.key), old.value.spec.node_name)
         if node is None or any(taint.effect == "NoExecute" for taint in node.value.spec.taints):
