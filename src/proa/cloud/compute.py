@@ -34,6 +34,7 @@ INSTANCES: Table[Instance] = Table(
         "host": lambda _key, instance: (instance.host,),
         "cluster": lambda _key, instance: (instance.cluster,),
         "name": lambda _key, instance: (f"{instance.cluster}{instance.name}",),
+        "real": lambda _key, instance: () if instance.simulated else (instance.cluster,),
     },
 )
 
@@ -123,3 +124,8 @@ def instances_on(view: View, host: str) -> list[Instance]:
 def instances_of(view: View, cluster: str) -> list[Instance]:
     """The Instances of the cluster with this key prefix."""
     return [entry.value for entry in view.rows(INSTANCES).by("cluster", cluster)]
+
+
+def real_instances_of(view: View, cluster: str) -> list[Instance]:
+    """Those of them that are not simulated, which are few however many there are."""
+    return [entry.value for entry in view.rows(INSTANCES).by("real", cluster)]

@@ -106,7 +106,8 @@ def _range(vpc: Vpc, services: Sequence[ServiceRange]) -> VpcRange:
 
 
 def _is_same(change: Change[Any]) -> bool:
-    """Whether a row's projection is after a change what it was before."""
-    if change.old is None or change.new is None:
-        return False
-    return bool(change.old.value == change.new.value)
+    """Whether a row's projection is after a change what it was before; a row that says nothing
+    (it is false) is as good as none."""
+    before = change.old.value if change.old is not None else None
+    after = change.new.value if change.new is not None else None
+    return bool((before or None) == (after or None))

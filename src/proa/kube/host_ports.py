@@ -31,6 +31,10 @@ class HostPorts(NamedTuple):
     address: str = ""
     ports: tuple[HostPort, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.ports)
+
 
 _NONE = HostPorts()
 

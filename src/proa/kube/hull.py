@@ -335,17 +335,17 @@ def _networks(view: View) -> Mapping[str, dict[str, list[NodePlace]]]:
     that have an address apart from their pods'. Nobody is on simulated ones."""
     planner = NetworkPlanner(view)
     found: dict[str, dict[str, list[NodePlace]]] = {}
-    for entry in view.rows(compute.INSTANCES).scan():
-        instance = entry.value
-        if instance.simulated or not instance.cluster.startswith(PREFIX):
+    for cluster in view.rows(compute.INSTANCES).values_of("real"):
+        if not cluster.startswith(PREFIX):
             continue
-        subnet = planner.subnet(instance.subnet)
-        networks = found.setdefault(cluster_of(instance.cluster), {})
-        if subnet is None:
-            continue
-        nodes = networks.setdefault(subnet.vpc, [])
-        if instance.purchase != "fargate" and instance.address:
-            nodes.append(NodePlace(instance.name, instance.address))
+        networks = found.setdefault(cluster_of(cluster), {})
+        for instance in compute.real_instances_of(view, cluster):
+            subnet = planner.subnet(instance.subnet)
+            if subnet is None:
+                continue
+            nodes = networks.setdefault(subnet.vpc, [])
+            if instance.purchase != "fargate" and instance.address:
+                nodes.append(NodePlace(instance.name, instance.address))
     return found
 
 

@@ -245,9 +245,8 @@ class Kube:
 
     def addresses(self, uid: str) -> list[str]:
         """Where this machine is reached by the pods of a cluster."""
-        instances = compute.instances_of(self._core.view, f"{PREFIX}{uid}/")
-        real = (one for one in instances if one.shared and not one.simulated)
-        return [one.address for one in real if one.address]
+        instances = compute.real_instances_of(self._core.view, f"{PREFIX}{uid}/")
+        return [one.address for one in instances if one.shared and one.address]
 
     def agent_of(self, node: str) -> str:
         """The socket of the agent of a node, "" for this machine's agent's."""
