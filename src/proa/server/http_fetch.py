@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import aiohttp
-
 from proa.base.errors import CallerFault, TryAgain
 
 TIMEOUT_S = 5.0
@@ -13,6 +11,8 @@ MAX_DOCUMENT = 256 * 1024
 async def fetch(url: str) -> bytes:
     """The document behind a URL. Raises CallerFault for what is none, TryAgain for a host that
     does not answer."""
+    import aiohttp  # only who trusts an issuer of the outside ever reads from one
+
     try:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with (

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proa.base.http import Socket
-from proa.server.agent_link import AgentClient
+
+if TYPE_CHECKING:
+    from proa.server.agent_client import AgentClient
 
 
 class LocalNodeLink:
@@ -18,6 +21,8 @@ class LocalNodeLink:
         self.where: Callable[[str], str] = lambda _node: ""
 
     def _client(self, node: str) -> AgentClient:
+        from proa.server.agent_client import AgentClient  # on first use: see there
+
         found = self.where(node)
         return AgentClient(Path(found) if found else self._agent)
 
