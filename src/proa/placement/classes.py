@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from operator import attrgetter
 
+import numpy as np
+
 from proa.placement import filters, scores
 from proa.placement.asks import Ask, PodTerm, Reason, Spread
 from proa.placement.domains import Bad, Domains, Narrow, also_bad
@@ -40,6 +42,10 @@ class AskClass:
         self.hard = self._hard()
         self.soft = self._soft()
         self.pods = PodRules(fleet, ask, self._counts)
+        self._known: tuple[int, ...] = ()
+        self._masks: list[Mask] = []
+        self._bad: Bad = np.zeros(0, dtype=np.int32)
+        self._preferences: Narrow | None = None  # as of what is known
         self.refusal: tuple[int, tuple[Reason, ...]] | None = None  # as of the end of the log
 
     @property
@@ -115,25 +121,35 @@ class AskClass:
         self.pods.follow()
         if not self.hard and self.soft is None and self.pods.silent:
             return standing.weighted()
-        bad = standing.bad()
-        undisturbed = True
-        for _, mask in self.rejections():
-            bad = also_bad(bad, mask)
-            undisturbed = False
+        bad = self._rejected()
         if self.ask.strategies:
             return bad
-        return self._scored(bad, undisturbed) | bad
+        return self._scored(bad) | bad
 
-    def _scored(self, bad: Bad, undisturbed: bool) -> Narrow:
-        standing = self.standing
+    def _rejected(self) -> Bad:
+        """-1 for the rows where the ask cannot go, 0 for others. The same masks as the last time
+        (which are kept, so that none takes the place of another) give the same rows."""
+        masks = [mask for _, mask in self.rejections()]
+        now = (self.standing.flips, *map(id, masks))
+        if now != self._known:
+            bad = self.standing.bad()
+            for mask in masks:
+                bad = also_bad(bad, mask)
+            self._bad, self._masks, self._known = bad, masks, now
+            self._preferences = None
+        return self._bad
+
+    def _scored(self, bad: Bad) -> Narrow:
+        standing, known = self.standing, self._known
         total = standing.scores
         if standing.uneven:
-            total = standing.weighted() if undisturbed else total + standing.preferences(bad)
+            if self._preferences is None:
+                self._preferences = standing.preferences(bad)
+            total = total + self._preferences
         if self.soft is not None:
-            known = standing.flips if undisturbed else None
-            total = total + scores.WEIGHT_SPREAD * self.soft.score(bad, known)
+            total = total + self.soft.score(bad, known, scores.WEIGHT_SPREAD)
         if self.pods.scored:
-            total = total + scores.WEIGHT_POD_AFFINITY * self.pods.score(bad)
+            total = total + self.pods.score(bad, known, scores.WEIGHT_POD_AFFINITY)
         return total
 
     def rejections(self) -> Iterator[tuple[str, Mask]]:

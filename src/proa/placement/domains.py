@@ -17,7 +17,9 @@ from proa.placement.rows import Ints, Mask
 
 Bad = NDArray[np.int32]
 Narrow = NDArray[np.int32]
+Small = NDArray[np.uint8]
 BYTES = 256
+PATTERNS = 64
 FEW = BYTES  # labels with more values than these are looked up by numbers
 Kind = TypeVar("Kind", bound=np.generic)
 _LOWEST, _HIGHEST = np.int32(-(2**31)), np.int32(2**31 - 1)
@@ -35,6 +37,7 @@ class Domains:
             and size > count
             and bool((numbers == np.arange(1, count + 1)).all())
         )
+        self._flags: dict[bytes, Mask] = {}
         self.missing: Mask = numbers == 0
         self.complete = not self.missing.any()
 
@@ -45,9 +48,15 @@ class Domains:
 
     def flags(self, by_number: Mask) -> Mask:
         """Yes or no of each value, by row."""
-        if self._codes is not None:
-            return self._bytes(by_number).view(np.bool_)
-        return self.values(by_number)
+        if self._codes is None:
+            return self.values(by_number)
+        pattern = by_number.tobytes()  # few occur, again and again
+        found = self._flags.get(pattern)
+        if found is None:
+            if len(self._flags) >= PATTERNS:
+                self._flags.clear()
+            found = self._flags[pattern] = self._bytes(by_number).view(np.bool_)
+        return found
 
     def values(self, by_number: NDArray[Kind]) -> NDArray[Kind]:
         """Numbers of each value, by row; not to be written to."""
@@ -55,19 +64,12 @@ class Domains:
             return by_number[1 : len(self.numbers) + 1]
         return by_number[self.numbers]
 
-    def small(self, by_number: Ints) -> NDArray[np.uint8]:
-        """Numbers from 0 to 255 of each value, by row, where there are few values."""
+    def small(self, by_number: Ints) -> Small:
+        """Numbers from 0 to 255 of each value, by row, where there are few values; others come
+        out as some such number."""
         return self._bytes(by_number)
 
-    def ranks(self, by_number: Ints) -> tuple[NDArray[np.uint8], Ints]:
-        """The rank of each row's number among those of all values, and the numbers by rank, where
-        there are few values."""
-        order = by_number.argsort()
-        ranks = np.empty(len(order), dtype=np.int64)
-        ranks[order] = np.arange(len(order))
-        return self._bytes(ranks), by_number[order]
-
-    def _bytes(self, by_number: Ints | Mask) -> NDArray[np.uint8]:
+    def _bytes(self, by_number: Ints | Mask) -> Small:
         assert self._codes is not None, "asked of labels with few values only"
         table = np.zeros(BYTES, dtype=np.uint8)
         table[: len(by_number)] = by_number
@@ -91,8 +93,30 @@ def lowest(values: Narrow, bad: Bad) -> int:
     return int(inside[inside.argmin()])
 
 
-def extremes(ranks: NDArray[np.uint8], bad: Bad) -> tuple[int, int]:
-    """(lowest, highest) rank of the rows that are possible; there is one."""
-    out = bad.astype(np.int8).view(np.uint8)
-    low, high = ranks | out, ranks & ~out
-    return int(low[low.argmin()]), int(high[high.argmax()])
+def any_left(bad: Bad) -> bool:
+    """Whether some row is possible."""
+    return len(bad) > 0 and bool(bad[bad.argmax()] == 0)
+
+
+class Extremes:
+    """The lowest and the highest number that possible rows have, for a label with few values.
+
+    While ``known`` stays the same, so do the rows that are possible."""
+
+    def __init__(self, domains: Domains) -> None:
+        self.domains = domains
+        self.present: Ints = np.zeros(0, dtype=np.int64)
+        self._known: object = None
+
+    def look(self, bad: Bad, known: object) -> Ints:
+        """The values that possible rows have; there is such a row."""
+        if known != self._known:
+            counts = np.bincount(self.domains.numbers[bad == 0])
+            self.present = np.flatnonzero(counts)
+            self._known = known
+        return self.present
+
+    def of(self, by_number: Ints, bad: Bad, known: object) -> tuple[int, int]:
+        """(lowest, highest) number of the values that possible rows have."""
+        inside = by_number[self.look(bad, known)]
+        return int(inside[inside.argmin()]), int(inside[inside.argmax()])

@@ -14,7 +14,7 @@ import numpy as np
 
 from proa.placement import scores
 from proa.placement.asks import Ask, PodTerm
-from proa.placement.domains import Bad, Domains, Narrow, extremes, highest, lowest
+from proa.placement.domains import Bad, Domains, Extremes, Narrow, Small, any_left, highest, lowest
 from proa.placement.fleet import Fleet, Ints, Mask
 from proa.placement.ledger import Description, HeldTerm, Table, Tally
 
@@ -49,6 +49,7 @@ class PodRules:
         self.wishes = [(weight, self._of(term)) for weight, term in ask.pod_preferred if weight]
         self.kept_out: list[tuple[HeldTerm, Counts]] = []
         self.wished: list[tuple[HeldTerm, Counts]] = []
+        self._extremes: dict[str, Extremes] = {}
         self._epoch, self._position = -1, 0
 
     def _near(self) -> list[Counts]:
@@ -129,24 +130,27 @@ class PodRules:
         go wherever the labels are."""
         return self.near_self and not any(one.table.totals.any() for one in self.near)
 
-    def score(self, bad: Bad) -> Narrow:
-        """0 to 100 by the sum of the weights that each row's domains hold."""
-        by_label: dict[str, tuple[Domains, Ints]] = {}
-        parts = [*self.wishes, *((held.weight, one) for held, one in self.wished)]
-        for weight, one in parts:
-            sums = one.table.totals * weight
-            known = by_label.get(one.key)
-            by_label[one.key] = (one.domains, sums if known is None else known[1] + sums)
-        if not bool((bad == 0).any()):
+    def score(self, bad: Bad, known: object, times: int) -> Narrow | Small:
+        """0 to 100 by the sum of the weights that each row's domains hold, multiplied by
+        ``times``. While ``known`` stays the same, so do the rows that are
+        possible."""
+        if not any_left(bad):
             return np.zeros(len(bad), dtype=np.int32)
+        by_label: dict[str, tuple[Domains, Ints]] = {}
+        for weight, one in self.wishes:
+            _add(by_label, one, one.table.totals * weight)
+        for held, one in self.wished:
+            if held.holders:
+                _add(by_label, one, one.table.totals * held.weight)
         if len(by_label) == 1:
-            ((domains, sums),) = by_label.values()
+            ((key, (domains, sums)),) = by_label.items()
             if domains.few:
-                return _by_domain(domains, sums, bad)
+                seen = self._extremes.setdefault(key, Extremes(domains))
+                return domains.small(scores.between(sums, *seen.of(sums, bad, known)) * times)
         raw = np.zeros(len(bad), dtype=np.int32)
         for domains, sums in by_label.values():
             raw += domains.values(sums.astype(np.int32))
-        return scores.between(raw, lowest(raw, bad), highest(raw, bad))
+        return scores.between(raw, lowest(raw, bad), highest(raw, bad)) * np.int32(times)
 
     # By one row
 
@@ -164,12 +168,9 @@ class PodRules:
         return ""
 
 
-def _by_domain(domains: Domains, sums: Ints, bad: Bad) -> Narrow:
-    ranks, ordered = domains.ranks(sums)
-    low, high = extremes(ranks, bad)
-    by_domain = scores.between(sums, int(ordered[low]), int(ordered[high]))
-    # Domains without a possible row may lie outside: what they score is never looked at.
-    return domains.small(np.clip(by_domain, 0, scores.MAX_SCORE)).astype(np.int32)
+def _add(by_label: dict[str, tuple[Domains, Ints]], one: Counts, sums: Ints) -> None:
+    known = by_label.get(one.key)
+    by_label[one.key] = (one.domains, sums if known is None else known[1] + sums)
 
 
 def _occupied(totals: list[Ints]) -> Mask:

@@ -13,7 +13,17 @@ from typing import TypeVar
 import numpy as np
 
 from proa.placement import scores
-from proa.placement.domains import Bad, Domains, Narrow, also_bad, extremes, highest, lowest
+from proa.placement.domains import (
+    Bad,
+    Domains,
+    Extremes,
+    Narrow,
+    Small,
+    also_bad,
+    any_left,
+    highest,
+    lowest,
+)
 from proa.placement.fleet import Ints, Mask
 from proa.placement.ledger import Table, Tally
 
@@ -70,33 +80,34 @@ class SoftSpreads:
 
     def __init__(self, parts: list[SoftSpread], ignored: Mask | None) -> None:
         self.parts, self.ignored = parts, ignored
+        self._extremes = [Extremes(part.domains) for part in parts]
         self._weights: tuple[float, ...] = ()
         self._known: object = None
 
-    def score(self, bad: Bad, known: object) -> Narrow:
-        """0 to 100, most where fewest match: Σ(count · ln(domains + 2) + maxSkew - 1), reversed.
-        The domains of the possible rows are counted anew when ``known`` is another value."""
+    def score(self, bad: Bad, known: object, times: int) -> Narrow | Small:
+        """0 to 100, most where fewest match: Σ(count · ln(domains + 2) + maxSkew - 1), reversed,
+        and multiplied by ``times``. While ``known`` stays the same, so do the
+        rows that are possible."""
         out = bad if self.ignored is None else also_bad(bad, self.ignored)
-        if not bool((out == 0).any()):
+        if not any_left(out):
             return np.zeros(len(bad), dtype=np.int32)
-        if known is None or known != self._known:
-            self._weights = tuple(self._weight(part, out) for part in self.parts)
+        if known != self._known:
+            sizes = zip(self.parts, self._extremes, strict=True)
+            self._weights = tuple(self._weight(part, seen, out, known) for part, seen in sizes)
             self._known = known
         table = self.parts[0].table
         if table is not None and len(self.parts) == 1 and self.parts[0].domains.few:
-            result = self._by_domain(self.parts[0], table, out)
-        else:
-            result = self._by_row(out)
+            small = self._by_domain(self.parts[0], table, out, known, times)
+            return small if self.ignored is None else small & ~out
+        result = self._by_row(out) * np.int32(times)
         return result if self.ignored is None else result & ~out
 
-    def _by_domain(self, part: SoftSpread, table: Table, out: Bad) -> Narrow:
+    def _by_domain(
+        self, part: SoftSpread, table: Table, out: Bad, known: object, times: int
+    ) -> Small:
         sums = _rounded(self._raw_of(part, table, self._weights[0]))
-        ranks, ordered = part.domains.ranks(sums)
-        low, high = extremes(ranks, out)
-        least, most = int(ordered[low]), int(ordered[high])
-        # Domains without a possible row may lie outside: what they score is never looked at.
-        by_domain = np.clip(_reversed(sums, least, most), 0, scores.MAX_SCORE)
-        return part.domains.small(by_domain).astype(np.int32)
+        least, most = self._extremes[0].of(sums, out, known)
+        return part.domains.small(_reversed(sums, least, most) * times)
 
     def _by_row(self, out: Bad) -> Narrow:
         raw = self._raw(self.parts[0], self._weights[0])
@@ -106,12 +117,11 @@ class SoftSpreads:
         return _reversed(sums, lowest(sums, out), highest(sums, out))
 
     @staticmethod
-    def _weight(part: SoftSpread, out: Bad) -> float:
-        inside = out == 0
+    def _weight(part: SoftSpread, seen: Extremes, out: Bad, known: object) -> float:
         if part.table is None:
-            size = int(np.count_nonzero(inside))
+            size = len(out) - int(np.count_nonzero(out))
         else:
-            size = int(np.count_nonzero(np.bincount(part.domains.numbers[inside])))
+            size = len(seen.look(out, known))
         return math.log(size + 2)
 
     def _raw(self, part: SoftSpread, weight: float) -> scores.Floats:

@@ -11,7 +11,7 @@ import numpy as np
 
 from proa.placement.asks import Strategy
 from proa.placement.classes import AskClass, Classes
-from proa.placement.domains import BYTES, Bad, also_bad
+from proa.placement.domains import BYTES, Bad, also_bad, any_left
 from proa.placement.fleet import Ints
 
 BY_INSTANCE = ("instanceId", "host")
@@ -21,7 +21,7 @@ _MOST = np.int64(2**63 - 1)
 def choose(kind: AskClass, classes: Classes, bad: Bad, draw: int) -> int:
     """The row that the strategies put first, of those that are not bad; -1 if all are. ``draw``
     decides among equals and is "random"."""
-    if not bool((bad == 0).any()):
+    if not any_left(bad):
         return -1
     for strategy in kind.ask.strategies:
         if strategy.kind == "random":
