@@ -92,7 +92,7 @@ class Asker:
         else:
             family = await self._family(workload, name, workload.image)
             if workload.kind == "service":
-                given = {"serviceName": name, "taskDefinition": family}
+                given: Json = {"serviceName": name, "taskDefinition": family}
                 given |= {"desiredCount": workload.replicas, **self._launch(workload)}
                 given["deploymentConfiguration"] = {
                     "maximumPercent": 100 + _percent(workload.surge),

@@ -88,6 +88,7 @@ class Crowd:
         self.clock, self.chance, self.manners = clock, chance, manners
         self.machines: dict[str, Machine] = {}
         self._link, self.observe = link, observe
+        self.tells = True  # events; without, statuses only
         # (CPU curve, memory curve) → CPU and memory reserved by what runs with it
         self._loads: dict[tuple[str | float, str | float], list[int]] = {}
         self._dirty: dict[str, tuple[Machine, Box | None]] = {}
@@ -270,6 +271,8 @@ class Crowd:
 
     def event(self, machine: Machine, event: NodeEvent) -> None:
         """News for users."""
+        if not self.tells:
+            return
         machine.events.append(event)
         del machine.events[:-MAX_EVENTS]
         self._dirty.setdefault(event.uid, (machine, machine.boxes.get(event.uid)))

@@ -6,6 +6,7 @@ seed: the same two give the same trace, byte for byte. Progress is told to who a
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from proa.sim.stage import Stage
 
 JOINING_S = 5.0  # from the hosts' start to the first workload
 GIB = 1024 * MIB
+# What is there mostly stays there: to look through it all is seldom worth it.
+_COLLECT = (100_000, 20, 1000)
 Progress = Callable[[float, float, int], None]
 
 
@@ -72,7 +75,14 @@ def play(
     for fault in plan.faults:
         check_fault(fault.fault, fault.given)
     began, began_cpu = time.perf_counter(), time.process_time()
-    outcome = run_virtual(_Play(plan, seed, progress, keep).run())
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)
+    try:
+        outcome = run_virtual(_Play(plan, seed, progress, keep).run())
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
     outcome.wall_s = time.perf_counter() - began
     outcome.cpu_s = time.process_time() - began_cpu
     return outcome
@@ -86,6 +96,7 @@ class _Play:
         self._stage = Stage(f"{plan.name} {seed}", manners, config, self._event, keep=keep)
         self._measures = Measures(self._stage.clock)
         self._stage.crowd.observe = self._measures.observe
+        self._stage.crowd.tells = plan.agents.events
         self._chance = self._stage.chance.child("play")
         self._faults = LargeFaults(self._stage, self._stage.chance.child("faults"))
         self._tasks = Tasks(on_crash=self._crashed)

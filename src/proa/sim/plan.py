@@ -173,10 +173,11 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         _require(seconds(self.packing_every) > 0, "packing_every is above 0")
 
 
-class ControlPlanePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the control plane is set up: see the fields of the same names in ``base.config``."""
+class AgentsPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``events``: whether the agents tell users of each step (Pulled, Created, Started …), or
+    report statuses only."""
 
-    signs_of_life_per_s: float = 10.0
+    events: bool = True
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -192,7 +193,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     churn: Churn | None = None
     faults: tuple[FaultPart, ...] = ()
     measure: Measure = Measure()
-    control_plane: ControlPlanePart = ControlPlanePart()
+    agents: AgentsPart = AgentsPart()
 
     def __post_init__(self) -> None:
         _require(seconds(self.lasts) > 0, "lasts is above 0")

@@ -41,7 +41,12 @@ from proa.kube.api.proxying import Proxy
 from proa.kube.api.rbac import Attributes, Rbac
 from proa.kube.api.reads import Reader
 from proa.kube.api.reviews import review, token_request
-from proa.kube.api.status_writes import is_own_status, patch_status
+from proa.kube.api.status_writes import (
+    create_event,
+    is_own_event,
+    is_own_status,
+    patch_status,
+)
 from proa.kube.api.streams import PodStreams
 from proa.kube.api.subresources import bind, created_success, evict
 from proa.kube.api.tokens import TokenIssuer
@@ -215,6 +220,8 @@ class KubeApi:
         resource = self._resource_of(call)
         if is_own_status(call, resource):
             return await patch_status(self.api, resource, call)
+        if is_own_event(call, resource):
+            return await create_event(self.api, resource, call)
         _, version = await self._call(call)
         return version
 

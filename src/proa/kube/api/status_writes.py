@@ -1,10 +1,10 @@
-"""Statuses that this process itself writes: the short way from a controller's Call to the store.
+"""What this process itself says of objects: the short way from a controller's Call to the store.
 
-``server`` sends status patches of its own controllers and of the agents' reports this way. Such a
-patch names nothing but the status, comes from code that is trusted, and is most of what a busy
-cluster writes; so it is merged into the stored object and committed, without the checks that a
-client's patch goes through and without an entry in ``managedFields``. Decided on the view as it
-is, guarded by the version, decided again after a lost race.
+``server`` sends status patches and new Events of its own controllers this way. They name nothing
+else, come from code that is trusted, and are most of what a busy cluster writes; so they are
+committed as they are, without the checks that a client's writes go through and without entries in
+``managedFields``. A status is decided on the view as it is, guarded by the version, and decided
+again after a lost race.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import Any
 
 import orjson
 
+from proa.base.clock import iso8601
 from proa.base.errors import Conflict
 from proa.kube.api import schemas
 from proa.kube.api.call import Call
 from proa.kube.api.context import Api
 from proa.kube.api.failures import modified, not_found
+from proa.kube.keys import object_key
 from proa.kube.schema.kinds import Resource
 from proa.kube.schema.versions import has_versions
-from proa.store.api import Guard, Put, Transaction
+from proa.store.api import Exists, Guard, Put, Transaction
 
 ATTEMPTS = 8
 
@@ -35,6 +37,35 @@ def is_own_status(call: Call, resource: Resource) -> bool:
         and isinstance(call.body["status"], dict)
         and not has_versions(resource)
     )
+
+
+def is_own_event(call: Call, resource: Resource) -> bool:
+    """Whether a Call tells an Event that ``kube.events`` made whole."""
+    return (
+        call.verb == "create"
+        and (resource.group, resource.name) == ("", "events")
+        and bool(call.name)
+        and call.existing_ok
+    )
+
+
+async def create_event(api: Api, resource: Resource, call: Call) -> int:
+    """The new Event's version; 0 where one of its name is there, or its namespace is not."""
+    home = object_key(api.cluster.uid, "", "namespaces", "", call.namespace)
+    key = api.key(resource, call.namespace, call.name)
+    body = dict(call.body)
+    body["metadata"] = {
+        **body["metadata"],
+        "uid": api.chance.uid(),
+        "creationTimestamp": iso8601(api.clock.now()),
+    }
+    write = Transaction((Guard(key, 0), Exists(home)), (Put(key, orjson.dumps(body)),))
+    try:
+        done = await api.store.commit(write)
+    except Conflict:
+        return 0
+    await api.view.reached(done.version)
+    return done.version
 
 
 async def patch_status(api: Api, resource: Resource, call: Call) -> int:

@@ -69,7 +69,15 @@ def _released(view: View, holder: str, held: list[HeldAddress]) -> Plan:
 
 
 def _holders_of_pod(_view: View, change: Change[Pod]) -> Iterable[str]:
-    return dict.fromkeys(holder_of(side) for side in (change.old, change.new) if side is not None)
+    """Whoever goes, and whoever comes onto a node: between the two nothing changes."""
+    old, new = change.old, change.new
+    if old is not None and new is not None:
+        before, after = old.value, new.value
+        if before.metadata.uid == after.metadata.uid and (
+            before.spec.node_name == after.spec.node_name
+        ):
+            return ()
+    return dict.fromkeys(holder_of(side) for side in (old, new) if side is not None)
 
 
 def _holder_of_address(_view: View, change: Change[Any]) -> Iterable[str]:

@@ -16,7 +16,6 @@ from proa.kube.objects import Node, Pod, Taint, Toleration
 from proa.kube.tables import NODES, PODS, cluster_of, describe, node_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
-from proa.reconcile.runner import row_key
 from proa.reconcile.view import Change, Entry, View
 
 ORPHAN_QUARANTINE_S = 40.0
@@ -32,7 +31,7 @@ class TaintEvictionController:
 
     def __init__(self) -> None:
         self.triggers: Sequence[Trigger] = (
-            Trigger(PODS, row_key),
+            Trigger(PODS, _if_on_tainted),
             Trigger(NODES, _pods_of_tainted),
         )
 
@@ -90,6 +89,13 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
     return bool(toleration.key) and toleration.value == taint.value
 
 
+def _if_on_tainted(view: View, change: Change[Pod]) -> Iterable[str]:
+    if change.new is None or not change.new.value.spec.node_name:
+        return ()
+    node = node_of(view, cluster_of(change.key), change.new.value.spec.node_name)
+    return (change.key,) if node is not None and _evicting(node.value) else ()
+
+
 def _pods_of_tainted(view: View, change: Change[Node]) -> Iterable[str]:
     before = _evicting(change.old.value) if change.old else ()
     after = _evicting(change.new.value) if change.new else ()
@@ -112,9 +118,21 @@ class PodGarbageController:
     def __init__(self) -> None:
         self._missing: dict[str, float] = {}  # pod key → when its node was first missed
         self.triggers: Sequence[Trigger] = (
-            Trigger(PODS, row_key),
+            Trigger(PODS, self._if_lost),
             Trigger(NODES, _pods_of_gone_node),
         )
+
+    def _if_lost(self, view: View, change: Change[Pod]) -> Iterable[str]:
+        """Pods that are over, on no node and to go, or on a node that is not there."""
+        if change.new is None:
+            return (change.key,) if change.key in self._missing else ()
+        pod = change.new.value
+        if pod.terminal or change.key in self._missing:
+            return (change.key,)
+        if not pod.spec.node_name:
+            return (change.key,) if pod.metadata.deleting else ()
+        there = node_of(view, cluster_of(change.key), pod.spec.node_name)
+        return (change.key,) if there is None else ()
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
         entry = view.rows(PODS).get(key)

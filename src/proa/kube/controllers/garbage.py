@@ -141,6 +141,12 @@ def concerned(view: View, change: Change[Object]) -> Iterable[str]:
     """The object itself; its dependents when it goes or starts to take them along; its owners
     when it goes or changes hands, for they may wait for it."""
     keys: dict[str, None] = {}
+    if change.old is not None and change.new is not None:
+        before, after = change.old.value.metadata, change.new.value.metadata
+        if (before.owner_references, before.deleting, before.finalizers) == (
+            after.owner_references, after.deleting, after.finalizers,
+        ):  # fmt: skip
+            return keys
     side = change.new or change.old
     assert side is not None, "a change has a side"
     meta = side.value.metadata

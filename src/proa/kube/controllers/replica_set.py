@@ -31,7 +31,6 @@ from proa.kube.objects import Condition, Pod, ReplicaSet, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
-from proa.reconcile.runner import row_key
 from proa.reconcile.view import Change, Entry, View
 
 BURST = 500
@@ -51,7 +50,7 @@ class ReplicaSetController:
     def __init__(self, chance: Chance) -> None:
         self._chance = chance
         self.triggers: Sequence[Trigger] = (
-            Trigger(REPLICA_SETS, row_key),
+            Trigger(REPLICA_SETS, _if_meant),
             Trigger(PODS, sets_of_pod),
         )
 
@@ -142,6 +141,8 @@ def sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     """The ReplicaSets that a pod's change concerns: its owner before and after, or for an orphan
     those that might adopt it."""
     keys: dict[str, None] = {}
+    if not counts_otherwise(change):
+        return keys
     for entry in (change.old, change.new):
         if entry is None:
             continue
@@ -156,6 +157,28 @@ def sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
                 if not selector.empty and selector.matches(meta.labels):
                     keys[found.key] = None
     return keys
+
+
+def counts_otherwise(change: Change[Pod]) -> bool:
+    """Whether who counts replicas may come to another number after a pod's change."""
+    if change.old is None or change.new is None:
+        return True
+    old, new = change.old.value, change.new.value
+    return (
+        old.metadata != new.metadata
+        or old.terminal != new.terminal
+        or old.ready_since != new.ready_since
+        or old.spec.node_name != new.spec.node_name
+    )
+
+
+def _if_meant(_view: View, change: Change[ReplicaSet]) -> Iterable[str]:
+    """Its own status tells this controller nothing."""
+    if change.old is not None and change.new is not None:
+        old, new = change.old.value, change.new.value
+        if (old.metadata, old.spec) == (new.metadata, new.spec):
+            return ()
+    return (change.key,)
 
 
 def available_at(pod: Pod, min_ready_s: int) -> float | None:

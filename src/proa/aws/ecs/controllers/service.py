@@ -36,7 +36,21 @@ SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
 def _owner(_view: View, change: Change[Task]) -> Iterable[str]:
     entry = change.new or change.old
-    return (entry.value.service_key,) if entry and entry.value.service else ()
+    if entry is None or not entry.value.service:
+        return ()
+    old, new = change.old, change.new
+    if old is not None and new is not None and _standing(old.value) == _standing(new.value):
+        return ()
+    return (entry.value.service_key,)
+
+
+def _standing(task: Task) -> tuple[object, ...]:
+    """What a service decides by."""
+    return (
+        task.last_status, task.desired_status, task.health, task.deployment, task.counted,
+        task.unplaced, task.instance, task.zone, task.started_at, task.healthy_at,
+        task.stop_code, task.stopped_reason, task.containers if task.stopped_at else (),
+    )  # fmt: skip
 
 
 def _moved(view: View, change: Change[Instance]) -> Iterable[str]:

@@ -7,16 +7,16 @@ task definitions that are to be deleted until no task and no service refers to t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from proa.aws.ecs.keys import base_key, task_definition_key
-from proa.aws.ecs.records import Deployment, Service, TaskDefinition
+from proa.aws.ecs.records import Deployment, Service, Task, TaskDefinition
 from proa.aws.ecs.tables import EVENTS, SERVICES, TASK_DEFINITIONS, TASKS, TOKENS
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Commit, Plan
 from proa.reconcile.runner import row_key
-from proa.reconcile.view import Entry, View
+from proa.reconcile.view import Change, Entry, View
 from proa.store.api import Delete, Guard, Transaction
 
 KEEP_STOPPED_S = 3600.0
@@ -32,8 +32,9 @@ class Sweep:
     name = "ecs-sweep"
 
     def __init__(self) -> None:
-        self.triggers: Sequence[Trigger] = tuple(
-            Trigger(table, row_key) for table in (TASKS, SERVICES, TOKENS, TASK_DEFINITIONS)
+        self.triggers: Sequence[Trigger] = (
+            Trigger(TASKS, _if_over),
+            *(Trigger(table, row_key) for table in (SERVICES, TOKENS, TASK_DEFINITIONS)),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
@@ -94,3 +95,8 @@ def _due(entry: Entry[Any], at: float, now: float, below: Sequence[Entry[Any]] =
     ]
     last = Transaction((Guard(entry.key, entry.version),), (Delete(entry.key),))
     return Plan((*steps, Commit(last)))
+
+
+def _if_over(_view: View, change: Change[Task]) -> Iterable[str]:
+    over = change.new is not None and change.new.value.last_status == "STOPPED"
+    return (change.key,) if over else ()
