@@ -1,8 +1,9 @@
 """The embedded backend: one SQLite file, one writer, many commits to an fsync.
 
-Whatever changes the file queues up; the writer takes all that wait into one SQLite transaction,
-each checked against the state the ones before it left, and acknowledges them after one durable
-COMMIT (synchronous=FULL). Reads use a second connection on the loop: they cost microseconds.
+Whatever changes the file queues up. All that wait become one group: each is decided in memory
+against the state the ones before it left (``heads``), and the writer's thread makes the whole
+durable by one COMMIT (synchronous=FULL) before any is acknowledged. Single keys are read from
+memory, ranges and history over a second connection on the loop.
 With ``inline`` everything happens in the caller, without threads, for virtual time.
 """
 
@@ -15,6 +16,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,13 +28,13 @@ from proa.store.api import (
     Batch,
     Committed,
     Event,
-    GuardFailed,
     LeaseGone,
     Page,
     Record,
     Transaction,
     check_size,
 )
+from proa.store.heads import Group, Heads
 from proa.store.hub import Hub
 from proa.store.tables import Tables
 
@@ -40,8 +42,8 @@ HISTORY_SLICE = 1000  # events read from the log without letting others run
 FORGET_SLICE = 500  # log rows deleted within one COMMIT
 REAP_EVERY_S = 0.5
 R = TypeVar("R")
-# What to do to the tables, and the events it made.
-Act = Callable[[Tables], tuple[R, Sequence[Event]]]
+# What to do to the heads, and the events it made.
+Act = Callable[[Heads], tuple[R, Sequence[Event]]]
 
 
 @dataclass(slots=True)
@@ -62,16 +64,19 @@ class SqliteStore:
         self._inline = inline
         self._tables = Tables(path)  # the writer's own
         self._reader = self._tables if inline else Tables(path)
-        self._version = self._tables.version()
+        self._heads = Heads(
+            self._tables.everything(), self._tables.counters(), self._tables.leases()
+        )
+        self._version = self._heads.counters.version
         self._hub = Hub(self._history)
-        self._queue: queue.SimpleQueue[list[_Work] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[list[_Work], Group] | None] = queue.SimpleQueue()
         self._waiting: list[_Work] = []
         self._busy = False
         self._thread: threading.Thread | None = None
         self._reaper: asyncio.Task[None] | None = None
         # Lease → (term, when it ends); a store that was closed starts every term afresh.
         now = clock.monotonic()
-        self._terms = {id: (ttl, now + ttl) for id, ttl in self._tables.leases().items()}
+        self._terms = {id: (ttl, now + ttl) for id, ttl in self._heads.leases.items()}
 
     @classmethod
     async def open(
@@ -94,10 +99,10 @@ class SqliteStore:
         return self._version
 
     async def get(self, key: str) -> Record | None:
-        return self._reader.get(key)
+        return self._heads.records.get(key)
 
     async def range(self, prefix: str, *, after: str = "", limit: int = 0, at: int = 0) -> Page:
-        return self._reader.range(prefix, after, limit, at)
+        return self._reader.range(prefix, after, limit, at, self._heads.records)
 
     async def _history(self, prefix: str, after: int) -> AsyncIterator[Batch]:
         while True:
@@ -115,13 +120,14 @@ class SqliteStore:
 
     async def commit(self, transaction: Transaction) -> Committed:
         check_size(transaction)
-        return await self._do(lambda tables: tables.commit(transaction))
+        return await self._do(lambda heads: heads.commit(transaction))
 
     async def _do(self, act: Act[R]) -> R:
         """Have the writer do something; returns when it is durable."""
         work = _Work(act, asyncio.get_running_loop().create_future())
         if self._inline:
-            self._settle([work], self._apply([work]))
+            group = self._decide([work])
+            self._settle([work], self._write([work], group))
         else:
             self._waiting.append(work)
             self._hand_over()
@@ -131,37 +137,48 @@ class SqliteStore:
     def _hand_over(self) -> None:
         if self._waiting and not self._busy:
             self._busy = True
-            self._queue.put(self._waiting)
-            self._waiting = []
+            works, self._waiting = self._waiting, []
+            self._queue.put((works, self._decide(works)))
+
+    def _decide(self, works: Sequence[_Work]) -> Group:
+        """Decide all, each seeing those before it; a work that is refused writes nothing."""
+        for work in works:
+            try:
+                work.result, work.events = work.act(self._heads)
+            except Exception as error:  # a guard that failed, mostly
+                work.error = error
+        return self._heads.group()
 
     def _write_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (works := self._queue.get()) is not None:
-            version = self._apply(works)
-            loop.call_soon_threadsafe(self._settled, works, version)
+        while (handed := self._queue.get()) is not None:
+            works, group = handed
+            loop.call_soon_threadsafe(self._settled, works, self._write(works, group))
 
-    def _apply(self, works: Sequence[_Work]) -> int:
-        """One SQLite transaction for all; returns the version it reached. A work that is refused
-        writes nothing; when the file fails, nothing of any is written and all may try again."""
+    def _write(self, works: Sequence[_Work], group: Group) -> bool:
+        """Make the group durable. When the file fails, nothing of any is written and all may try
+        again; whether it was written."""
+        if not group.changed:
+            return True
         try:
-            with self._tables.together():
-                for work in works:
-                    try:
-                        work.result, work.events = work.act(self._tables)
-                    except (GuardFailed, LeaseGone) as error:
-                        work.error = error
+            self._tables.write(group)
         except Exception as error:
-            self._tables.load()
             wrapped = TryAgain(f"the store: {error}") if isinstance(error, apsw.Error) else error
             for work in works:
                 work.error, work.events = wrapped, ()
-        return self._tables.version()
+            return False
+        return True
 
-    def _settled(self, works: Sequence[_Work], version: int) -> None:
+    def _settled(self, works: Sequence[_Work], written: bool) -> None:
         self._busy = False
-        self._settle(works, version)
+        self._settle(works, written)
         self._hand_over()
 
-    def _settle(self, works: Sequence[_Work], version: int) -> None:
+    def _settle(self, works: Sequence[_Work], written: bool) -> None:
+        if written:
+            self._heads.settle()
+        else:
+            self._heads.undo(self._reader.counters(), self._reader.leases())
+        version = self._heads.counters.version
         for work in works:
             if work.done.done():  # its caller was cancelled
                 continue
@@ -176,7 +193,7 @@ class SqliteStore:
     # Leases
 
     async def grant(self, ttl_s: float) -> int:
-        lease = await self._do(lambda tables: (tables.grant(ttl_s), ()))
+        lease = await self._do(lambda heads: heads.grant(ttl_s))
         self._terms[lease] = (ttl_s, self._clock.monotonic() + ttl_s)
         return lease
 
@@ -189,7 +206,7 @@ class SqliteStore:
 
     async def revoke(self, lease: int) -> None:
         self._terms.pop(lease, None)
-        await self._do(lambda tables: (None, tables.revoke(lease)))
+        await self._do(lambda heads: heads.revoke(lease))
 
     async def _reap(self) -> None:
         while True:
@@ -206,14 +223,20 @@ class SqliteStore:
     # Upkeep
 
     async def compact(self, version: int) -> None:
-        await self._do(_silent(lambda tables: tables.compact(version)))
-        while await self._do(lambda tables: (tables.forget(FORGET_SLICE), ())):
+        await self._do(lambda heads: heads.compact(version))
+        while end := self._forgettable():
+            await self._do(partial(Heads.forget, version=end))
             await self._clock.sleep(0)
+
+    def _forgettable(self) -> int:
+        """The end of the next slice of what was compacted; 0 once nothing of it is left."""
+        counters = self._heads.counters
+        return self._reader.slice_end(counters.forgotten, counters.compacted, FORGET_SLICE)
 
     async def advance(self, version: int) -> None:
         """Make every later version greater than ``version`` (after a restore, before anybody
         reads): clients that hold versions of a lost history list again."""
-        await self._do(_silent(lambda tables: tables.advance(version)))
+        await self._do(lambda heads: heads.advance(version))
 
     async def close(self) -> None:
         """Let writes under way finish."""
@@ -237,16 +260,6 @@ def _keep_private(path: Path) -> None:
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(name).chmod(0o600)
-
-
-def _silent(change: Callable[[Tables], None]) -> Act[None]:
-    """A change that makes no events."""
-
-    def act(tables: Tables) -> tuple[None, Sequence[Event]]:
-        change(tables)
-        return None, ()
-
-    return act
 
 
 async def memory_store(clock: Clock) -> SqliteStore:

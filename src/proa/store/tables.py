@@ -1,36 +1,27 @@
 """What lies in the SQLite file, and the SQL that reads and writes it.
 
-``current`` holds the newest value of each key, ``log`` every event since the last compaction,
-``lease`` the terms of leases, ``meta`` counters. ``SqliteStore`` is the only caller: one
-``Tables`` on the writer's connection, one on the readers'. Nothing here waits or knows of
-threads; every read that needs two statements makes them in one snapshot.
+``entry`` holds every event since the last compaction and the newest value of each key, once;
+``head`` says which entry is a key's newest; ``lease`` the terms of leases, ``meta`` counters.
+``SqliteStore`` is the only caller: one ``Tables`` on the writer's connection, one on the readers'.
+Nothing here waits or knows of threads; every read that needs two statements makes them in one
+snapshot. Rows are written many to a statement: each statement gives up the interpreter's lock and
+must win it back.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apsw
 
-from proa.store.api import (
-    MAX_OPERATIONS,
-    Committed,
-    Compacted,
-    Delete,
-    Event,
-    Exists,
-    Guard,
-    GuardFailed,
-    LeaseGone,
-    Page,
-    Put,
-    Record,
-    Transaction,
-)
+from proa.store.api import Compacted, Event, Page, Record
+from proa.store.heads import COUNTERS, Counters, Group, Row
 
-_SCHEMA = """
+# The file's own format, in PRAGMA user_version: entry n leads from n to n + 1.
+_MIGRATIONS = (
+    """
 CREATE TABLE IF NOT EXISTS current (
     key TEXT PRIMARY KEY, body BLOB NOT NULL, version INTEGER NOT NULL,
     created INTEGER NOT NULL, schema INTEGER NOT NULL, lease INTEGER NOT NULL) WITHOUT ROWID;
@@ -42,29 +33,40 @@ CREATE TABLE IF NOT EXISTS log (
 CREATE INDEX IF NOT EXISTS log_by_key ON log (key, version);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl REAL NOT NULL);
-"""
-# The file's own format, in PRAGMA user_version: entry n leads from n to n + 1.
-_MIGRATIONS = (
-    _SCHEMA,
+""",
     "ALTER TABLE log ADD COLUMN previous_schema INTEGER NOT NULL DEFAULT 1;"
     "ALTER TABLE log ADD COLUMN previous_lease INTEGER NOT NULL DEFAULT 0;",
+    # Every value once. What was history before is compacted: its replaced values lay elsewhere.
+    """
+CREATE TABLE entry (
+    version INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,
+    created INTEGER NOT NULL, schema INTEGER NOT NULL, lease INTEGER NOT NULL,
+    previous INTEGER NOT NULL);
+CREATE TABLE head (key TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO entry SELECT version, key, 'put', body, created, schema, lease, 0 FROM current;
+INSERT INTO head SELECT key, version FROM current;
+INSERT OR REPLACE INTO meta SELECT 'compacted', max(
+    (coalesce((SELECT value FROM meta WHERE name = 'revision'), 0)
+   + coalesce((SELECT value FROM meta WHERE name = 'offset'), 0)) << 8 | 255,
+    coalesce((SELECT value FROM meta WHERE name = 'compacted'), 0))
+    WHERE EXISTS (SELECT 1 FROM log);
+DROP TABLE current; DROP TABLE log;
+""",
 )
 BUSY_ATTEMPTS = 5000
-_COLUMNS = "key, body, version, created, schema, lease"
+_COLUMNS = "e.key, e.body, e.version, e.created, e.schema, e.lease"
 _SPAN = "key >= ?1 AND key < ?2 AND key > ?3"
-# A key's value as of ?4: its current value if that is old enough, else its last event up to ?4,
-# else what its first event after ?4 replaced.
+# Which entry was a key's newest as of ?4: its head if that is old enough, else what its first
+# event after ?4 replaced.
 _AT = f"""
-SELECT {_COLUMNS} FROM (
- SELECT {_COLUMNS}, 'put' AS kind FROM current WHERE {_SPAN} AND version <= ?4
- UNION ALL SELECT {_COLUMNS}, kind FROM log AS l WHERE {_SPAN}
-  AND version = (SELECT max(version) FROM log WHERE key = l.key AND version <= ?4)
-  AND NOT EXISTS (SELECT 1 FROM current WHERE key = l.key AND version <= ?4)
- UNION ALL SELECT key, previous_body, previous, created, previous_schema, previous_lease, 'put'
-  FROM log AS l WHERE {_SPAN} AND previous != 0 AND previous <= ?4
-  AND version = (SELECT min(version) FROM log WHERE key = l.key AND version > ?4)
-  AND NOT EXISTS (SELECT 1 FROM log WHERE key = l.key AND version <= ?4)
-) WHERE kind = 'put' ORDER BY key LIMIT ?5"""
+SELECT key, version FROM (
+ SELECT key, version FROM head WHERE {_SPAN} AND version <= ?4
+ UNION ALL SELECT key, previous FROM entry WHERE version > ?4 AND {_SPAN}
+  AND previous != 0 AND previous <= ?4
+) ORDER BY key LIMIT ?5"""
+_NOW = f"SELECT key, version FROM head WHERE {_SPAN} ORDER BY key LIMIT ?4"
+_SET_COUNTERS = "INSERT OR REPLACE INTO meta VALUES " + ", ".join(["(?, ?)"] * len(COUNTERS))
+_AT_ONCE = (64, 8, 1)  # rows a statement, the largest that fits first
 
 
 def beyond(prefix: str) -> str:
@@ -88,7 +90,6 @@ class Tables:
         self._sql.set_busy_handler(_wait_a_little)
         self._sql.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
         self._migrate()
-        self.load()
 
     def _migrate(self) -> None:
         found = self._sql.execute("PRAGMA user_version").fetchone()
@@ -98,191 +99,121 @@ class Tables:
                 self._sql.execute(_MIGRATIONS[number])
                 self._sql.execute(f"PRAGMA user_version={number + 1}")
 
-    def load(self) -> None:
-        """Take the counters from the file, at open and after a write that was rolled back."""
-        self.revision = self.meta("revision")
-        self.offset = self.meta("offset")
-
     def close(self) -> None:
         self._sql.close()
 
-    def together(self) -> apsw.Connection:
-        """As a context: one durable SQLite transaction. It takes the write lock at once: SQLite
-        does not wait for the lock on behalf of a transaction that has already read."""
-        self._sql.transaction_mode = "IMMEDIATE"
-        return self._sql
-
-    def meta(self, name: str) -> int:
-        """A counter; 0 until it is set."""
-        row = self._sql.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else 0
-
-    def set_meta(self, name: str, value: int) -> None:
-        self._sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
-
     # Reads
 
-    def version(self) -> int:
-        """The version up to which this connection sees everything."""
-        return max((self.meta("revision") + self.meta("offset")) << 8 | 255, self.meta("compacted"))
-
-    def get(self, key: str) -> Record | None:
-        sql = f"SELECT {_COLUMNS} FROM current WHERE key = ?"
-        row: Any = self._sql.execute(sql, (key,)).fetchone()
-        return Record(*row) if row else None
-
-    def range(self, prefix: str, after: str, limit: int, at: int) -> Page:
-        """See ``Store.range``."""
-        span: tuple[Any, ...] = (max(prefix, after), beyond(prefix), after)
-        count = limit + 1 if limit else -1
-        with self._sql:
-            newest = self.version()
-            asked = min(at | 255, newest) if at else newest
-            if asked < newest:
-                if asked < self.meta("compacted"):
-                    raise Compacted(self.meta("compacted"))
-                rows: Any = self._sql.execute(_AT, (*span, asked, count)).fetchall()
-            else:
-                sql = f"SELECT {_COLUMNS} FROM current WHERE {_SPAN} ORDER BY key LIMIT ?4"
-                rows = self._sql.execute(sql, (*span, count)).fetchall()
-        more = bool(limit) and len(rows) > limit
-        return Page(tuple(Record(*row) for row in rows[: limit or None]), asked, more)
-
-    def history(self, prefix: str, after: int, limit: int) -> tuple[list[Event], int]:
-        """The next events after a version, and the version they reach."""
-        with self._sql:
-            if after < self.meta("compacted"):
-                raise Compacted(self.meta("compacted"))
-            newest = self.version()
-            rows = self._sql.execute(
-                "SELECT key, body, version, created, schema, lease, kind, previous, previous_body,"
-                " previous_schema, previous_lease FROM log"
-                " WHERE version > ? AND key >= ? AND key < ? ORDER BY version LIMIT ?",
-                (after, prefix, beyond(prefix), limit),
-            ).fetchall()
-        events = [_event(row) for row in rows]
-        return events, events[-1].record.version if len(events) == limit else max(newest, after)
-
-    # Writes
-
-    def commit(self, transaction: Transaction) -> tuple[Committed, list[Event]]:
-        """Check and write; a guard that fails leaves nothing written."""
-        self._check(transaction)
-        events = self._write(transaction.writes)
-        of_key = {event.record.key: event.record.version for event in events}
-        last = events[-1].record.version if events else self.version()
-        versions = tuple(of_key.get(write.key, last) for write in transaction.writes)
-        return Committed(last, versions), events
-
-    def _check(self, transaction: Transaction) -> None:
-        for guard in transaction.guards:
-            row = self._sql.execute(
-                "SELECT version FROM current WHERE key = ?", (guard.key,)
-            ).fetchone()
-            found = int(row[0]) if row else 0
-            if isinstance(guard, Exists):
-                if not found:
-                    raise GuardFailed(guard.key, -1, 0)
-            elif isinstance(guard, Guard) and found != guard.version:
-                raise GuardFailed(guard.key, guard.version, found)
-        leases = {write.lease for write in transaction.writes if isinstance(write, Put)}
-        for lease in sorted(leases - {0}):
-            if not self._sql.execute("SELECT 1 FROM lease WHERE id = ?", (lease,)).fetchone():
-                raise LeaseGone(f"lease {lease} has expired")
-
-    def _write(self, writes: Sequence[Put | Delete]) -> list[Event]:
-        events: list[Event] = []
-        for write in writes:
-            version = (self.revision + 1 + self.offset) << 8 | len(events)
-            previous = self.get(write.key)
-            if isinstance(write, Put):
-                created = previous.created if previous else version
-                record = Record(write.key, write.body, version, created, write.schema, write.lease)
-                self._sql.execute(
-                    "INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?, ?, ?)",
-                    (write.key, write.body, version, created, write.schema, write.lease),
-                )
-                events.append(Event("put", record, previous))
-            elif previous is not None:
-                gone = Record(write.key, previous.body, version, previous.created, previous.schema)
-                self._sql.execute("DELETE FROM current WHERE key = ?", (write.key,))
-                events.append(Event("delete", gone, previous))
-        for event in events:
-            self._log(event.kind, event.record, event.previous)
-        if events:
-            self.revision += 1
-            self.set_meta("revision", self.revision)
-        return events
-
-    def _log(self, kind: str, record: Record, before: Record | None) -> None:
-        self._sql.execute(
-            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (record.version, record.key, kind, record.body, record.created)
-            + (record.schema, record.lease)
-            + (
-                (before.version, before.body, before.schema, before.lease)
-                if before
-                else (0, None, 1, 0)
-            ),
-        )
-
-    # Leases
+    def counters(self) -> Counters:
+        """The numbers in the file."""
+        rows: Any = self._sql.execute("SELECT name, value FROM meta").fetchall()
+        return Counters(**{name: int(value) for name, value in rows if name in COUNTERS})
 
     def leases(self) -> dict[int, float]:
         """Every lease's term in seconds, by id."""
         return dict(self._sql.execute("SELECT id, ttl FROM lease"))
 
-    def grant(self, ttl_s: float) -> int:
-        """A new lease; ids are never used again."""
-        id = self.meta("lease") + 1
-        self.set_meta("lease", id)
-        self._sql.execute("INSERT INTO lease VALUES (?, ?)", (id, ttl_s))
-        return id
+    def everything(self) -> list[Record]:
+        """The newest record of each key, in key order."""
+        sql = f"SELECT {_COLUMNS} FROM head h JOIN entry e ON e.version = h.version ORDER BY h.key"
+        rows: Any = self._sql.execute(sql)
+        return [Record(*row) for row in rows]
 
-    def revoke(self, lease: int) -> list[Event]:
-        """End a lease and delete its keys."""
-        self._sql.execute("DELETE FROM lease WHERE id = ?", (lease,))
-        keys = [
-            row[0]
-            for row in self._sql.execute(
-                "SELECT key FROM current WHERE lease = ? AND lease != 0 ORDER BY key", (lease,)
+    def range(
+        self, prefix: str, after: str, limit: int, at: int, known: Mapping[str, Record]
+    ) -> Page:
+        """See ``Store.range``; records of ``known`` are not read again."""
+        span: tuple[Any, ...] = (max(prefix, after), beyond(prefix), after)
+        count = limit + 1 if limit else -1
+        with self._sql:
+            counters = self.counters()
+            newest = counters.version
+            asked = min(at | 255, newest) if at else newest
+            if asked < newest:
+                if asked < counters.compacted:
+                    raise Compacted(counters.compacted)
+                found: Any = self._sql.execute(_AT, (*span, asked, count)).fetchall()
+            else:
+                found = self._sql.execute(_NOW, (*span, count)).fetchall()
+            records = tuple(
+                self._record(key, version, known) for key, version in found[: limit or None]
             )
-        ]
-        events: list[Event] = []
-        for start in range(0, len(keys), MAX_OPERATIONS):
-            events += self._write([Delete(key) for key in keys[start : start + MAX_OPERATIONS]])
-        return events
+        return Page(records, asked, bool(limit) and len(found) > limit)
 
-    # Upkeep
+    def _record(self, key: str, version: int, known: Mapping[str, Record]) -> Record:
+        record = known.get(key)
+        if record is not None and record.version == version:
+            return record
+        sql = f"SELECT {_COLUMNS} FROM entry e WHERE e.version = ?"
+        row: Any = self._sql.execute(sql, (version,)).fetchone()
+        return Record(*row)
 
-    def compact(self, version: int) -> None:
-        """From now on history up to and including ``version`` is not served."""
-        newest = self.version()
-        if version > self.meta("compacted"):
-            self.set_meta("compacted", min(version, newest))
+    def history(self, prefix: str, after: int, limit: int) -> tuple[list[Event], int]:
+        """The next events after a version, and the version they reach."""
+        with self._sql:
+            counters = self.counters()
+            if after < counters.compacted:
+                raise Compacted(counters.compacted)
+            rows: Any = self._sql.execute(
+                f"SELECT {_COLUMNS}, e.kind, p.body, p.version, p.schema, p.lease"
+                " FROM entry e LEFT JOIN entry p ON p.version = e.previous"
+                " WHERE e.version > ? AND e.key >= ? AND e.key < ? ORDER BY e.version LIMIT ?",
+                (after, prefix, beyond(prefix), limit),
+            ).fetchall()
+        events = [_event(row) for row in rows]
+        reached = max(counters.version, after)
+        return events, events[-1].record.version if len(events) == limit else reached
 
-    def forget(self, count: int) -> bool:
-        """Delete a slice of what was compacted; False when none was left."""
-        self._sql.execute(
-            "DELETE FROM log WHERE version IN"
-            " (SELECT version FROM log WHERE version <= ? ORDER BY version LIMIT ?)",
-            (self.meta("compacted"), count),
-        )
-        return bool(self._sql.changes())
+    def slice_end(self, after: int, until: int, count: int) -> int:
+        """The version of the last of the next ``count`` entries after one version and up to
+        another; 0 where there is none."""
+        row: Any = self._sql.execute(
+            "SELECT max(version) FROM (SELECT version FROM entry"
+            " WHERE version > ? AND version <= ? ORDER BY version LIMIT ?)",
+            (after, until, count),
+        ).fetchone()
+        return int(row[0] or 0)
 
-    def advance(self, version: int) -> None:
-        """Make every later version greater than ``version``, and all before it history that is
-        compacted: for a store that was restored, whose lost versions clients still hold."""
-        self.offset = max(self.offset, (version >> 8) - self.revision)
-        self.set_meta("offset", self.offset)
-        self.compact(self.version())
+    # Writes
+
+    def write(self, group: Group) -> None:
+        """Make a group durable, in one transaction. It takes the write lock at once: SQLite does
+        not wait for the lock on behalf of a transaction that has already read."""
+        self._sql.transaction_mode = "IMMEDIATE"
+        counters = group.counters
+        heads = ((k, record.version) for k, record in group.heads.items() if record is not None)
+        gone = ((key,) for key, record in group.heads.items() if record is None)
+        with self._sql:
+            self._insert("INSERT INTO entry VALUES ", 8, group.entries)
+            self._insert("INSERT OR REPLACE INTO head VALUES ", 2, list(heads))
+            for key in gone:
+                self._sql.execute("DELETE FROM head WHERE key = ?", key)
+            for sql, values in group.statements:
+                self._sql.execute(sql, values)
+            numbers = [(name, getattr(counters, name)) for name in COUNTERS]
+            self._sql.execute(_SET_COUNTERS, _flat(numbers))
+
+    def _insert(self, sql: str, columns: int, rows: Sequence[Row]) -> None:
+        """Insert rows, as many to a statement as there are."""
+        one = f"({', '.join('?' * columns)})"
+        start = 0
+        for size in _AT_ONCE:
+            text = sql + ", ".join([one] * size)
+            while len(rows) - start >= size:
+                self._sql.execute(text, _flat(rows[start : start + size]))
+                start += size
+
+
+def _flat(rows: Iterable[Row]) -> Row:
+    return tuple(value for row in rows for value in row)
 
 
 def _event(row: Sequence[Any]) -> Event:
     key, body, version, created, schema, lease, kind = row[:7]
-    record = Record(key, body, version, created, schema, lease)
-    before_version, before_body, before_schema, before_lease = row[7:]
-    if not before_version:
-        return Event(kind, record, None)
-    previous = Record(key, before_body, before_version, created, before_schema, before_lease)
-    return Event(kind, record, previous)
+    before_body, before_version, before_schema, before_lease = row[7:]
+    previous = None
+    if before_version:
+        previous = Record(key, before_body, before_version, created, before_schema, before_lease)
+    if kind == "delete" and previous is not None:
+        body = previous.body
+    return Event(kind, Record(key, body, version, created, schema, lease), previous)
