@@ -18,12 +18,38 @@ T = TypeVar("T")
 _LOWER = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own alphabet for generated names
 
 
+class _Entropy(random.SystemRandom):
+    """The operating system's randomness, drawn by the page: a call for each number costs more than
+    what is done with it. A piece is given out once, also to threads; a forked child draws anew."""
+
+    _PAGE, _PIECE = 4096, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        os.register_at_fork(after_in_child=self._pieces.clear)
+
+    def getrandbits(self, k: int) -> int:
+        if not 0 < k <= self._PIECE * 8:
+            return super().getrandbits(k)
+        try:
+            piece = self._pieces.pop()
+        except IndexError:
+            page, size = os.urandom(self._PAGE), self._PIECE
+            piece = page[:size]
+            self._pieces += [page[at : at + size] for at in range(size, self._PAGE, size)]
+        return int.from_bytes(piece) >> (self._PIECE * 8 - k)
+
+
+_ENTROPY = _Entropy()
+
+
 class Chance:
     """A stream of random draws; the same seed gives the same stream on every machine."""
 
     def __init__(self, seed: str | bytes | None = None) -> None:
         self._seed = seed.encode() if isinstance(seed, str) else seed
-        self._random = random.Random(self._seed) if seed is not None else random.SystemRandom()
+        self._random = random.Random(self._seed) if seed is not None else _ENTROPY
 
     def child(self, name: str) -> Chance:
         """An independent stream; unseeded parents have unseeded children."""

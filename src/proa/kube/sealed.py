@@ -20,6 +20,10 @@ log = get_logger(__name__)
 MARK = b"\0sealed1"  # no JSON begins like this
 
 
+def _is_secret(key: str) -> bool:
+    return "/core/secrets/" in key and is_resource(key, "", "secrets")
+
+
 class SealingStore:
     """A store whose Secrets are sealed; see ``store.api.Store``."""
 
@@ -27,7 +31,7 @@ class SealingStore:
         self._store, self._sealer = store, sealer
 
     def _sealed(self, write: Put | Delete) -> Put | Delete:
-        if isinstance(write, Delete) or not is_resource(write.key, "", "secrets"):
+        if isinstance(write, Delete) or not _is_secret(write.key):
             return write
         return replace(write, body=MARK + self._sealer.seal(write.body, write.key))
 
@@ -41,7 +45,7 @@ class SealingStore:
             return record
 
     def _event(self, event: Event) -> Event:
-        if not is_resource(event.record.key, "", "secrets"):
+        if not _is_secret(event.record.key):
             return event
         previous = self._opened(event.previous) if event.previous else None
         return Event(event.kind, self._opened(event.record), previous)
@@ -56,14 +60,17 @@ class SealingStore:
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Batch]:
         async for batch in self._store.watch(prefix, after=after):
-            yield replace(batch, events=tuple(map(self._event, batch.events)))
+            secret = any(_is_secret(event.record.key) for event in batch.events)
+            yield replace(batch, events=tuple(map(self._event, batch.events))) if secret else batch
 
     async def version(self) -> int:
         return await self._store.version()
 
     async def commit(self, transaction: Transaction) -> Committed:
-        writes = tuple(map(self._sealed, transaction.writes))
-        return await self._store.commit(Transaction(transaction.guards, writes))
+        if any(_is_secret(write.key) for write in transaction.writes):
+            writes = tuple(map(self._sealed, transaction.writes))
+            transaction = Transaction(transaction.guards, writes)
+        return await self._store.commit(transaction)
 
     async def grant(self, ttl_s: float) -> int:
         return await self._store.grant(ttl_s)

@@ -21,10 +21,13 @@ def duplicate_fields(body: bytes, found: Any) -> list[str]:
     """The paths (``spec.containers[0].name``) of fields that stand twice in ``body``, which was
     decoded to ``found``. Raises ValueError for a body too deep to be encoded again."""
     try:
-        if len(orjson.dumps(found)) == len(body.rstrip()):
+        compact = orjson.dumps(found)
+        if len(compact) == len(body.rstrip()):
             return []
     except orjson.JSONEncodeError as error:
         raise ValueError("exceeded max depth") from error
+    if b"\\" not in body and body.count(b'"') == compact.count(b'"'):
+        return []  # as many strings as what was decoded has
     if sum(map(len, _STRINGS.findall(body))) == _fields(found):
         return []
     return _paths(json.loads(body, object_pairs_hook=_Pairs), "")[:SHOWN]

@@ -26,6 +26,7 @@ from proa.kube.api.subresources import scale_of, set_scale, status_success
 from proa.kube.api.writes import Writer, Written
 from proa.kube.schema import merge
 from proa.kube.schema.kinds import Resource
+from proa.kube.schema.versions import has_versions
 
 Edit = Callable[[Json], Json]
 APPLY = "application/apply-patch+yaml"
@@ -217,7 +218,11 @@ class Mutations:
 
     def _shown(self, wanted: Wanted, written: Written) -> Response:
         status, now = 201 if written.created else 200, self._api.clock.now()
-        response = negotiation.shown(wanted.request, wanted.resource, written.obj, now, status)
+        plain = written.body and not has_versions(wanted.resource)
+        if plain and negotiation.form_of(wanted.request) == "object":
+            response = Response(status, bodies.served(written.body, written.version), dict(JSON))
+        else:
+            response = negotiation.shown(wanted.request, wanted.resource, written.obj, now, status)
         if written.warnings:
             texts = [text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
                      for text in written.warnings]  # fmt: skip

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from proa.base.http import Request
 
 _VERBS = {
     "GET": "get",
+    "WATCH": "watch",
     "HEAD": "get",
     "POST": "create",
     "PUT": "update",
     "PATCH": "patch",
     "DELETE": "delete",
 }
+CACHED_LENGTH = 256  # longer paths are read each time
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,7 +36,16 @@ class Target:
 
 def target_of(request: Request) -> Target | None:
     """What a path below /api/v1 or /apis/GROUP/VERSION is about; None for other paths."""
-    parts = [unquote(part) for part in request.path.strip("/").split("/")]
+    method = request.method
+    if method == "GET" and request.query and request.param("watch") in ("true", "1"):
+        method = "WATCH"
+    return (_target if len(request.path) > CACHED_LENGTH else _known_target)(method, request.path)
+
+
+def _target(method: str, path: str) -> Target | None:
+    parts = path.strip("/").split("/")
+    if "%" in path:
+        parts = [unquote(part) for part in parts]
     if parts[0] == "api" and len(parts) > 2:
         group, version, parts = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) > 3:
@@ -47,16 +59,17 @@ def target_of(request: Request) -> Target | None:
         namespace = parts[1]
     resource, name = parts[0], parts[1] if len(parts) > 1 else ""
     subresource = parts[2] if len(parts) > 2 else ""
-    verb = _verb(request, name)
+    verb = _verb(method, name)
     if resource == "namespaces" and not name:
         namespace = ""
     return Target(verb, group, version, resource, namespace, name, subresource, "/".join(parts[3:]))
 
 
-def _verb(request: Request, name: str) -> str:
-    verb = _VERBS.get(request.method, request.method.lower())
-    if verb == "get" and request.param("watch") in ("true", "1"):
-        return "watch"
+_known_target = lru_cache(maxsize=4096)(_target)
+
+
+def _verb(method: str, name: str) -> str:
+    verb = _VERBS.get(method, method.lower())
     if not name:
         return {"get": "list", "delete": "deletecollection"}.get(verb, verb)
     return verb

@@ -51,6 +51,9 @@ def admitted_form(
     Raises 400 for wrong types; under Strict 400 (422 in a patch) for unknown and repeated
     fields."""
     kind = resource.kind
+    if validate.fits(resource, obj) and (options.field_validation == "Ignore" or not options.said):
+        defaults.apply_defaults(resource, obj)
+        return obj, []
     wrong = validate.decode_error(resource, obj)
     if wrong:
         raise bad_request(

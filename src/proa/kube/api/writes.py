@@ -62,6 +62,7 @@ class Written:
     version: int = 0
     created: bool = False
     removed: bool = False
+    body: bytes = b""  # the object as it is stored, where this write stored it
 
 
 class Writer:
@@ -126,7 +127,7 @@ class Writer:
             return Written(obj, warnings, created=True)
         version = await self._commit(guards, writes)
         obj["metadata"]["resourceVersion"] = str(version)
-        return Written(obj, warnings, version, created=True)
+        return Written(obj, warnings, version, created=True, body=_first_body(writes))
 
     def _new(
         self, resource: Resource, namespace: str, obj: Json, options: WriteOptions
@@ -253,7 +254,7 @@ class Writer:
             return Written(new, warnings)
         version = await self._commit(guards, writes)
         new["metadata"]["resourceVersion"] = str(version)
-        return Written(new, warnings, version)
+        return Written(new, warnings, version, body=_first_body(writes))
 
     async def _remove(
         self, resource: Resource, entry: Entry[Object], obj: Json, options: WriteOptions
@@ -303,6 +304,11 @@ class Writer:
         done = await self._api.store.commit(Transaction(tuple(guards), tuple(writes)))
         await self._api.view.reached(done.version)
         return done.versions[0]
+
+
+def _first_body(writes: Sequence[Put | Delete]) -> bytes:
+    """Of the first write, which is the object's own."""
+    return writes[0].body if isinstance(writes[0], Put) else b""
 
 
 def _name_required(resource: Resource) -> ApiError:

@@ -30,6 +30,7 @@ from proa.kube.schema.fieldsets import (
     key_element,
     shown,
     to_tree,
+    tree_of,
     value_at,
     value_element,
 )
@@ -120,6 +121,10 @@ def track_update(
 
     Looks only at what changed, so an entry that is not concerned is passed on as it is."""
     schemas, name = _schema(resource)
+    if old is None and not subresource:
+        unowned = "status" if "status" in resource.subresources else ""
+        tree = tree_of(schemas, name, new, unowned)
+        return [_update_entry(resource, manager, now, tree)] if tree else []
     found = difference(schemas, name, old or {}, new)
     changed = _tracked(resource, frozenset(found.changed), subresource)
     entries: list[JSON] = (old or {}).get("metadata", {}).get("managedFields") or []
@@ -141,6 +146,17 @@ def track_update(
             owner.fields -= changed
             kept += _written([owner])
     return _in_order([*kept, *_written([mine])])
+
+
+def _update_entry(resource: Resource, manager: str, now: float, tree: JSON) -> JSON:
+    return {
+        "manager": manager,
+        "operation": "Update",
+        "apiVersion": resource.api_version,
+        "time": iso8601(now),
+        "fieldsType": "FieldsV1",
+        "fieldsV1": tree,
+    }
 
 
 def _without(fields: FieldSet, gone: set[Path]) -> FieldSet:

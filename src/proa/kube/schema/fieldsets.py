@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from proa.kube.schema.cache import SchemaCache, Shape
@@ -70,11 +71,19 @@ def key_element(shape: Shape, item: Any) -> str:
     """The path element of a keyed list's item."""
     given = item if isinstance(item, dict) else {}
     keys = {name: given.get(name, _KEY_DEFAULTS.get(name)) for name in shape.list_keys}
-    return "k:" + _compact({key: value for key, value in keys.items() if value is not None})
+    keys = {key: value for key, value in keys.items() if value is not None}
+    if all(type(value) is str or type(value) is int for value in keys.values()):
+        return "k:" + _compact_keys(tuple(keys), tuple(keys.values()))
+    return "k:" + _compact(keys)
 
 
 def value_element(item: Any) -> str:
     return "v:" + _compact(item)
+
+
+@lru_cache(maxsize=4096)
+def _compact_keys(names: tuple[str, ...], values: tuple[str | int, ...]) -> str:
+    return _compact(dict(zip(names, values, strict=True)))
 
 
 def _compact(value: Any) -> str:
@@ -104,6 +113,64 @@ def _walk(schemas: SchemaCache, shape: Shape, value: Any, path: Path) -> Iterato
             yield (*path, value_element(item))
     else:
         yield path
+
+
+def tree_of(schemas: SchemaCache, name: str, obj: JSON, skip: str = "") -> JSON:
+    """``to_tree(fields_of(…))`` in one walk, without the field ``skip``: what a creation sets."""
+    root = {key: value for key, value in obj.items() if key != skip}
+    tree = _tree(schemas, Shape("object", ref=name), root) or {}
+    for path in _UNTRACKED:
+        if len(path) == 1 and (path[0] != "f:metadata" or not tree.get(path[0])):
+            tree.pop(path[0], None)
+        elif len(path) > 1 and path[0] in tree:
+            tree[path[0]].pop(path[1], None)
+    if not tree.get("f:metadata", True):
+        del tree["f:metadata"]
+    return tree
+
+
+def _tree(schemas: SchemaCache, shape: Shape, value: Any) -> JSON | None:
+    """The FieldsV1 of one value; None where nothing of it is known."""
+    kind = shape.kind
+    if not value or shape.atomic or kind not in ("object", "map", "list"):
+        return {}
+    if kind != "list" and isinstance(value, dict):
+        item, fields = shape.item, schemas.fields(shape) if kind == "object" else {}
+        tree: JSON = {}
+        for name in sorted(value):
+            below = fields.get(name) if kind == "object" else item
+            node = None if below is None else _tree(schemas, below, value[name])
+            if node is not None:
+                tree[f"f:{name}"] = node
+        return tree or None
+    if isinstance(value, list) and shape.item is not None:
+        if is_keyed(shape):
+            return _item_trees(schemas, shape, value)
+        if is_set(shape):
+            return {element: {} for element in sorted(map(value_element, value))}
+    return {}
+
+
+def _item_trees(schemas: SchemaCache, shape: Shape, items: list[Any]) -> JSON:
+    assert shape.item is not None, "a list has items"
+    tree: JSON = {}
+    for item in items:
+        element, node = key_element(shape, item), _tree(schemas, shape.item, item)
+        node = {".": {}, **node} if node else {}
+        tree[element] = _joined(tree[element], node) if element in tree else node
+    return {element: tree[element] for element in sorted(tree)}
+
+
+def _joined(one: JSON, other: JSON) -> JSON:
+    """The union of two nodes; both name themselves if either does."""
+    if not one or not other:
+        return {".": {}, **one, **other} if one or other else {}
+    return {
+        key: _joined(one[key], other[key])
+        if key in one and key in other and key != "."
+        else one.get(key, other.get(key))
+        for key in sorted({*one, *other})
+    }
 
 
 @dataclass(slots=True)

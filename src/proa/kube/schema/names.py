@@ -57,7 +57,8 @@ def _is(pattern: str, text: str) -> bool:
 
 
 def _length(text: str, limit: int, what: str = "") -> list[str]:
-    return [f"{what}must be no more than {limit} bytes"] if len(text.encode()) > limit else []
+    size = len(text) if text.isascii() else len(text.encode())
+    return [f"{what}must be no more than {limit} bytes"] if size > limit else []
 
 
 def subdomain_faults(text: str) -> list[str]:

@@ -50,6 +50,11 @@ def validate(resource: Resource, obj: JSON, *, strict: bool) -> list[FieldError]
     return errors
 
 
+def fits(resource: Resource, obj: JSON) -> bool:
+    """Whether an object is in perfect order: nothing to refuse, to drop or to make canonical."""
+    return _fits(resource, obj)
+
+
 def decode_error(resource: Resource, obj: JSON) -> str:
     """What keeps an object from being decoded, or "".
 

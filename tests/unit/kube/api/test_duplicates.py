@@ -66,3 +66,10 @@ def test_whole_numbers_of_yaml_are_whole_however_they_are_written() -> None:
     for text in (b"[.inf]", b"[.nan]"):
         with pytest.raises(ValueError, match="cannot be written as JSON"):
             read_yaml(text)
+
+
+def test_spaces_and_escapes_hide_no_duplicate() -> None:
+    said = b'{ "a" : "\\u0022\\u0022", "b": 1, "a" : "x" }'
+    assert duplicate_fields(said, orjson.loads(said)) == ["a"]
+    once = b'{ "a" : "x", "b": [ {"a": "y"} ] }'
+    assert duplicate_fields(once, orjson.loads(once)) == []

@@ -52,7 +52,9 @@ def _check_data(obj: JSON, *, encoded: bool) -> Errors:
 
 
 def _bytes(value: str, encoded: bool) -> int:
-    return len(base64.b64decode(value)) if encoded else len(value.encode())
+    if encoded:
+        return len(base64.b64decode(value))
+    return len(value) if value.isascii() else len(value.encode())
 
 
 def check_secret(secret: JSON) -> Errors:
