@@ -47,6 +47,7 @@ class Scheduler:
         self._view, self._clock = view, clock
         self._skins = {skin.sandboxes: skin for skin in skins}
         self._node_tables = {table: skin for skin in skins for table in skin.nodes}
+        self._namespaces = {table: skin for skin in skins for table in skin.namespaces}
         self._perform = perform
         self.fleet = Fleet()
         self._backlog = Backlog()
@@ -67,6 +68,9 @@ class Scheduler:
             self.fleet.set_pool(host.value.id, host.value.pool)
         for instance in self._view.rows(compute.INSTANCES).scan():
             self._instance(instance.value)
+        for table, skin in self._namespaces.items():
+            for entry in self._view.rows(table).scan():
+                self._namespace(Change(entry.key, entry.version, None, entry), skin)
         for table in self._skins:
             for entry in self._view.rows(table).scan():
                 self._sandbox(self._skins[table], entry.key)
@@ -104,6 +108,12 @@ class Scheduler:
             instance = compute.instance_of(self._view, id) if id else None
             if instance is not None:
                 self._instance(instance)
+        elif table in self._namespaces:
+            self._namespace(change, self._namespaces[table])
+
+    def _namespace(self, change: Change[Any], skin: Skin) -> None:
+        if self.fleet.set_namespace(*skin.namespace(change)):
+            self._room_grew()
 
     def _instance(self, instance: Instance) -> None:
         for skin in self._skins.values():

@@ -43,6 +43,7 @@ class Skin(Protocol):
     name: str  # "ecs" or "kube": Sandbox.skin
     sandboxes: Table[Any]  # rows that become Sandboxes
     nodes: Sequence[Table[Any]]  # rows whose changes alter an Instance's placement Row
+    namespaces: Sequence[Table[Any]]  # rows that say what labels a namespace has
     traffic: Sequence[Table[Any]]  # rows whose changes alter VIPs or names
 
     def row(self, view: View, instance: Instance) -> Row | None:
@@ -51,6 +52,11 @@ class Skin(Protocol):
 
     def instance_of_node(self, view: View, change: Change[Any]) -> str | None:
         """The id of the Instance that a change of one of ``nodes`` concerns."""
+        ...
+
+    def namespace(self, change: Change[Any]) -> tuple[str, str, dict[str, str]]:
+        """(cluster, name, labels) of the namespace that a change of one of ``namespaces`` is
+        about, as placement speaks of them."""
         ...
 
     def ask(self, view: View, key: str) -> Ask | None:

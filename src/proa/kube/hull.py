@@ -46,6 +46,7 @@ from proa.kube.tables import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
     HOST_PORTS,
+    NAMESPACES,
     NODES,
     OBJECTS,
     PODS,
@@ -95,6 +96,7 @@ class KubeSkin:
     name = "kube"
     sandboxes: Table[Any] = PODS
     nodes: Sequence[Table[Any]] = (NODES,)
+    namespaces: Sequence[Table[Any]] = (NAMESPACES,)
     traffic: Sequence[Table[Any]] = (SERVICES, ENDPOINT_SLICES, HOST_PORTS, compute.INSTANCES)
 
     def __init__(self, links: Links) -> None:
@@ -117,6 +119,11 @@ class KubeSkin:
         """The Instance behind a Node."""
         instance = _instance(view, cluster_of(change.key), parse_key(change.key).name)
         return instance.id if instance else None
+
+    def namespace(self, change: Change[Any]) -> tuple[str, str, dict[str, str]]:
+        """A namespace and its labels; one that is gone has none."""
+        labels = change.new.value.metadata.labels if change.new else {}
+        return f"{PREFIX}{cluster_of(change.key)}/", parse_key(change.key).name, labels
 
     def ask(self, view: View, key: str) -> Ask | None:
         """What a pod without a node asks for."""

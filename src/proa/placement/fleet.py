@@ -55,6 +55,7 @@ class Fleet(Rows):
         self.namespaces: dict[tuple[str, str], dict[str, str]] = {}
         self.classes: Classes | None = None  # what engine keeps of asks that it has met
         self._claims: WeakValueDictionary[tuple[object, ...], Claim] = WeakValueDictionary()
+        self._spaces_met: dict[tuple[str, str], None] = {}  # (cluster, namespace) of asks
         self._alike: dict[tuple[str, str], WeakValueDictionary[object, Alike]] = {}
         self._held_terms: WeakValueDictionary[object, HeldTerm] = WeakValueDictionary()
         self._tallies: dict[Description, Tally] = {}
@@ -104,15 +105,20 @@ class Fleet(Rows):
         for held in self._held_terms.values():
             yield held.tally
 
-    def set_namespace(self, cluster: str, name: str, labels: dict[str, str]) -> None:
-        """Declare a namespace's labels, for namespace selectors of pod affinity."""
-        if self.namespaces.get((cluster, name)) == labels:
-            return
-        self.namespaces[cluster, name] = labels
+    def set_namespace(self, cluster: str, name: str, labels: dict[str, str]) -> bool:
+        """Declare a namespace's labels, for namespace selectors of pod affinity. Whether that may
+        change a decision."""
+        space = (cluster, name)
+        if self.namespaces.get(space, {}) == labels:
+            return False
+        self.namespaces[space] = labels
+        if space not in self._spaces_met:
+            return False
         self.relaid()
         for description, tally in self._tallies.items():
             if any(term.namespace_selector is not None for term in description.terms):
                 self._fill(description, tally)
+        return True
 
     # Bookings
 
@@ -121,6 +127,7 @@ class Fleet(Rows):
         key = CLAIM(ask)
         found = self._claims.get(key)
         if found is None:
+            self._spaces_met[ask.cluster, ask.namespace] = None
             named = [(self.resource_number(name), amount) for name, amount in ask.extended]
             vector = amounts(ask.reserve)
             wanted = [(n, int(amount)) for n, amount in enumerate(vector) if amount]

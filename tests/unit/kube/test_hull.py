@@ -413,3 +413,34 @@ def test_pod_with_a_claim_nobody_can_bind_stays_pending(
         ]
 
     play(scene)
+
+
+def test_pod_affinity_follows_the_labels_of_namespaces() -> None:
+    async def scene(world: World, _skin: KubeSkin, _scheduler: Scheduler) -> None:
+        selector = {"matchLabels": {"team": "x"}}
+        term = {
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {},
+            "namespaceSelector": selector,
+        }
+        apart = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        space: Json = {"metadata": {}}
+        world.create("", "pods", pod("neighbour"))
+        await world.sleep(1)
+        world.create("", "pods", pod("shy", affinity=apart))
+        await world.sleep(1)
+        assert world.get("", "pods", "default", "shy")["spec"].get("nodeName")
+        space["metadata"]["labels"] = {"team": "x"}
+        world.patch("", "namespaces", "", "default", space)
+        world.create("", "pods", pod("shier", affinity=apart))
+        await world.sleep(1)
+        refused = world.get("", "pods", "default", "shier")
+        assert "nodeName" not in refused["spec"]
+        (condition,) = refused["status"]["conditions"]
+        assert "node(s) didn't match pod anti-affinity rules" in condition["message"]
+        space["metadata"]["labels"] = {"team": "y"}
+        world.patch("", "namespaces", "", "default", space)
+        await world.sleep(2)
+        assert world.get("", "pods", "default", "shier")["spec"].get("nodeName")
+
+    play(scene)

@@ -112,6 +112,7 @@ class EcsSkin:
     name = "ecs"
     sandboxes: Table[Any] = TASKS
     nodes: Sequence[Table[Any]] = (INSTANCE_NOTES,)
+    namespaces: Sequence[Table[Any]] = ()
     traffic: Sequence[Table[Any]] = (TASKS,)
 
     def __init__(
@@ -139,6 +140,10 @@ class EcsSkin:
         """Custom attributes alter an Instance's row."""
         entry = change.new or change.old
         return entry.value.instance if entry else None
+
+    def namespace(self, change: Change[Any]) -> tuple[str, str, dict[str, str]]:
+        """Tasks know no namespaces."""
+        raise AssertionError(f"{change.key} is no namespace")
 
     def ask(self, view: View, key: str) -> Ask | None:
         """What a prepared task without an Instance asks for."""
