@@ -72,10 +72,10 @@ class Clients:
             return {}  # the first attempt was carried out
         answer = _read(response)
         if not operation.startswith(("Describe", "List")):
-            self._remember_ecs(answer)
+            await self._remember_ecs(answer)
         return answer
 
-    def _remember_ecs(self, answer: Json) -> None:
+    async def _remember_ecs(self, answer: Json) -> None:
         """A service's promise is of its last answer: what it runs, and how many."""
         if "taskDefinition" in answer:
             arn = answer["taskDefinition"]["taskDefinitionArn"]
@@ -87,6 +87,9 @@ class Clients:
             told = answer["service"]
             count = told["desiredCount"] if told["status"] == "ACTIVE" else 0
             self._promise(arn, look, arn, {"services/0/desiredCount": count})
+            shown = await look()
+            if at(shown, "services/0/desiredCount") != count:
+                self._world.broken(f"{arn} was read before it was told {count}")
         for task in answer.get("tasks", ()):
             arn = task["taskArn"]
             look = partial(self.ecs, "DescribeTasks", {"tasks": [arn]})
@@ -113,6 +116,8 @@ class Clients:
             return {}
         answer = _read(response)
         where = f"{path}/{name}" if method == "POST" else path
+        if method in ("PATCH", "POST") and "/pods/" not in path:
+            await self._see(where, answer)
         if method == "DELETE":
             self.forget(where)
         elif method == "PATCH" or (method == "POST" and "/pods/" not in path):
@@ -120,6 +125,12 @@ class Clients:
             wrote = _leaves((body or {}).get("spec", {}), "spec/")
             self._promise(where, partial(self.kube, "GET", where), uid, wrote)
         return answer
+
+    async def _see(self, where: str, written: Json) -> None:
+        """Who reads after a write sees it, or what came after it."""
+        shown = await self.kube("GET", where)
+        if _version(shown) < _version(written):
+            self._world.broken(f"{where} was read at {_version(shown)} after {_version(written)}")
 
     def _promise(
         self,
@@ -164,12 +175,16 @@ class Clients:
         for number in range(ATTEMPTS):
             try:
                 answer = await attempt()
-                if answer.status not in _PASSING:
+                if answer.status not in _PASSING and not _is_untimely(answer):
                     return answer, number > 0
             except TryAgain:
                 pass
             await self._world.clock.sleep(RETRY_S)
         raise AssertionError("the control plane never came back")
+
+
+def _version(shown: Json) -> int:
+    return int(shown["metadata"]["resourceVersion"])
 
 
 def at(shown: Any, path: str) -> Any:
@@ -197,6 +212,11 @@ def _leaves(value: Json, path: str) -> Json:
         elif isinstance(item, str | int):
             found[f"{path}{name}"] = item
     return found
+
+
+def _is_untimely(answer: Response) -> bool:
+    """Whether a signature was refused for the clock of one side; it is made anew."""
+    return answer.status in (400, 403) and b"Signature expired" in answer.body
 
 
 def _read(response: Response) -> Json:

@@ -55,6 +55,7 @@ class Faults:
             self.slow_commits,
             self.refuse_commits,
             self.lose_commits,
+            self.lag_watches,
             self.break_watches,
             self.jump_clock,
             self.slow_pull,
@@ -119,6 +120,12 @@ class Faults:
         self._world.weather.lost = share
         await self._world.clock.sleep(for_s)
         self._world.weather.lost = 0.0
+
+    async def lag_watches(self, for_s: float, lag_s: float) -> None:
+        """What watches bring is late."""
+        self._world.weather.lag_s = lag_s
+        await self._world.clock.sleep(for_s)
+        self._world.weather.lag_s = 0.0
 
     async def break_watches(self) -> None:
         """Every watch of the store breaks, and what it was about to bring is lost."""

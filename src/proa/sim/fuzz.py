@@ -56,5 +56,5 @@ def _patience_s(faults: list[Json]) -> float:
 
 
 def _hosts(chance: Chance) -> list[Json]:
-    count = chance.choice([1, 2, 2, 3, 4])
+    count = chance.choice([1, 1, 2, 2, 3, 4])
     return [{"id": f"h-{number}", "vcpu": 4, "memory_mib": 16384} for number in range(1, count + 1)]

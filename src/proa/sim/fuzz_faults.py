@@ -49,6 +49,7 @@ class _Draw:
             "slow_commits": {"for_s": self.for_s, "slow_s": chance.choice([0.05, 0.5, 2.0])},
             "refuse_commits": {"for_s": self.for_s, "share": self.share},
             "lose_commits": {"for_s": self.for_s, "share": self.share},
+            "lag_watches": {"for_s": self.for_s, "lag_s": chance.choice([0.02, 0.3, 1.5])},
             "break_watches": {},
             "slow_pull": {"image": self.image, "pull_s": 15.0, "for_s": self.for_s},
             "failing_pull": {"image": self.image, "for_s": self.for_s},
@@ -65,7 +66,7 @@ _OFTEN = (
     "disk_full", "kill_container", "kill_container", "kill_sandbox", "cut_connection",
     "partition", "lose_answers", "refuse_requests", "slow_commits", "refuse_commits",
     "delete_pod", "delete_pod", "stop_task", "drain_host", "lose_commits", "break_watches",
-    "jump_clock", "slow_pull", "failing_pull",
+    "lag_watches", "lag_watches", "jump_clock", "slow_pull", "failing_pull",
 )  # fmt: skip
 
 

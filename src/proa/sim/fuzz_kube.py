@@ -152,12 +152,12 @@ def _job(desk: Desk) -> None:
     template = pod_template(desk, name, image)
     template["spec"]["containers"][0].pop("readinessProbe", None)
     template["spec"]["containers"][0].pop("ports", None)
-    if chance.random() < 0.4:  # they wait for each other's room
+    if chance.random() < 0.6:  # they wait for each other's room
         template["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "1500m"
     template["spec"]["restartPolicy"] = chance.choice(["Never", "OnFailure"])
     spec: Json = {
-        "completions": chance.integer(1, 3),
-        "parallelism": chance.integer(1, 3),
+        "completions": chance.integer(1, 4),
+        "parallelism": chance.integer(1, 4),
         "backoffLimit": 20,
         "template": template,
     }
@@ -209,5 +209,5 @@ def _bare_pod(desk: Desk) -> None:
 
 
 MAKERS = (
-    _deployment, _deployment, _deployment, _stateful_set, _daemon, _job, _namespace, _bare_pod,
+    _deployment, _deployment, _deployment, _stateful_set, _daemon, _job, _job, _namespace, _bare_pod,
 )  # fmt: skip

@@ -22,11 +22,13 @@ MOMENT_S = 0.002  # at most, before and after a commit
 
 @dataclass(slots=True)
 class Weather:
-    """What the lines to the store suffer from now. ``slow_s`` is added to each commit at most;
-    ``refused`` and ``lost`` are the shares of commits that fail before they are carried out, and
-    whose answer is lost after; each rise of ``breaks`` breaks every watch."""
+    """What the lines to the store suffer from now. ``slow_s`` is added to each commit at most,
+    ``lag_s`` to what a watch brings; ``refused`` and ``lost`` are the shares of commits that fail
+    before they are carried out, and whose answer is lost after; each rise of ``breaks`` breaks
+    every watch."""
 
     slow_s: float = 0.0
+    lag_s: float = 0.0
     refused: float = 0.0
     lost: float = 0.0
     breaks: int = 0
@@ -78,6 +80,9 @@ class StoreLine:
         breaks = self._weather.breaks
         async for batch in self._store.watch(prefix, after=after):
             await self._alive()
+            if self._weather.lag_s:
+                await self._clock.sleep(self._weather.lag_s * self._chance.random())
+                await self._alive()
             if self._weather.breaks != breaks:
                 raise SlowReader("this watcher fell behind: list again")
             yield batch

@@ -129,7 +129,7 @@ class World:
 
     def _is_calm(self) -> bool:
         """Whether decisions are carried out within a moment."""
-        return self.front is not None and not self.weather.slow_s
+        return self.front is not None and not self.weather.slow_s and not self.weather.lag_s
 
     async def _record(self) -> None:
         """Write every commit into the trace, and look whether the laws still hold."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from proa.aws.ecs.tables import TASKS
 from proa.cloud.network import ADDRESSES, INTERFACES
+from proa.kube.tables import PODS
 from proa.reconcile.view import View
 
 if TYPE_CHECKING:
@@ -77,16 +78,27 @@ class Places:
                 yield f"{address} of {key} on {host} is booked by {holders[0]}"
 
     def committed(self, changes: Changes) -> Iterator[str]:
-        """Addresses that were given up while they are in use, interfaces of two tasks."""
+        """Addresses that were given to somebody or given up while they are in use, interfaces of
+        two tasks."""
         yield from self.broken
         self.broken = []
         for table, change in changes:
-            if table is ADDRESSES and change.old is not None:
-                yield from self._unbooked(change.old.value.address)
+            if table is ADDRESSES and change.old is None and change.new is not None:
+                yield from self._unbooked(change.new.value.address)
+            elif table is ADDRESSES and change.new is None and change.old is not None:
+                yield from self._given_up(change.old.value.address)
             elif table is TASKS:
                 yield from self._interface(change.key)
             elif table is INTERFACES and change.new is None:
                 self._tasks.pop(change.key.rpartition("/")[2], None)
+
+    def _given_up(self, address: str) -> Iterator[str]:
+        """A pod that had ended may be deleted before its interface is: its agent is on it then,
+        and only who gets the address next could suffer."""
+        for host, key in self._at.get(address, ()):
+            uid = key.partition("#")[0]
+            if self._view.rows(PODS).by("any-uid", uid) or self._view.rows(TASKS).by("uid", uid):
+                yield f"{address} of {key} on {host} is not booked"
 
     def _interface(self, key: str) -> Iterator[str]:
         entry = self._view.rows(TASKS).get(key)
