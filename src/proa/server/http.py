@@ -14,10 +14,13 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proa.base.http import Handler, Request, Response
 from proa.server.http_connection import Connection, Site
-from proa.server.http_upgrades import Upgrades
+
+if TYPE_CHECKING:
+    from proa.server.http_upgrades import Upgrades
 
 BACKLOG = 4096
 MAX_BODY = 16 * 1024 * 1024
@@ -40,7 +43,7 @@ class Shell:
         """``oversized`` words the refusal (413) of a body beyond ``max_body``, which it is not
         given."""
         self._site = Site(handler, max_body, streams, oversized, self._hand_over)
-        self._upgrades = Upgrades(self._site)
+        self._upgrades: Upgrades | None = None
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self.port = 0
@@ -87,6 +90,10 @@ class Shell:
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="http sweeper")
 
     def _hand_over(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
+        if self._upgrades is None:  # on first use: aiohttp is as large as the other shells
+            from proa.server.http_upgrades import Upgrades
+
+            self._upgrades = Upgrades(self._site)
         self._upgrades.take(transport, head, rest)
 
     async def _sweep(self) -> None:
@@ -113,7 +120,8 @@ class Shell:
                     await site.clock.sleep(0.01)
         for connection in list(site.connections):
             connection.abort()
-        await self._upgrades.close()
+        if self._upgrades is not None:
+            await self._upgrades.close()
 
 
 def tls_of_pem(certificate: bytes, key: bytes, client_authority: bytes) -> ssl.SSLContext:
