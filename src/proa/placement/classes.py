@@ -28,6 +28,7 @@ SAME = attrgetter(
     "pod_anti_affinity", "pod_preferred",
 )  # fmt: skip
 CLASSES = 128
+PATTERNS = 16  # combinations of rejections that a class keeps
 STANDINGS = 48
 
 
@@ -43,7 +44,7 @@ class AskClass:
         self.soft = self._soft()
         self.pods = PodRules(fleet, ask, self._counts)
         self._known: tuple[int, ...] = ()
-        self._masks: list[Mask] = []
+        self._left: dict[tuple[int, ...], tuple[Bad, list[Mask]]] = {}
         self._bad: Bad = np.zeros(0, dtype=np.int32)
         self._preferences: Narrow | None = None  # as of what is known
         self.refusal: tuple[int, tuple[Reason, ...]] | None = None  # as of the end of the log
@@ -132,12 +133,22 @@ class AskClass:
         masks = [mask for _, mask in self.rejections()]
         now = (self.standing.flips, *map(id, masks))
         if now != self._known:
-            bad = self.standing.bad()
-            for mask in masks:
-                bad = also_bad(bad, mask)
-            self._bad, self._masks, self._known = bad, masks, now
+            self._known = now
             self._preferences = None
+            found = self._left.get(now)
+            if found is None:
+                found = self._combined(masks)
+                self._left[now] = found
+            self._bad = found[0]
         return self._bad
+
+    def _combined(self, masks: list[Mask]) -> tuple[Bad, list[Mask]]:
+        bad = self.standing.bad()
+        for mask in masks:
+            bad = also_bad(bad, mask)
+        if len(self._left) >= PATTERNS:
+            self._left.clear()
+        return bad, masks
 
     def _scored(self, bad: Bad) -> Narrow:
         standing, known = self.standing, self._known

@@ -69,11 +69,37 @@ class Domains:
         out as some such number."""
         return self._bytes(by_number)
 
+    def with_counts(self, counts: Ints) -> tuple[bytes, int] | None:
+        """(a byte for each row that tells its count and its value: count · size + value, how many
+        such there are); None where a byte is not enough."""
+        if self._codes is None or not len(counts):
+            return None
+        kinds = (int(counts[counts.argmax()]) + 1) * self.size
+        if kinds > BYTES:
+            return None
+        values = np.frombuffer(self._codes, dtype=np.uint8)
+        return (counts.astype(np.uint8) * np.uint8(self.size) + values).tobytes(), kinds
+
     def _bytes(self, by_number: Ints | Mask) -> Small:
         assert self._codes is not None, "asked of labels with few values only"
-        table = np.zeros(BYTES, dtype=np.uint8)
-        table[: len(by_number)] = by_number
-        return np.frombuffer(self._codes.translate(table.tobytes()), dtype=np.uint8)
+        return looked_up(self._codes, by_number)
+
+
+def looked_up(codes: bytes, table: Ints | Mask) -> Small:
+    """The low byte of each code's number, by row."""
+    whole = np.zeros(BYTES, dtype=np.uint8)
+    whole[: len(table)] = table
+    return np.frombuffer(codes.translate(whole.tobytes()), dtype=np.uint8)
+
+
+def extremes(codes: bytes, table: Ints, bad: Bad) -> tuple[int, int]:
+    """(lowest, highest) number of the codes of rows that are possible; there is one."""
+    order = table.argsort()
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    by_row, out = looked_up(codes, ranks), bad.astype(np.int8).view(np.uint8)
+    low, high = by_row | out, by_row & ~out
+    return int(table[order[low[low.argmin()]]]), int(table[order[high[high.argmax()]]])
 
 
 def also_bad(bad: Bad, rejected: Mask) -> Bad:

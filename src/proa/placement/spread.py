@@ -21,7 +21,9 @@ from proa.placement.domains import (
     Small,
     also_bad,
     any_left,
+    extremes,
     highest,
+    looked_up,
     lowest,
 )
 from proa.placement.fleet import Ints, Mask
@@ -99,6 +101,9 @@ class SoftSpreads:
         if table is not None and len(self.parts) == 1 and self.parts[0].domains.few:
             small = self._by_domain(self.parts[0], table, out, known, times)
             return small if self.ignored is None else small & ~out
+        both = self._by_both(out, times)
+        if both is not None:
+            return both if self.ignored is None else both & ~out
         result = self._by_row(out) * np.int32(times)
         return result if self.ignored is None else result & ~out
 
@@ -108,6 +113,25 @@ class SoftSpreads:
         sums = _rounded(self._raw_of(part, table, self._weights[0]))
         least, most = self._extremes[0].of(sums, out, known)
         return part.domains.small(_reversed(sums, least, most) * times)
+
+    def _by_both(self, out: Bad, times: int) -> Small | None:
+        """Host names and a label of few values, as the default constraints are: what a row scores
+        follows from its count and its domain, of which there are few pairs."""
+        if len(self.parts) != 2:
+            return None
+        order = (0, 1) if self.parts[0].table is None else (1, 0)
+        host, other = (self.parts[number] for number in order)
+        if host.table is not None or other.table is None or not host.domains.complete:
+            return None
+        coded = other.domains.with_counts(host.tally.rows[: len(out)])
+        if coded is None:
+            return None
+        codes, kinds = coded
+        counts = np.arange(kinds // other.domains.size, dtype=np.float64)
+        of_host = counts * self._weights[order[0]] + float(host.max_skew - 1)
+        of_other = self._raw_of(other, other.table, self._weights[order[1]])
+        sums = _rounded((of_host[:, None] + of_other).ravel())
+        return looked_up(codes, _reversed(sums, *extremes(codes, sums, out)) * times)
 
     def _by_row(self, out: Bad) -> Narrow:
         raw = self._raw(self.parts[0], self._weights[0])

@@ -7,44 +7,64 @@ KEP-753 (sidecars), KEP-2837 (pod-level resources), and the kubelet's conversion
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 from proa.base.quantity import CPU_PER_MILLICORE, bytes_of, cpu_of
 from proa.kube.objects import Container, Pod
 from proa.model.resources import Port, Resources
 
 MIN_SHARES, MAX_SHARES = 2, 262_144
-Quantities = Mapping[str, str | int | float]
+Quantity = str | int | float
+Quantities = Mapping[str, Quantity]
+_COUNTED = {"cpu", "memory", "ephemeral-storage"}
 _ONE_PLACE = Resources(sandboxes=1)
 _UNASKED = {"cpu": "100m", "memory": "200Mi"}  # what a container that requests none counts as
 
 
 def resources_of(quantities: Quantities) -> Resources:
     """CPU, memory and ephemeral storage out of a resource list."""
-    return Resources(
-        cpu=cpu_of(quantities.get("cpu", 0)),
-        memory=bytes_of(quantities.get("memory", 0)),
-        disk=bytes_of(quantities.get("ephemeral-storage", 0)),
-    )
+    get = quantities.get
+    return _resources(get("cpu", 0), get("memory", 0), get("ephemeral-storage", 0))
+
+
+@lru_cache(maxsize=4096)  # pods of one template say the same
+def _resources(cpu: Quantity, memory: Quantity, disk: Quantity, sandboxes: int = 0) -> Resources:
+    return Resources(cpu_of(cpu), bytes_of(memory), bytes_of(disk), sandboxes)
 
 
 def pod_reserve(pod: Pod) -> Resources:
     """What a pod reserves on its Instance: the sum of its containers and sidecars, or what one of
     its init containers needs at its turn if that is more, plus overhead; one place."""
+    spec = pod.spec
+    if _is_plain(pod):
+        get = _requests_of(spec.containers[0]).get
+        return _resources(get("cpu", 0), get("memory", 0), get("ephemeral-storage", 0), 1)
     total = _together(pod, _container_requests)
-    if pod.spec.resources is not None:
-        total = _overridden(total, pod.spec.resources.requests)
-    if pod.spec.overhead:
-        total = total.plus(resources_of(pod.spec.overhead))
+    if spec.resources is not None:
+        total = _overridden(total, spec.resources.requests)
+    if spec.overhead:
+        total = total.plus(resources_of(spec.overhead))
     return total.plus(_ONE_PLACE)
+
+
+def _is_plain(pod: Pod) -> bool:
+    """Whether what its one container requests is all that a pod reserves."""
+    spec = pod.spec
+    return (
+        len(spec.containers) == 1
+        and not spec.init_containers
+        and not spec.overhead
+        and spec.resources is None
+    )
 
 
 def scored_requests(pod: Pod) -> tuple[int, int] | None:
     """(cpu, memory) as the scheduler's scores count them: 100m and 200Mi for each container that
     requests none (NodeResourcesFit); None where that is what a pod as a whole counts."""
     spec = pod.spec
-    if len(spec.containers) == 1 and not spec.init_containers:
+    if _is_plain(pod):
         wanted = _requests_of(spec.containers[0])
-        if "cpu" in wanted and "memory" in wanted and not spec.resources and not spec.overhead:
+        if "cpu" in wanted and "memory" in wanted:
             return None
     total = _together(pod, lambda item: resources_of({**_UNASKED, **_requests_of(item)}))
     if spec.resources is not None:
@@ -57,9 +77,9 @@ def extended_requests(pod: Pod) -> tuple[tuple[str, int], ...]:
     """Amounts of extended resources and huge pages by name, as a pod reserves them."""
     spec = pod.spec
     everyone = (*spec.containers, *spec.init_containers)
-    names = {name for item in everyone for name in _requests_of(item) if is_scalar(name)}
+    asked = {name for item in everyone for name in _requests_of(item) if name not in _COUNTED}
     found = []
-    for name in sorted(names):
+    for name in sorted(filter(is_scalar, asked)):
 
         def one(item: Container, name: str = name) -> Resources:
             return Resources(sandboxes=bytes_of(_requests_of(item).get(name, 0)))
@@ -92,8 +112,10 @@ def _together(pod: Pod, wanted: Callable[[Container], Resources]) -> Resources:
     return _larger(running.plus(sidecars), peak)
 
 
-def _requests_of(container: Container) -> dict[str, str | int | float]:
+def _requests_of(container: Container) -> Quantities:
     """Requests; a limit without a request is its own request (API defaulting)."""
+    if not container.resources.limits:
+        return container.resources.requests
     return {**container.resources.limits, **container.resources.requests}
 
 
