@@ -120,6 +120,23 @@ def _containers(pod: Pod) -> Sequence[Container]:
     return (*spec.init_containers, *spec.containers) if spec.init_containers else spec.containers
 
 
+def _metadata(value: Any) -> object:
+    return value.metadata
+
+
+def _references_of(pod: Pod) -> object:
+    return pod.spec.volumes, pod.spec.containers, pod.spec.init_containers
+
+
+_LOOKED_AT: Mapping[str, Callable[[Any], object]] = {
+    **dict.fromkeys(
+        ("namespace", "uid", "any-uid", "owner", "controller", "orphans", "label", "service"),
+        _metadata,
+    ),
+    **dict.fromkeys(("config-map", "secret"), _references_of),
+}
+
+
 def _table(
     group: str, resource: str, kind: type[O], indexes: Mapping[str, Index] | None = None
 ) -> Table[O]:
@@ -130,6 +147,7 @@ def _table(
         lambda key: is_resource(key, group, resource),
         {"namespace": _by_namespace, "uid": _by_uid, **(indexes or {})},
         shape_of,
+        _LOOKED_AT,
     )
 
 
@@ -144,6 +162,7 @@ OBJECTS: Table[Object] = Table(
     _is_object,
     {"namespace": _by_namespace, "uid": _by_uid, "owner": _by_owner},
     shape_of,
+    _LOOKED_AT,
 )
 _claimed: Mapping[str, Index] = {"controller": _by_controller, "orphans": _orphans}
 

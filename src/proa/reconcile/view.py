@@ -52,7 +52,8 @@ class Table(Generic[T]):
     ``matches`` picks the keys below ``prefix``; ``decode`` may raise ValueError, which keeps the
     record out of the table and is logged; ``indexes`` give the values a record is found by.
     ``shape`` is all of a key that ``matches`` looks at: where the tables of a prefix share it, keys
-    of one shape are asked about once."""
+    of one shape are asked about once. ``parts`` gives, by the name of an index, all of a value that
+    it looks at: while that is the same, a changed record stays where it is filed."""
 
     name: str
     prefix: str
@@ -60,6 +61,7 @@ class Table(Generic[T]):
     matches: Callable[[str], bool] = field(default=lambda _key: True)
     indexes: Mapping[str, Callable[[str, T], Iterable[str]]] = field(default_factory=dict)
     shape: Callable[[str], str] | None = None
+    parts: Mapping[str, Callable[[T], object]] = field(default_factory=dict)
 
 
 class Rows(Generic[T]):
@@ -70,6 +72,9 @@ class Rows(Generic[T]):
         self._rows: dict[str, Entry[T]] = {}
         self._keys: list[str] = []
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in table.indexes}
+        self._by_part: dict[Callable[[T], object] | None, list[str]] = {}
+        for name in table.indexes:
+            self._by_part.setdefault(table.parts.get(name), []).append(name)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -122,11 +127,15 @@ class Rows(Generic[T]):
         return Change(record.key, record.version, old, new)
 
     def _file(self, old: Entry[T] | None, new: Entry[T] | None) -> None:
-        for name, index_of in self.table.indexes.items():
-            before = index_of(old.key, old.value) if old is not None else ()
-            after = index_of(new.key, new.value) if new is not None else ()
-            if before != after:
-                self._refile(self._indexes[name], old or new, before, after)
+        for part, names in self._by_part.items():
+            if part is not None and _same_part(part, old, new):
+                continue
+            for name in names:
+                index_of = self.table.indexes[name]
+                before = index_of(old.key, old.value) if old is not None else ()
+                after = index_of(new.key, new.value) if new is not None else ()
+                if before != after:
+                    self._refile(self._indexes[name], old or new, before, after)
         if new is not None:
             if old is None:
                 self._insert(new.key)
@@ -157,6 +166,10 @@ class Rows(Generic[T]):
             self._keys.append(key)
         else:
             insort(self._keys, key)
+
+
+def _same_part(part: Callable[[T], object], old: Entry[T] | None, new: Entry[T] | None) -> bool:
+    return old is not None and new is not None and part(old.value) == part(new.value)
 
 
 Subscriber = Callable[[Table[Any], Change[Any]], None]
