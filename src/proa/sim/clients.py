@@ -69,11 +69,16 @@ class Clients:
 
         response, again = await self._until_answered(attempt)
         if operation.startswith("Delete") and response.status == 400 and again:
+            self._forget_service(given.get("service", ""))
             return {}  # the first attempt was carried out
         answer = _read(response)
         if not operation.startswith(("Describe", "List")):
             await self._remember_ecs(answer)
         return answer
+
+    def _forget_service(self, name: str) -> None:
+        for what in [what for what in self.promises if what.endswith(f"/{name}")]:
+            del self.promises[what]
 
     async def _remember_ecs(self, answer: Json) -> None:
         """A service's promise is of its last answer: what it runs, and how many."""

@@ -209,5 +209,6 @@ def _bare_pod(desk: Desk) -> None:
 
 
 MAKERS = (
-    _deployment, _deployment, _deployment, _stateful_set, _daemon, _job, _job, _namespace, _bare_pod,
+    _deployment, _deployment, _deployment, _stateful_set, _daemon, _job, _job, _namespace,
+    _bare_pod,
 )  # fmt: skip
