@@ -1,7 +1,7 @@
 """Nodes as API objects: what an Instance looks like to Kubernetes, and its signs of life.
 
 ``Heartbeats`` is called with each sign of life of an agent; it keeps in memory when it was
-(ADR 9), and says what has to be written. The API renders what it knows into the Leases of
+(ADR 11), and says what has to be written. The API renders what it knows into the Leases of
 ``kube-node-lease``, the node controller asks it who is silent. Rules: "Nodes" (heartbeats by
 Lease), the kubelet's node status, and the labels of "Well-Known Labels, Annotations and Taints".
 """
