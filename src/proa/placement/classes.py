@@ -14,7 +14,7 @@ import numpy as np
 
 from proa.placement import filters, scores
 from proa.placement.asks import Ask, PodTerm, Reason, Spread
-from proa.placement.domains import Bad, Domains, Narrow, also_bad
+from proa.placement.domains import Bad, Domains, Extremes, Narrow, also_bad
 from proa.placement.fleet import Fleet, Mask
 from proa.placement.ledger import Claim, Description, Table, Tally, satisfies
 from proa.placement.pods import Counts, PodRules
@@ -43,11 +43,19 @@ class AskClass:
         self.hard = self._hard()
         self.soft = self._soft()
         self.pods = PodRules(fleet, ask, self._counts)
-        self._known: tuple[int, ...] = ()
+        self.known: tuple[int, ...] = ()  # which rows are possible: the same as long as this is
+        self._extremes: dict[int, Extremes] = {}
         self._left: dict[tuple[int, ...], tuple[Bad, list[Mask]]] = {}
         self._bad: Bad = np.zeros(0, dtype=np.int32)
         self._preferences: Narrow | None = None  # as of what is known
         self.refusal: tuple[int, tuple[Reason, ...]] | None = None  # as of the end of the log
+
+    def extremes(self, domains: Domains) -> Extremes:
+        """What possible rows have of a label, for as long as ``known`` stays the same."""
+        found = self._extremes.get(id(domains))
+        if found is None:
+            found = self._extremes[id(domains)] = Extremes(domains)
+        return found
 
     @property
     def standing(self) -> Standing:
@@ -120,7 +128,7 @@ class AskClass:
         standing = self.standing
         standing.update()
         self.pods.follow()
-        if not self.hard and self.soft is None and self.pods.silent:
+        if not self.hard and self.soft is None and self.pods.silent and not self.ask.strategies:
             return standing.weighted()
         bad = self._rejected()
         if self.ask.strategies:
@@ -132,8 +140,8 @@ class AskClass:
         (which are kept, so that none takes the place of another) give the same rows."""
         masks = [mask for _, mask in self.rejections()]
         now = (self.standing.flips, *map(id, masks))
-        if now != self._known:
-            self._known = now
+        if now != self.known:
+            self.known = now
             self._preferences = None
             found = self._left.get(now)
             if found is None:
@@ -151,7 +159,7 @@ class AskClass:
         return bad, masks
 
     def _scored(self, bad: Bad) -> Narrow:
-        standing, known = self.standing, self._known
+        standing, known = self.standing, self.known
         total = standing.scores
         if standing.uneven:
             if self._preferences is None:

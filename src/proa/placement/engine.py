@@ -62,7 +62,7 @@ def fits(fleet: Fleet, ask: Ask, number: int) -> bool:
 
 
 def _place(fleet: Fleet, classes: Classes, ask: Ask) -> Decision:
-    narrow = _narrowed(fleet, ask)
+    narrow = _narrowed(fleet, ask) if ask.pinned or ask.affinity else None
     kind = classes.of(ask) if narrow is None else classes.alone(ask)
     if narrow is not None:
         narrow = [row for row in narrow if next(lacks(fleet, kind, row), None) is None]

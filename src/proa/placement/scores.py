@@ -35,15 +35,15 @@ def least_allocated(capacity: Ints, requested: Ints) -> Ints:
     return mean
 
 
-def least_allocated_one(capacity: tuple[int, int], requested: tuple[int, int]) -> int:
+def least_allocated_one(cpu: int, memory: int, cpu_asked: int, memory_asked: int) -> int:
     """``least_allocated`` of one row."""
-    cpu, memory = capacity
-    of_cpu = (cpu - requested[0]) * MAX_SCORE // cpu if cpu >= requested[0] and cpu else 0
-    of_memory = (
-        (memory - requested[1]) * MAX_SCORE // memory if memory >= requested[1] and memory else 0
-    )
-    weights = (cpu > 0) + (memory > 0)
-    return (of_cpu + of_memory) // weights if weights else 0
+    if not cpu or not memory:
+        whole, asked = (cpu, cpu_asked) if cpu else (memory, memory_asked)
+        return (whole - asked) * MAX_SCORE // whole if asked <= whole and whole else 0
+    total = (cpu - cpu_asked) * MAX_SCORE // cpu if cpu_asked <= cpu else 0
+    if memory_asked <= memory:
+        total += (memory - memory_asked) * MAX_SCORE // memory
+    return total // 2
 
 
 def balanced(capacity: Ints, used: Ints, wanted: tuple[int, int]) -> Ints:
@@ -64,15 +64,18 @@ def _evenness(shares: Floats, both: Mask) -> Ints:
     return even
 
 
-def balanced_one(capacity: tuple[int, int], used: tuple[int, int], wanted: tuple[int, int]) -> int:
+def balanced_one(cpu: int, memory: int, used: tuple[int, int], after: tuple[int, int]) -> int:
     """``balanced`` of one row."""
-    if capacity[0] <= 0 or capacity[1] <= 0:
+    if cpu <= 0 or memory <= 0:
         return HALF + HALF // 2
-    cpu, memory = capacity
-    before = min(used[0] / cpu, 1.0) - min(used[1] / memory, 1.0)
-    after = min((used[0] + wanted[0]) / cpu, 1.0) - min((used[1] + wanted[1]) / memory, 1.0)
-    gain = int((1 - abs(after / 2)) * MAX_SCORE) - int((1 - abs(before / 2)) * MAX_SCORE)
+    gain = _evenness_one(cpu, memory, after) - _evenness_one(cpu, memory, used)
     return HALF + (HALF + gain) // 2
+
+
+def _evenness_one(cpu: int, memory: int, used: tuple[int, int]) -> int:
+    of_cpu = used[0] / cpu if used[0] < cpu else 1.0
+    of_memory = used[1] / memory if used[1] < memory else 1.0
+    return int((1 - abs((of_cpu - of_memory) / 2)) * MAX_SCORE)
 
 
 def reversed_share(counts: Narrow, bad: Bad) -> Narrow:

@@ -14,7 +14,7 @@ import numpy as np
 from proa.placement import filters, scores
 from proa.placement.asks import Ask
 from proa.placement.domains import Bad, Narrow
-from proa.placement.fleet import Fleet, Ints, Mask
+from proa.placement.fleet import AMOUNTS, Fleet, Ints, Mask
 from proa.placement.ledger import Claim
 
 _SHAPE = attrgetter(
@@ -111,8 +111,11 @@ class Standing:
             if amount > have[first + column] - used[first + column]:
                 return CANNOT
         if self.pooled:
-            pool = fleet.pools_left_of(row)
-            if (self.cpu > pool[0] and self.cpu) or (self.memory > pool[1] and self.memory):
+            line = int(fleet.pool_of[row]) * len(AMOUNTS)
+            total, taken = fleet.pool_total_flat, fleet.pool_used_flat
+            if self.cpu and self.cpu > total[line] - taken[line]:
+                return CANNOT
+            if self.memory and self.memory > total[line + 1] - taken[line + 1]:
                 return CANNOT
         if self.ask.ports and self._port_taken(row):
             return CANNOT
@@ -122,14 +125,15 @@ class Standing:
 
     def _score_one(self, row: int) -> int:
         fleet, first = self.fleet, row * self.fleet.width
-        capacity = (fleet.allocatable_flat[first], fleet.allocatable_flat[first + 1])
-        cpu, memory = self.claim.nonzero
-        filled = fleet.nonzero_flat
-        requested = (filled[2 * row] + cpu, filled[2 * row + 1] + memory)
-        total = scores.least_allocated_one(capacity, requested)
+        cpu, memory = fleet.allocatable_flat[first], fleet.allocatable_flat[first + 1]
+        filled, want = fleet.nonzero_flat, self.claim.nonzero
+        total = scores.least_allocated_one(
+            cpu, memory, filled[2 * row] + want[0], filled[2 * row + 1] + want[1]
+        )
         if self.pooled:
-            used = (fleet.used_flat[first], fleet.used_flat[first + 1])
-            total += scores.balanced_one(capacity, used, (self.cpu, self.memory))
+            used = fleet.used_flat
+            after = used[first] + self.cpu, used[first + 1] + self.memory
+            total += scores.balanced_one(cpu, memory, (used[first], used[first + 1]), after)
         return total if self.images is None else total + int(self.images[row])
 
     def _port_taken(self, row: int) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 
 from proa.placement.asks import Strategy
 from proa.placement.classes import AskClass, Classes
-from proa.placement.domains import BYTES, Bad, also_bad, any_left
-from proa.placement.fleet import Ints
+from proa.placement.domains import Bad, also_bad, any_left
+from proa.placement.fleet import Ints, Mask
 
 BY_INSTANCE = ("instanceId", "host")
 _MOST = np.int64(2**63 - 1)
@@ -23,14 +23,36 @@ def choose(kind: AskClass, classes: Classes, bad: Bad, draw: int) -> int:
     decides among equals and is "random"."""
     if not any_left(bad):
         return -1
+    first = True
     for strategy in kind.ask.strategies:
         if strategy.kind == "random":
             break
-        key = _key(kind, classes, strategy)
-        inside = (key & ~bad) | (bad & _MOST)
-        bad = also_bad(bad, key != inside[inside.argmin()])
+        worse = _worse_domains(kind, classes, strategy, bad) if first else None
+        if worse is None:
+            key = _key(kind, classes, strategy)
+            wide = bad.astype(np.int64)
+            inside = (key & ~wide) | (wide & _MOST)
+            worse = key != inside[inside.argmin()]
+        bad = also_bad(bad, worse)
+        first = False
     rows = np.flatnonzero(bad == 0)
     return int(rows[draw % len(rows)])
+
+
+def _worse_domains(kind: AskClass, classes: Classes, strategy: Strategy, bad: Bad) -> Mask | None:
+    """Rows outside the domains with fewest of the group, for the first strategy if it spreads
+    over a label of few values: which of them are possible is known as long as ``bad`` is."""
+    if strategy.kind != "spread" or strategy.field in BY_INSTANCE:
+        return None
+    domains = classes.domains(strategy.field)
+    if not domains.few:
+        return None
+    totals = kind.fleet.table(
+        kind.fleet.group_tally(kind.ask.group), strategy.field, *classes.cluster(kind.ask)
+    ).totals
+    present = kind.extremes(domains).look(bad, kind.known)
+    inside = totals[present]
+    return domains.flags(totals != inside[inside.argmin()])
 
 
 def _key(kind: AskClass, classes: Classes, strategy: Strategy) -> Ints:
@@ -43,10 +65,5 @@ def _key(kind: AskClass, classes: Classes, strategy: Strategy) -> Ints:
     tally = fleet.group_tally(kind.ask.group)
     if strategy.field in BY_INSTANCE:
         return tally.rows[: fleet.count]
-    domains = classes.domains(strategy.field)
     table = fleet.table(tally, strategy.field, *classes.cluster(kind.ask))
-    if domains.few:
-        more = table.totals - table.totals[table.totals.argmin()]
-        if more[more.argmax()] < BYTES:
-            return domains.small(more).astype(np.int64)
-    return domains.values(table.totals)
+    return classes.domains(strategy.field).values(table.totals)
