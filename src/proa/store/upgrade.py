@@ -31,6 +31,11 @@ class Upgraders:
         assert schema not in steps, f"{prefix} has two upgraders from schema {schema}"
         steps[schema] = upgrade
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to upgrade."""
+        return not self._steps
+
     def record(self, record: Record) -> Record:
         """The record in its newest form; its version stays."""
         for prefix, steps in self._steps.items():
@@ -63,7 +68,10 @@ class UpgradingStore:
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Batch]:
         async for batch in self._store.watch(prefix, after=after):
-            yield replace(batch, events=tuple(map(self._upgraders.event, batch.events)))
+            if self._upgraders.idle:
+                yield batch
+            else:
+                yield replace(batch, events=tuple(map(self._upgraders.event, batch.events)))
 
     async def version(self) -> int:
         return await self._store.version()

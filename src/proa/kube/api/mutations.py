@@ -71,9 +71,10 @@ class Mutations:
         return self._shown(wanted, written)
 
     def _body(self, wanted: Wanted, form: str) -> tuple[Json, WriteOptions]:
-        options = write_options(wanted.request, form)
+        write_options(wanted.request, form)  # refused before the body is looked at
         body, twice = bodies.read_object(wanted.request, wanted.resource.kind)
-        return body, replace(options, said=tuple(twice), approve=self._approval(wanted))
+        approve = self._approval(wanted)
+        return body, write_options(wanted.request, form, said=tuple(twice), approve=approve)
 
     def _approval(self, wanted: Wanted) -> Callable[[Json], None]:
         """Nobody grants by roles and bindings what they may not do themselves."""

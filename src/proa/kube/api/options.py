@@ -45,9 +45,19 @@ class WriteOptions:
     approve: Callable[[Json], None] = _anything
 
 
-def write_options(request: Request, form: str, *, applying: bool = False) -> WriteOptions:
+def write_options(
+    request: Request,
+    form: str,
+    *,
+    applying: bool = False,
+    said: tuple[str, ...] = (),
+    approve: Callable[[Json], None] = _anything,
+) -> WriteOptions:
     """The options of a query; ``form`` names them in errors (CreateOptions, …). Raises 422 for
     values that apimachinery's validation refuses."""
+    agent = request.headers.get("user-agent", "unknown").split("/")[0] or "unknown"
+    if not request.query and not applying:  # as most requests are
+        return WriteOptions(manager=agent, said=said, approve=approve)
     stages = [value for key, value in request.query if key == "dryRun"]
     validation = request.param("fieldValidation")
     manager, force = request.param("fieldManager"), request.param("force")
@@ -66,12 +76,13 @@ def write_options(request: Request, form: str, *, applying: bool = False) -> Wri
         errors.append(_unsupported("fieldValidation", validation, _FIELD_VALIDATION))
     if errors:
         raise refused_options(form, errors)
-    agent = request.headers.get("user-agent", "unknown").split("/")[0] or "unknown"
     return WriteOptions(
         dry_run=bool(stages),
         field_validation=validation or "Warn",
         manager=manager or agent,
         force=flag(request, "force"),
+        said=said,
+        approve=approve,
     )
 
 

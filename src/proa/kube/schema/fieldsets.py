@@ -46,6 +46,9 @@ _UNTRACKED = frozenset(
     }
 )
 
+_IDENTITY = frozenset({path[0][2:] for path in _UNTRACKED if len(path) == 1} - {"metadata"})
+_GIVEN = frozenset(path[1][2:] for path in _UNTRACKED if len(path) == 2)
+
 
 def is_keyed(shape: Shape) -> bool:
     """A list that merges item by item."""
@@ -117,15 +120,20 @@ def _walk(schemas: SchemaCache, shape: Shape, value: Any, path: Path) -> Iterato
 
 def tree_of(schemas: SchemaCache, name: str, obj: JSON, skip: str = "") -> JSON:
     """``to_tree(fields_of(…))`` in one walk, without the field ``skip``: what a creation sets."""
-    root = {key: value for key, value in obj.items() if key != skip}
-    tree = _tree(schemas, Shape("object", ref=name), root) or {}
-    for path in _UNTRACKED:
-        if len(path) == 1 and (path[0] != "f:metadata" or not tree.get(path[0])):
-            tree.pop(path[0], None)
-        elif len(path) > 1 and path[0] in tree:
-            tree[path[0]].pop(path[1], None)
-    if not tree.get("f:metadata", True):
-        del tree["f:metadata"]
+    fields = schemas.definition(name).fields
+    tree: JSON = {}
+    for key in sorted(obj):
+        below = fields.get(key)
+        if below is None or key == skip or key in _IDENTITY:
+            continue
+        value = obj[key]
+        if key == "metadata":
+            value = {name: item for name, item in (value or {}).items() if name not in _GIVEN}
+            if not value:
+                continue
+        node = _tree(schemas, below, value)
+        if node is not None:
+            tree[f"f:{key}"] = node
     return tree
 
 
