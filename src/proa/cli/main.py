@@ -289,6 +289,21 @@ def sim_hosts(**options: Any) -> None:
     sys.exit(sim_options.hosts(**options))
 
 
+@sim.command("run")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--seed", default="0", show_default=True, help="Decides all that is left to chance.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
+@click.option(
+    "--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write every event's line."
+)
+@json_option
+def sim_run(file: Path, seed: str, report: Path | None, trace: Path | None, as_json: bool) -> None:
+    """Play a scenario (hosts, workloads, load, faults) through virtual time."""
+    from proa.cli.sim_run import run
+
+    sys.exit(run(file, seed=seed, report=report, trace=trace, as_json=as_json))
+
+
 @sim.command("fuzz")
 @click.option("--seeds", default=100, show_default=True, help="How many histories.")
 @click.option("--from", "first", default=0, show_default=True, help="The first one's seed.")
