@@ -114,8 +114,20 @@ def measure(kind: str, rows: int, count: int) -> dict[str, object]:
         "us_per_ask": round(statistics.mean(took), 1),
         "median": round(statistics.median(took), 1),
         "best": round(min(took), 1),
+        "yardstick": round(yardstick(), 2),
         "placed": placed,
     }
+
+
+def yardstick() -> float:
+    """Microseconds of a fixed piece of Python, ``sum(range(100))``, on this machine right now."""
+    rounds = []
+    for _ in range(20):
+        began = time.process_time()
+        for _ in range(500):
+            sum(range(100))
+        rounds.append((time.process_time() - began) / 500 * 1e6)
+    return statistics.median(rounds)
 
 
 def main() -> None:
