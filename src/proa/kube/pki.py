@@ -12,6 +12,7 @@ Those are the first cluster's. A further cluster's authority and token key are d
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import yaml
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -264,33 +264,28 @@ def kubeconfig(
     namespace: str = "default",
 ) -> str:
     """A kubeconfig with everything in it; cluster, user and context are called ``cluster``."""
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": cluster,
-                "cluster": {"server": url, "certificate-authority-data": _base64(ca_pem)},
-            }
-        ],
-        "users": [
-            {
-                "name": cluster,
-                "user": {
-                    "client-certificate-data": _base64(certificate_pem),
-                    "client-key-data": _base64(key_pem),
-                },
-            }
-        ],
-        "contexts": [
-            {
-                "name": cluster,
-                "context": {"cluster": cluster, "user": cluster, "namespace": namespace},
-            }
-        ],
-        "current-context": cluster,
-    }
-    return yaml.safe_dump(config, sort_keys=False)
+    name = json.dumps(cluster)  # a JSON text is a YAML scalar, whatever is in it
+    return f"""\
+apiVersion: v1
+kind: Config
+clusters:
+- name: {name}
+  cluster:
+    server: {json.dumps(url)}
+    certificate-authority-data: {_base64(ca_pem)}
+users:
+- name: {name}
+  user:
+    client-certificate-data: {_base64(certificate_pem)}
+    client-key-data: {_base64(key_pem)}
+contexts:
+- name: {name}
+  context:
+    cluster: {name}
+    user: {name}
+    namespace: {json.dumps(namespace)}
+current-context: {name}
+"""
 
 
 def _base64(pem: bytes) -> str:

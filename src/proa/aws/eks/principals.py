@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from proa.aws.eks.policies import CLUSTER_ADMIN, POLICIES
 from proa.aws.eks.records import ENTRIES, AccessEntry, Cluster, entry_key
 from proa.reconcile.view import View
@@ -144,6 +142,8 @@ def _listed(text: str) -> list[Any]:
     """A YAML list; nothing where the text is none, as the authenticator only logs that."""
     if len(text) > MAX_CONFIG_BYTES:
         return []
+    import yaml  # on first use
+
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError):

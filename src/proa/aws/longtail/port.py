@@ -10,7 +10,6 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from urllib.parse import quote
-from xml.sax.saxutils import unescape
 
 from proa.base.errors import CallerFault
 from proa.base.http import Response
@@ -84,4 +83,9 @@ def caller_headers(account: str, access_key: str, region: str, signing_name: str
 
 def _xml_text(body: bytes, name: str) -> str:
     found = re.search(_ELEMENT.format(name), body.decode(errors="replace"), re.DOTALL)
-    return unescape(found.group(1)) if found else ""
+    return _unescaped(found.group(1)) if found else ""
+
+
+def _unescaped(text: str) -> str:
+    """The standard library's ``unescape`` brings an HTTP client with it."""
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

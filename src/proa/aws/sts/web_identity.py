@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from proa.aws.gateway.desk import Desk
 from proa.aws.gateway.service import AwsError
@@ -77,6 +74,11 @@ class WebIdentities:
         return _identity(entry.value, claims, now)
 
     async def _verified(self, token: str, issuer: str) -> Mapping[str, Any]:
+        # read on first use: it knows every algorithm there is
+        from joserfc import jwt
+        from joserfc.errors import JoseError
+        from joserfc.jwk import KeySet
+
         try:
             keys = await self._issuers.keys(issuer)
         except CallerFault as error:

@@ -14,7 +14,6 @@ from proa.base.http import Request
 from proa.kube.api.call import ApiError
 from proa.kube.api.duplicates import duplicate_fields
 from proa.kube.api.failures import bad_request, too_large
-from proa.kube.api.yaml_body import read_yaml_strictly
 from proa.kube.schema.defaults import apply_defaults
 from proa.kube.schema.kinds import Kinds, Resource
 from proa.kube.schema.versions import has_versions, in_version, storage_version
@@ -95,7 +94,7 @@ def read_object(request: Request, kind: str) -> tuple[dict[str, Any], list[str]]
         if content_type == PROTOBUF:
             return decode_protobuf(request.body), said
         if content_type in ("application/yaml", "application/x-yaml"):
-            found, said = read_yaml_strictly(request.body)
+            found, said = _read_yaml(request.body)
         elif content_type in ("", "application/json", "*/*"):
             found = read_json(request.body)
             said = [f'duplicate field "{path}"' for path in duplicate_fields(request.body, found)]
@@ -166,7 +165,7 @@ def read_apply(request: Request, *, strict: bool) -> dict[str, Any]:
                  for path in duplicate_fields(request.body, found)]  # fmt: skip
     except ValueError:
         try:
-            found, twice = read_yaml_strictly(request.body)
+            found, twice = _read_yaml(request.body)
         except ValueError as error:
             raise bad_request(f"error decoding YAML: {error}") from error
     if twice and strict:
@@ -174,3 +173,9 @@ def read_apply(request: Request, *, strict: bool) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise bad_request("error decoding YAML: the body is no object")
     return found
+
+
+def _read_yaml(body: bytes) -> tuple[Any, list[str]]:
+    from proa.kube.api.yaml_body import read_yaml_strictly  # on first use: clients send JSON
+
+    return read_yaml_strictly(body)

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+from proa.kube.api.es256 import TokenKey
 
 CACHE_SIZE = 4096
 LEEWAY_S = 60.0  # the machines' clocks differ
@@ -48,8 +46,7 @@ class TokenIssuer:
     """Mints with one key; verifies what that key has signed."""
 
     def __init__(self, key_pem: bytes, issuer: str) -> None:
-        self._key = ECKey.import_key(key_pem)
-        self._key_id = self._key.thumbprint()
+        self._key = TokenKey(key_pem)
         self.issuer = issuer
         self._verified: OrderedDict[str, Claims] = OrderedDict()
 
@@ -92,7 +89,7 @@ class TokenIssuer:
         }
         if id:
             claims["jti"] = id
-        return self._signed(claims), float(expires_at)
+        return self._key.sign(claims), float(expires_at)
 
     def mint_for_secret(self, namespace: str, name: str, uid: str, secret: str) -> str:
         """The token that a Secret of type kubernetes.io/service-account-token holds: without an
@@ -105,10 +102,7 @@ class TokenIssuer:
             f"{_LEGACY}service-account.name": name,
             f"{_LEGACY}service-account.uid": uid,
         }
-        return self._signed(claims)
-
-    def _signed(self, claims: dict[str, Any]) -> str:
-        return str(jwt.encode({"alg": "ES256", "kid": self._key_id}, claims, self._key))
+        return self._key.sign(claims)
 
     def verify(self, token: str, now: float, audiences: Sequence[str]) -> Claims:
         """What a valid token says. Raises ValueError for every other."""
@@ -129,8 +123,8 @@ class TokenIssuer:
     def _read(self, token: str) -> Claims:
         """The claims of a token that our key has signed. Raises ValueError."""
         try:
-            content = jwt.decode(token, self._key, algorithms=["ES256"]).claims
-        except (JoseError, ValueError, TypeError, RecursionError) as error:
+            content = self._key.read(token)
+        except ValueError as error:
             raise ValueError(f"no token of ours: {error}") from error
         if content.get("iss") == LEGACY_ISSUER:
             return self._legacy(content, token)
@@ -169,8 +163,7 @@ class TokenIssuer:
 
     def jwks(self) -> dict[str, Any]:
         """The public key, for those who verify tokens themselves."""
-        public = self._key.as_dict(private=False)
-        return {"keys": [{**public, "kid": self._key_id, "use": "sig", "alg": "ES256"}]}
+        return {"keys": [{**self._key.public, "kid": self._key.id, "use": "sig", "alg": "ES256"}]}
 
     def openid_configuration(self) -> dict[str, Any]:
         """The issuer's discovery document."""
