@@ -46,7 +46,7 @@ class AskClass:
         self.known: tuple[int, ...] = ()  # which rows are possible: the same as long as this is
         self._extremes: dict[int, Extremes] = {}
         self._left: dict[tuple[int, ...], tuple[Bad, list[Mask]]] = {}
-        self._bad: Bad = np.zeros(0, dtype=np.int32)
+        self._bad: Bad = np.zeros(0, dtype=np.int16)
         self._preferences: Narrow | None = None  # as of what is known
         self.refusal: tuple[int, tuple[Reason, ...]] | None = None  # as of the end of the log
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from proa.placement.rows import Ints, Mask
 
-Bad = NDArray[np.int32]
-Narrow = NDArray[np.int32]
+Bad = NDArray[np.int16]
+Narrow = NDArray[np.int16]  # scores: small columns stay in the processor's caches
+Wide = NDArray[np.int32]
 Small = NDArray[np.uint8]
 BYTES = 256
 PATTERNS = 64
@@ -107,13 +108,13 @@ def also_bad(bad: Bad, rejected: Mask) -> Bad:
     return bad | np.negative(rejected.view(np.int8))
 
 
-def highest(values: Narrow, bad: Bad) -> int:
+def highest(values: Wide, bad: Bad) -> int:
     """The most of the rows that are possible; there is one."""
     inside = (values & ~bad) | (bad & _LOWEST)
     return int(inside[inside.argmax()])
 
 
-def lowest(values: Narrow, bad: Bad) -> int:
+def lowest(values: Wide, bad: Bad) -> int:
     """The least of the rows that are possible; there is one."""
     inside = (values & ~bad) | (bad & _HIGHEST)
     return int(inside[inside.argmin()])

@@ -94,7 +94,7 @@ def _choose(kind: AskClass, classes: Classes, draw: int) -> int:
     """The best row, -1 if none is possible; ``draw`` decides among equals."""
     column = kind.totals()
     if kind.ask.strategies:
-        return strategies.choose(kind, classes, column >> 31, draw)
+        return strategies.choose(kind, classes, column >> 15, draw)
     return _best(column, draw)
 
 

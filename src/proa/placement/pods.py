@@ -135,7 +135,7 @@ class PodRules:
         ``times``. While ``known`` stays the same, so do the rows that are
         possible."""
         if not any_left(bad):
-            return np.zeros(len(bad), dtype=np.int32)
+            return np.zeros(len(bad), dtype=np.int16)
         by_label: dict[str, tuple[Domains, Ints]] = {}
         for weight, one in self.wishes:
             _add(by_label, one, one.table.totals * weight)
@@ -150,7 +150,8 @@ class PodRules:
         raw = np.zeros(len(bad), dtype=np.int32)
         for domains, sums in by_label.values():
             raw += domains.values(sums.astype(np.int32))
-        return scores.between(raw, lowest(raw, bad), highest(raw, bad)) * np.int32(times)
+        result = scores.between(raw, lowest(raw, bad), highest(raw, bad)) * np.int32(times)
+        return result.astype(np.int16)
 
     # By one row
 

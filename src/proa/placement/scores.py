@@ -11,11 +11,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from proa.placement.domains import Bad, Narrow, highest
+from proa.placement.domains import Bad, Wide, highest
 from proa.placement.fleet import Ints, Mask
 
 Floats = NDArray[np.float64]
-Numbers = TypeVar("Numbers", Ints, Narrow)
+Numbers = TypeVar("Numbers", Ints, Wide)
 
 MAX_SCORE = 100
 HALF = MAX_SCORE // 2
@@ -78,7 +78,7 @@ def _evenness_one(cpu: int, memory: int, used: tuple[int, int]) -> int:
     return int((1 - abs((of_cpu - of_memory) / 2)) * MAX_SCORE)
 
 
-def reversed_share(counts: Narrow, bad: Bad) -> Narrow:
+def reversed_share(counts: Wide, bad: Bad) -> Wide:
     """100 for none, 0 for the most: TaintToleration's normalisation."""
     most = highest(counts & ~bad, bad) if len(bad) else 0
     if most <= 0:
@@ -86,7 +86,7 @@ def reversed_share(counts: Narrow, bad: Bad) -> Narrow:
     return MAX_SCORE - MAX_SCORE * counts // most
 
 
-def share(sums: Narrow, bad: Bad) -> Narrow:
+def share(sums: Wide, bad: Bad) -> Wide:
     """100 for the most: NodeAffinity's normalisation."""
     most = highest(sums, bad) if len(bad) else 0
     return np.zeros_like(sums) if most <= 0 else MAX_SCORE * sums // most

@@ -19,6 +19,7 @@ from proa.placement.domains import (
     Extremes,
     Narrow,
     Small,
+    Wide,
     also_bad,
     any_left,
     extremes,
@@ -30,7 +31,7 @@ from proa.placement.fleet import Ints, Mask
 from proa.placement.ledger import Table, Tally
 
 HOSTNAME = "kubernetes.io/hostname"
-Numbers = TypeVar("Numbers", Ints, Narrow)
+Numbers = TypeVar("Numbers", Ints, Wide)
 
 
 @dataclass(slots=True, frozen=True)
@@ -92,7 +93,7 @@ class SoftSpreads:
         rows that are possible."""
         out = bad if self.ignored is None else also_bad(bad, self.ignored)
         if not any_left(out):
-            return np.zeros(len(bad), dtype=np.int32)
+            return np.zeros(len(bad), dtype=np.int16)
         if known != self._known:
             sizes = zip(self.parts, self._extremes, strict=True)
             self._weights = tuple(self._weight(part, seen, out, known) for part, seen in sizes)
@@ -104,7 +105,7 @@ class SoftSpreads:
         both = self._by_both(out, times)
         if both is not None:
             return both if self.ignored is None else both & ~out
-        result = self._by_row(out) * np.int32(times)
+        result = (self._by_row(out) * np.int32(times)).astype(np.int16)
         return result if self.ignored is None else result & ~out
 
     def _by_domain(
@@ -133,7 +134,7 @@ class SoftSpreads:
         sums = _rounded((of_host[:, None] + of_other).ravel())
         return looked_up(codes, _reversed(sums, *extremes(codes, sums, out)) * times)
 
-    def _by_row(self, out: Bad) -> Narrow:
+    def _by_row(self, out: Bad) -> Wide:
         raw = self._raw(self.parts[0], self._weights[0])
         for part, weight in zip(self.parts[1:], self._weights[1:], strict=True):
             raw = raw + self._raw(part, weight)

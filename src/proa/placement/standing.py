@@ -13,7 +13,7 @@ import numpy as np
 
 from proa.placement import filters, scores
 from proa.placement.asks import Ask
-from proa.placement.domains import Bad, Narrow
+from proa.placement.domains import Bad, Narrow, Wide
 from proa.placement.fleet import AMOUNTS, Fleet, Ints, Mask
 from proa.placement.ledger import Claim
 
@@ -54,7 +54,7 @@ class Standing:
         self._weighted: Narrow | None = None
         self._weighted_flips = -1
 
-    def _preferences(self) -> Narrow:
+    def _preferences(self) -> Wide:
         sums = np.zeros(self.fleet.count, dtype=np.int32)
         for weight, term in self.ask.preferred:
             sums += filters.term_mask(self.fleet, term, self.ask.cluster) * np.int32(weight)
@@ -85,7 +85,7 @@ class Standing:
             fits &= ~filters.port_mask(fleet, ask)
         for short, _, _ in filters.resource_masks(fleet, self.claim):
             fits &= ~short
-        result: Narrow = np.where(fits, self._resource_scores(), CANNOT).astype(np.int32)
+        result: Narrow = np.where(fits, self._resource_scores(), CANNOT).astype(np.int16)
         return result
 
     def _resource_scores(self) -> Ints:
@@ -180,7 +180,7 @@ class Standing:
 
     def bad(self) -> Bad:
         """-1 for the rows where the ask cannot go, 0 for others."""
-        return self.scores >> 31
+        return self.scores >> 15
 
     def preferences(self, bad: Bad) -> Narrow:
         """Soft taints and preferred affinity, weighted, normalised over the possible rows."""
@@ -189,7 +189,7 @@ class Standing:
             total = scores.WEIGHT_TAINT * scores.reversed_share(self.taints, bad)
         if self.preferred is not None:
             total += scores.WEIGHT_AFFINITY * scores.share(self.preferred, bad)
-        return total
+        return total.astype(np.int16)
 
     def weighted(self) -> Narrow:
         """``scores`` with preferences, for asks that look at nothing else."""
