@@ -20,6 +20,7 @@ from proa.dispatch.backlog import Backlog, Waiting
 from proa.dispatch.binder import Binder
 from proa.dispatch.skin import Skin
 from proa.model.host import Host, Instance
+from proa.model.resources import Resources
 from proa.placement import engine
 from proa.placement.asks import Ask, Placed, Unplaced
 from proa.placement.fleet import Fleet
@@ -99,10 +100,8 @@ class Scheduler:
                     self._inhabitants(change.new.value)
             elif change.old is not None:
                 self.fleet.remove_row(change.old.value.id)
-        elif table is compute.HOSTS and change.new is not None:
-            host: Host = change.new.value
-            self.fleet.set_pool(host.id, host.pool)
-            self._room_grew()
+        elif table is compute.HOSTS:
+            self._host(change)
         elif table in self._node_tables:
             id = self._node_tables[table].instance_of_node(self._view, change)
             instance = compute.instance_of(self._view, id) if id else None
@@ -114,6 +113,14 @@ class Scheduler:
     def _namespace(self, change: Change[Any], skin: Skin) -> None:
         if self.fleet.set_namespace(*skin.namespace(change)):
             self._room_grew()
+
+    def _host(self, change: Change[Host]) -> None:
+        """A Host has come, has changed, or has left for good: then there is no room on it."""
+        if change.new is not None:
+            self.fleet.set_pool(change.new.value.id, change.new.value.pool)
+            self._room_grew()
+        elif change.old is not None:
+            self.fleet.set_pool(change.old.value.id, Resources())
 
     def _instance(self, instance: Instance) -> None:
         for skin in self._skins.values():
