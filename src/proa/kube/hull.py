@@ -210,6 +210,9 @@ class KubeSkin:
             return True
         if old.value.spec.node_name != new.value.spec.node_name:
             return True
+        before, after = old.value.metadata, new.value.metadata
+        if before.generation and before.generation == after.generation:
+            return bool(before != after)  # the specification is as it was
         return _outset(old.body) != _outset(new.body)
 
     async def assignment(self, view: View, key: str) -> Assignment | None:

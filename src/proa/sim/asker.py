@@ -206,6 +206,7 @@ def _pod(workload: Workload, name: str) -> Json:
     spec: Json = {
         "containers": [container],
         "terminationGracePeriodSeconds": workload.grace_s,
+        "enableServiceLinks": False,  # with many Services each pod would carry them all
     }
     if workload.node_labels:
         spec["nodeSelector"] = workload.node_labels

@@ -89,6 +89,8 @@ def hostname_of(service: Service, pod: Pod) -> str:
 def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     """The Services that select a pod, before or after its change."""
     keys: dict[str, None] = {}
+    if _is_reached_alike(change):
+        return keys
     for side in (change.old, change.new):
         if side is None:
             continue
@@ -100,6 +102,20 @@ def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
             if selector and selector.items() <= labels:
                 keys[service.key] = None
     return keys
+
+
+def _is_reached_alike(change: Change[Pod]) -> bool:
+    """Whether a pod is no other destination after a change than it was before."""
+    if change.old is None or change.new is None:
+        return False
+    old, new = change.old.value, change.new.value
+    return (
+        old.metadata == new.metadata
+        and old.spec == new.spec
+        and old.terminal == new.terminal
+        and old.ready_since == new.ready_since
+        and old.status.pod_ip == new.status.pod_ip
+    )
 
 
 class EndpointsController:
