@@ -1,7 +1,7 @@
 """Histories drawn from seeds hold every law and come to rest; those that once did not do now.
 
-``PROA_SIM_SEEDS`` sets how many are played, ``PROA_SIM_FIRST`` from which on. A seed that fails is
-named with the command that plays it again.
+``PROA_FUZZ_SEEDS`` sets how many are played, ``PROA_FUZZ_FIRST`` from which on. A seed that fails
+is named with the command that plays it again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proa.sim.world import World
 
 TOP = Path(__file__).parent.parent.parent
 KEPT = kept(TOP / "scenarios" / "faults")
-FIRST, SEEDS = (int(os.environ.get(f"PROA_SIM_{name}", usual))
+FIRST, SEEDS = (int(os.environ.get(f"PROA_FUZZ_{name}", usual))
                 for name, usual in (("FIRST", "0"), ("SEEDS", "500")))  # fmt: skip
 WORDS = (
     "deployments", "statefulsets", "daemonsets", "jobs", "CreateService", "RunTask", "DELETE",
