@@ -23,6 +23,7 @@ from proa.store.api import (
     Put,
     Record,
     Transaction,
+    trimmed,
 )
 
 Row = tuple[Any, ...]
@@ -127,10 +128,11 @@ class Heads:
             previous = before.version if before else 0
             if isinstance(write, Put):
                 created = before.created if before else version
-                record = Record(key, write.body, version, created, write.schema, write.lease)
+                body = trimmed(write.body)
+                record = Record(key, body, version, created, write.schema, write.lease)
                 heads[key] = record
                 events.append(Event("put", record, before))
-                kind, body, schema, lease = "put", write.body, write.schema, write.lease
+                kind, schema, lease = "put", write.schema, write.lease
             elif before is not None:
                 created = before.created
                 heads[key] = None

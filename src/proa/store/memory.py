@@ -29,6 +29,7 @@ from proa.store.api import (
     Record,
     Transaction,
     check_size,
+    trimmed,
 )
 from proa.store.hub import Hub
 
@@ -132,7 +133,8 @@ class MemoryStore:
             previous = records.get(key)
             if isinstance(write, Put):
                 created = previous.created if previous else version
-                record = Record(key, write.body, version, created, write.schema, write.lease)
+                body = trimmed(write.body)
+                record = Record(key, body, version, created, write.schema, write.lease)
                 records[key] = record
                 self._keys = self._keys if previous else None
                 events.append(Event("put", record, previous))
