@@ -58,20 +58,20 @@ class Table:
     ``totals`` is by value number; 0 is the absence of the label and counts only where ``member``
     has such rows. ``domains`` are the numbers that occur."""
 
-    __slots__ = ("_all_but_absence", "domains", "member", "numbers", "totals")
+    __slots__ = ("_all_but_absence", "_member", "_numbers", "_totals", "domains", "totals")
 
     def __init__(self, rows: Ints, numbers: Ints, member: Mask, size: int) -> None:
-        self.numbers, self.member = numbers, member
         counts = np.bincount(numbers[member], weights=rows[: len(member)][member], minlength=size)
         self.totals: Ints = counts.astype(np.int64)
+        self._totals, self._numbers, self._member = self.totals.data, numbers.data, member.data
         self.domains: Ints = np.flatnonzero(np.bincount(numbers[member], minlength=size))
         first = int(self.domains[0]) if len(self.domains) else 0
         self._all_but_absence = first == 1 and len(self.domains) == size - 1
 
     def add(self, row: int, delta: int) -> None:
         """Count a booking in (1) or out (-1)."""
-        if self.member[row]:
-            self.totals[self.numbers[row]] += delta
+        if self._member[row]:
+            self._totals[self._numbers[row]] += delta
 
     def lowest(self) -> int:
         """The least of all domains that occur; there is one."""
@@ -85,15 +85,16 @@ class Table:
 class Tally:
     """How many bookings of a description each row holds."""
 
-    __slots__ = ("rows", "tables")
+    __slots__ = ("_flat", "rows", "tables")
 
     def __init__(self, size: int) -> None:
         self.rows: Ints = np.zeros(size, dtype=np.int64)
+        self._flat = self.rows.data
         self.tables: dict[object, Table] = {}
 
     def add(self, row: int, delta: int) -> None:
         """Count a booking in (1) or out (-1)."""
-        self.rows[row] += delta
+        self._flat[row] += delta
         for table in self.tables.values():
             table.add(row, delta)
 
@@ -101,7 +102,7 @@ class Tally:
         """Follow the fleet's arrays."""
         fresh = np.zeros(size, dtype=np.int64)
         fresh[: len(self.rows)] = self.rows
-        self.rows = fresh
+        self.rows, self._flat = fresh, fresh.data
 
     def table(self, key: str, column: LabelColumn | None, mine: object, member: Mask) -> Table:
         """The sums over the domains of label ``key`` on the rows of ``member``, which ``mine``
