@@ -315,7 +315,22 @@ class History:
         if self.some(10):
             willing = {item.instance for item in explain(self.fleet, ask) if not item.lacks}
             assert willing == set(expected.scores), ask
+            self.try_without(ask)
         self.check(ask, expected, engine.place(self.fleet, [ask])[0])
+
+    def try_without(self, ask: Ask) -> None:
+        """What preemption asks: would a row take the ask if some Sandboxes were not there."""
+        gone = [key for key in sorted(self.world.held) if self.some(40)]
+        world = replace(
+            self.world, held={k: h for k, h in self.world.held.items() if k not in gone}
+        )
+        expected = set(reference.answer(world, ask).scores)
+        with self.fleet.without(gone):
+            able = {
+                id for id, number in self.fleet.number_of.items()
+                if engine.fits(self.fleet, ask, number)
+            }  # fmt: skip
+        assert able == expected, (ask, gone, able, expected)
 
     def place_batch(self) -> None:
         """A batch is as one after another: each sees the last."""
