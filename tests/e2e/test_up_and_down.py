@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proa.base.config import Config
-from proa.node.host import layout_of
+from proa.node.containerd.config import layout_of
 from tests.e2e.test_room import proa_flags
 from tests.live import PROA, Proa, eventually, fetch, proa_at
 

@@ -28,7 +28,7 @@ from proa.cli.instance import (
 )
 from proa.cli.sim_runtime import stop_crowds
 from proa.node.containerd import cgroups
-from proa.node.host import layout_of
+from proa.node.containerd.config import layout_of
 
 STOP_S = 30.0
 GRACE_S = 10.0  # for containers to end by themselves

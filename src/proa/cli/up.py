@@ -141,8 +141,7 @@ def _examine(config: Config) -> None:
 
 
 def _prepare(config: Config) -> None:
-    from proa.node.containerd.config import write
-    from proa.node.host import layout_of
+    from proa.node.containerd.config import layout_of, write
 
     config.data_dir.mkdir(parents=True, exist_ok=True)
     config.data_dir.chmod(0o711)
@@ -170,7 +169,7 @@ def _forget_before_boot(config: Config) -> None:
 
 def _build_plugin(config: Config) -> None:
     from proa.node.cni.build import build
-    from proa.node.host import layout_of
+    from proa.node.containerd.config import layout_of
 
     layout = layout_of(config)
     build(layout.cni_bin, layout.cni_socket)

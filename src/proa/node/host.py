@@ -9,7 +9,6 @@ from __future__ import annotations
 from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import Clock
-from proa.base.config import Config
 from proa.cloud.secrets import Sealer
 from proa.node.agent import Agent, Ports
 from proa.node.api import AgentApi
@@ -21,12 +20,6 @@ from proa.node.ports import ControlLink, NetworkPort
 from proa.node.rotation import LogRotation
 from proa.node.shipping import LogShipper
 from proa.node.volumes import DiskVolumes
-
-
-def layout_of(config: Config) -> Layout:
-    """Where our containerd lives, for ``config.write`` and ``build``."""
-    mirror = f"http://127.0.0.1:{config.registry_port}"
-    return Layout(config.data_dir, config.containerd_socket, mirror)
 
 
 class HostAgent:

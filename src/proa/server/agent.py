@@ -16,8 +16,9 @@ from proa.base.clock import SystemClock
 from proa.base.config import Config
 from proa.base.telemetry import get_logger
 from proa.model.feed import Hello
+from proa.node.containerd.config import layout_of
 from proa.node.facts import host_facts
-from proa.node.host import HostAgent, layout_of
+from proa.node.host import HostAgent
 from proa.node.linux.network import LinuxNetwork
 from proa.serve.dns import DnsServer
 from proa.server.agent_link import HullLink

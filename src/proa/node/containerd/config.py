@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from proa.base.config import Config
 from proa.base.errors import CallerFault
 from proa.node.rights import holds_sys_resource
 
@@ -90,6 +91,12 @@ class Layout:
     def command(self, binary: str = "/usr/bin/containerd") -> list[str]:
         """The daemon's command line."""
         return [binary, "--config", str(self.config_file)]
+
+
+def layout_of(config: Config) -> Layout:
+    """Where the containerd of a Proa lives, for ``write`` and for the plugins' ``build``."""
+    mirror = f"http://127.0.0.1:{config.registry_port}"
+    return Layout(config.data_dir, config.containerd_socket, mirror)
 
 
 def _quoted(text: object) -> str:
