@@ -44,7 +44,9 @@ from proa.aws.ssm.shared import resources as ssm_resources
 from proa.aws.sts import service as sts_service
 from proa.aws.sts.web_identity import IssuerKeys
 from proa.aws.task_secrets import TaskSecrets
+from proa.base.errors import TryAgain
 from proa.base.http import Request, Response
+from proa.base.telemetry import get_logger
 from proa.cloud import identity, logs
 from proa.cloud.key_uses import KeyUses
 from proa.cloud.logs import EventLog, KnownExtents
@@ -59,6 +61,7 @@ from proa.server.offers import ClusterOffer
 from proa.server.regions import Regions
 from proa.wire.sigv4 import SignatureFault, read_claim
 
+log = get_logger(__name__)
 SWEEP_S = 3600.0
 ENDED_AT_ONCE = 100  # tasks whose end is told together
 TABLES: tuple[Table[Any], ...] = (
@@ -147,11 +150,16 @@ class Aws:
         cancelled."""
         while True:
             await self._core.clock.sleep(SWEEP_S)
-            now = self._core.clock.now()
-            await self._key_uses.flush(self._core.store)
-            await logs_service.sweep(self._logs_desk, now)
-            await ssm_service.sweep(self._ssm_desk, now)
-            await secrets_service.sweep(self._secrets_desk, now)
+            try:
+                await self._swept(self._core.clock.now())
+            except TryAgain as error:
+                log.info("what has run out is let go next time", why=str(error))
+
+    async def _swept(self, now: float) -> None:
+        await self._key_uses.flush(self._core.store)
+        await logs_service.sweep(self._logs_desk, now)
+        await ssm_service.sweep(self._ssm_desk, now)
+        await secrets_service.sweep(self._secrets_desk, now)
 
     def _eks(self) -> Eks:
         core = self._core
