@@ -26,7 +26,8 @@ from proa.base.clock import SystemClock, iso8601
 from proa.base.config import Config, load_config
 from proa.base.errors import CallerFault
 from proa.cli import archive
-from proa.cli.instance import UnixConnection, process_id
+from proa.cli.connection import UnixConnection
+from proa.cli.instance import process_id
 from proa.store import dump
 from proa.store.etcd import EtcdStore
 from proa.store.sqlite import SqliteStore

@@ -18,7 +18,7 @@ import grpc
 
 from proa.base.config import Config, load_config
 from proa.base.errors import CallerFault
-from proa.cli.instance import UnixConnection
+from proa.cli.connection import UnixConnection
 from proa.pb import cri_pb2 as cri
 from proa.pb import cri_pb2_grpc as cri_grpc
 from proa.serve.image_archive import Blob, Image, open_archive

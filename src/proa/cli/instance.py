@@ -6,11 +6,9 @@ processes. Everything else is asked of the control plane over its socket.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -89,21 +87,12 @@ def wait(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 def ask_hull(config: Config, path: str, timeout_s: float = 5.0) -> Any:
     """A GET on the control plane's socket; the decoded JSON, None while it does not answer."""
+    if not config.hull_socket.exists():
+        return None
+    from proa.cli.connection import UnixConnection  # while Proa starts, not before
+
     connection = UnixConnection(config.hull_socket, timeout_s)
     try:
         connection.request("GET", path)

@@ -22,7 +22,8 @@ import msgspec
 from proa.base.clock import SystemClock
 from proa.base.config import Config, load_config
 from proa.base.errors import CallerFault, TryAgain
-from proa.cli.instance import UnixConnection, alive, ask_hull, stop_process, wait
+from proa.cli.connection import UnixConnection
+from proa.cli.instance import alive, ask_hull, stop_process, wait
 from proa.sim.crowd_process import (
     CrowdPlan,
     hosts_of,

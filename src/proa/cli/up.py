@@ -209,7 +209,7 @@ def _await_ready(config: Config) -> None:
         if now > told + PATIENCE_S:
             told = now
             click.echo(f"  waiting for {_slowest(config)}, {now - began:.0f} s so far")
-        wait(0.05)
+        wait(0.02)
     raise Obstacle(f"{_slowest(config)} is not ready: look at proa logs {_slowest(config)}")
 
 

@@ -20,6 +20,7 @@ from proa.server.unix_http import Refused, UnixHttp
 _down = msgspec.json.Decoder(Down)
 _encode = msgspec.json.Encoder().encode
 HEARTBEAT_S = 10.0
+STARTING_S, POLL_S = 10.0, 0.05
 
 
 class HullClient:
@@ -61,9 +62,21 @@ class HullLink:
 
     async def feed(self) -> AsyncIterator[Down]:
         """Introduce the Host, then every message of one connection."""
-        await self._client.post("/v1/hello", _encode(self._hello))
+        await self._introduce()
         async for line in self._client.lines(f"/v1/feed?host={quote(self._hello.host.id)}"):
             yield _down.decode(line)
+
+    async def _introduce(self) -> None:
+        """A control plane that starts at the same moment, or anew, is waited for closely."""
+        began = self._clock.monotonic()
+        while True:
+            try:
+                await self._client.post("/v1/hello", _encode(self._hello))
+                return
+            except TryAgain:
+                if self._clock.monotonic() > began + STARTING_S:
+                    raise
+                await self._clock.sleep(POLL_S)
 
     async def report(self, report: Report) -> None:
         await self._client.post("/v1/report", _encode(report))
