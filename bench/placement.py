@@ -78,6 +78,12 @@ KINDS: dict[str, Callable[[str], Ask]] = {
     "default-spread": lambda uid: ask_of(
         uid, spreads=(Spread(HOSTNAME, 3, False, WEB), Spread(ZONE, 5, False, WEB))
     ),
+    "stateful": lambda uid: ask_of(
+        uid,
+        labels=(("app", "web"), ("statefulset.kubernetes.io/pod-name", uid)),
+        spreads=(Spread(HOSTNAME, 3, False, WEB), Spread(ZONE, 5, False, WEB)),
+        spreads_default=True,
+    ),
     "pod-affinity": lambda uid: ask_of(uid, pod_affinity=(PodTerm(ZONE, WEB, ("n",)),)),
     "pod-anti-affinity": lambda uid: ask_of(
         uid, pod_anti_affinity=(PodTerm(HOSTNAME, WEB, ("n",)),)
