@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from proa.store.api import Guard, GuardFailed, Put, Store, Transaction
 R = TypeVar("R", bound=msgspec.Struct)
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _ID_LENGTH = 16
+OPENED = 512  # secrets that are kept open
 MANAGED_PREFIX = "arn:aws:iam::aws:policy"
 encode = msgspec.json.Encoder().encode
 
@@ -340,7 +341,8 @@ class Identities:
     """Reads identities from the view: the gateway's credential source."""
 
     def __init__(self, view: View, sealer: Sealer) -> None:
-        self._view, self._sealer = view, sealer
+        self._view = view
+        self._opened = lru_cache(maxsize=OPENED)(sealer.open)  # by what is sealed, and for what
 
     def lookup(self, access_key: str) -> Credential | None:
         """The credential of an active access key; also of a session that has expired, whose
@@ -354,7 +356,7 @@ class Identities:
 
     def _of_key(self, store_key: str, key: AccessKey) -> Credential | None:
         try:
-            secret = self._sealer.open(key.sealed_secret, store_key).decode()
+            secret = self._opened(key.sealed_secret, store_key).decode()
         except CannotOpen:
             return None
         principal = f"arn:aws:iam::{key.account}:root"
@@ -367,7 +369,7 @@ class Identities:
 
     def _of_session(self, store_key: str, session: Session) -> Credential | None:
         try:
-            secret, token = orjson.loads(self._sealer.open(session.sealed, store_key))
+            secret, token = orjson.loads(self._opened(session.sealed, store_key))
         except CannotOpen:
             return None
         return Credential(

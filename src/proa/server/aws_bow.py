@@ -59,7 +59,7 @@ from proa.reconcile.view import Table, View
 from proa.server.core import Core, local_name
 from proa.server.offers import ClusterOffer
 from proa.server.regions import Regions
-from proa.wire.sigv4 import SignatureFault, read_claim
+from proa.wire.sigv4 import claimed_region
 
 log = get_logger(__name__)
 SWEEP_S = 3600.0
@@ -212,10 +212,7 @@ class Aws:
     async def handle(self, request: Request) -> Response:
         """Answer one request; its region comes into being if it is the first of it."""
         assert self.gateway is not None, "requests come after open_gateway"
-        try:
-            claim = read_claim(request)
-        except SignatureFault:
-            claim = None  # the gateway words the refusal
-        if claim is not None and claim.region and claim.region != "aws-global":
-            await self._regions.ensure(self._core.config.account, claim.region)
+        region = claimed_region(request)
+        if region and region != "aws-global":
+            await self._regions.ensure(self._core.config.account, region)
         return await self.gateway.handle(request)
