@@ -40,7 +40,7 @@ from proa.store.tables import Tables
 
 HISTORY_SLICE = 1000  # events read from the log without letting others run
 FORGET_SLICE = 500  # log rows deleted within one COMMIT
-REAP_EVERY_S = 0.5
+REAP_AGAIN_S = 0.5
 R = TypeVar("R")
 # What to do to the heads, and the events it made.
 Act = Callable[[Heads], tuple[R, Sequence[Event]]]
@@ -74,6 +74,7 @@ class SqliteStore:
         self._busy = False
         self._thread: threading.Thread | None = None
         self._reaper: asyncio.Task[None] | None = None
+        self._granted = asyncio.Event()
         # Lease → (term, when it ends); a store that was closed starts every term afresh.
         now = clock.monotonic()
         self._terms = {id: (ttl, now + ttl) for id, ttl in self._heads.leases.items()}
@@ -195,6 +196,7 @@ class SqliteStore:
     async def grant(self, ttl_s: float) -> int:
         lease = await self._do(lambda heads: heads.grant(ttl_s))
         self._terms[lease] = (ttl_s, self._clock.monotonic() + ttl_s)
+        self._granted.set()
         return lease
 
     async def keep_alive(self, lease: int) -> None:
@@ -209,16 +211,28 @@ class SqliteStore:
         await self._do(lambda heads: heads.revoke(lease))
 
     async def _reap(self) -> None:
+        """Wake when the next lease may be over, or another has been granted; else never."""
         while True:
-            await self._clock.sleep(REAP_EVERY_S)
+            self._granted.clear()
             now = self._clock.monotonic()
-            for lease, (ttl, due) in list(self._terms.items()):
-                if due > now:
-                    continue
-                try:
-                    await self.revoke(lease)
-                except TryAgain:  # the file failed: the lease stays expired, and is tried again
-                    self._terms[lease] = (ttl, due)
+            first = min((due for _, due in self._terms.values()), default=None)
+            try:
+                async with asyncio.timeout(None if first is None else max(0.0, first - now)):
+                    await self._granted.wait()
+                continue
+            except TimeoutError:
+                await self._end_leases()
+
+    async def _end_leases(self) -> None:
+        now = self._clock.monotonic()
+        for lease, (ttl, due) in list(self._terms.items()):
+            if due > now:
+                continue
+            try:
+                await self.revoke(lease)
+            except TryAgain:  # the file failed: the lease stays expired, and is tried again
+                self._terms[lease] = (ttl, due)
+                await self._clock.sleep(REAP_AGAIN_S)
 
     # Upkeep
 
