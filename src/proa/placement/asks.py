@@ -138,6 +138,7 @@ class Ask:
     pod_affinity: tuple[PodTerm, ...] = ()
     pod_anti_affinity: tuple[PodTerm, ...] = ()
     pod_preferred: tuple[tuple[int, PodTerm], ...] = ()
+    preempts: bool = False  # whether bookings of lower priority may have to go for it
 
 
 @dataclass(slots=True, frozen=True)
@@ -182,11 +183,13 @@ class Reason:
 
 @dataclass(slots=True, frozen=True)
 class Unplaced:
-    """No Instance of ``total`` took the ask; each is counted under its first reasons."""
+    """No Instance of ``total`` took the ask; each is counted under its first reasons.
+    ``preemption`` is why nothing was preempted, "" if something was; None: it helps nowhere."""
 
     ask: Ask
     total: int
     reasons: tuple[Reason, ...]
+    preemption: str | None = None
 
 
 Decision = Placed | Unplaced

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -22,6 +23,7 @@ from proa.placement.ledger import (
     Claim,
     Description,
     HeldTerm,
+    Level,
     Table,
     Tally,
     nonzero,
@@ -48,6 +50,7 @@ class Fleet(Rows):
         self.groups: dict[str, dict[int, int]] = {}  # group → row → bookings
         # (protocol, number) → address → row → bookings
         self.ports: dict[tuple[str, int], dict[str, dict[int, int]]] = {}
+        self.levels: dict[int, Level] = {}  # by priority, for preemption
         self.log: list[int] = []
         self.log_start = 0
         self.term_log: list[HeldTerm] = []
@@ -143,6 +146,9 @@ class Fleet(Rows):
         if old is not None:
             if old == booking:
                 return
+            if old == replace(booking, since=old.since):
+                self.bookings[booking.uid] = booking
+                return
             self.release(booking.uid)
         self.bookings[booking.uid] = booking
         if booking.row >= 0:
@@ -189,6 +195,12 @@ class Fleet(Rows):
         cpu, memory = claim.nonzero
         self.nonzero_flat[2 * row] += cpu * sign
         self.nonzero_flat[2 * row + 1] += memory * sign
+        level = self.levels.get(claim.ask.priority)
+        if level is None:
+            level = self.levels[claim.ask.priority] = Level(*self.used.shape)
+        level.add(row, claim, sign, self.used.shape)
+        if not level.count:
+            del self.levels[claim.ask.priority]
         if claim.ask.ports:
             self._count_ports(booking, sign)
         if claim.ask.group:

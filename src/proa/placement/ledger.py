@@ -199,6 +199,31 @@ class Booking:
         return self.claim.ask.priority
 
 
+class Level:
+    """What bookings of one priority hold of each row, and how many they are."""
+
+    __slots__ = ("count", "holders", "rows")
+
+    def __init__(self, size: int, width: int) -> None:
+        self.rows: Ints = np.zeros((size, width), dtype=np.int64)
+        self.holders: Ints = np.zeros(size, dtype=np.int64)
+        self.count = 0
+
+    def add(self, row: int, claim: Claim, sign: int, shape: tuple[int, ...]) -> None:
+        """Count a booking in (1) or out (-1); ``shape`` is that of the fleet's columns."""
+        if self.rows.shape != shape:
+            fresh = np.zeros(shape, dtype=np.int64)
+            fresh[: len(self.rows), : self.rows.shape[1]] = self.rows
+            holders = np.zeros(shape[0], dtype=np.int64)
+            holders[: len(self.holders)] = self.holders
+            self.rows, self.holders = fresh, holders
+        flat, first = self.rows.reshape(-1).data, row * shape[1]
+        for column, amount in claim.wanted:
+            flat[first + column] += amount * sign
+        self.holders[row] += sign
+        self.count += sign
+
+
 def terms_of(ask: Ask) -> list[tuple[PodTerm, int]]:
     """The terms a Sandbox brings along to its row, with their weights (0: required
     anti-affinity)."""
