@@ -1,48 +1,64 @@
-"""``api``: reads and writes per second of both APIs at 32 connections, beside nginx.
+"""``api``: what both APIs answer a second at 32 connections, beside nginx, and what watchers get.
 
-Kubernetes over TLS with a client certificate (GET of one ConfigMap, creation of ConfigMaps);
-ECS DescribeClusters signed by SigV4, the signature made once and checked at each call.
+Kubernetes over TLS with a client certificate: GET of a pod, a list of 500 objects, validated
+creation of ConfigMaps. ECS DescribeClusters and ListTasks signed by SigV4, the signature made once
+and checked at each call. Then a thousand watches: how long until all have one change, and how many
+creations a second remain while all of them see every one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.clients import KubeClient, Kubeconfig, read_kubeconfig, signed
 from bench.instance import Instance, running
-from bench.measure import Contender, Result, interleave, ratio, scratch
+from bench.measure import Contender, Result, interleave, ratio, scratch, summary
+from bench.watchers import crowd
 from bench.wrk import CONNECTIONS, Figures, Load
 from bench.yardstick import Yardstick, yardstick
 
 ROUNDS, WARM_UP, SECONDS = 3, 1, 4
-_MAPS = "/api/v1/namespaces/default/configmaps"
+WATCHERS, CHANGES = 1000, 7
+_DEFAULT = "/api/v1/namespaces/default"
+_MAPS, _PODS = f"{_DEFAULT}/configmaps", f"{_DEFAULT}/pods"
 _DATA = {"key": "value" * 20}
+_JSON = {"Content-Type": "application/json"}
 
 
 def run() -> Result:
     """The benchmark. Needs root, wrk, nginx and a C compiler."""
     with scratch() as folder, running(folder / "proa") as instance:
         kubeconfig = read_kubeconfig(Path(instance.environment["KUBECONFIG"]), folder)
-        body = asyncio.run(_make_map(kubeconfig))
+        body = asyncio.run(_prepare(kubeconfig))
+        processor = _processor(instance.process("control"))
         with yardstick(folder, body) as peer:
             loads = _loads(folder, instance, kubeconfig, peer)
-            turns = [Contender(name, _Turn(load), _nothing) for name, load in loads.items()]
-            rates = asyncio.run(interleave(turns, ROUNDS, WARM_UP))
+            turns = {name: _Turn(load, processor) for name, load in loads.items()}
+            contenders = [Contender(name, turn, _nothing) for name, turn in turns.items()]
+            rates = asyncio.run(interleave(contenders, ROUNDS, WARM_UP))
+        watching = asyncio.run(_watch(kubeconfig, loads["kubernetes_create"]))
     pairs = {
         "kubernetes_get": "nginx_tls_get",
         "kubernetes_create": "nginx_tls_post",
         "ecs_describe_clusters": "nginx_post",
+        "ecs_list_tasks": "nginx_post",
     }
+    figures = {name: _summary(load.history[WARM_UP:]) for name, load in loads.items()}
+    for name in (*pairs, "kubernetes_list"):
+        figures[name]["cpu_us"] = round(statistics.median(turns[name].cpu_us[WARM_UP:]), 1)
     return Result(
         name="api",
         method=f"wrk, {CONNECTIONS} connections, {SECONDS} s a round; contenders take turns",
         peer="nginx, one worker, the same bytes from a file (201 for a create), same TLS",
-        figures={name: _summary(load.history[WARM_UP:]) for name, load in loads.items()},
+        figures={**figures, **watching},
         ratio={ours: ratio(rates[ours], rates[peer]) for ours, peer in pairs.items()},
     )
 
@@ -50,52 +66,108 @@ def run() -> Result:
 def _loads(
     folder: Path, instance: Instance, kubeconfig: Kubeconfig, peer: Yardstick
 ) -> dict[str, Load]:
-    secret = (kubeconfig.certificate, kubeconfig.key)
-    maps, as_json = kubeconfig.server.rstrip("/") + _MAPS, {"Content-Type": "application/json"}
+    secret, server = (kubeconfig.certificate, kubeconfig.key), kubeconfig.server.rstrip("/")
     new = json.dumps(_config_map("load-{n}"))
-    query = json.dumps({"clusters": ["default"]})
+    query, tasks = json.dumps({"clusters": ["default"]}), json.dumps({"cluster": "default"})
     headers = signed(instance.environment, "DescribeClusters", query.encode())
+    listing = signed(instance.environment, "ListTasks", tasks.encode())
     endpoint = instance.environment["AWS_ENDPOINT_URL"] + "/"
+    some = f"{server}{_DEFAULT}/secrets?limit=500"
     return {
-        "kubernetes_get": Load(f"{maps}/bench", folder, certificate=secret),
+        "kubernetes_get": Load(f"{server}{_PODS}/bench", folder, certificate=secret),
         "nginx_tls_get": Load(f"{peer.secure}/read", folder, certificate=peer.certificate),
-        "kubernetes_create": Load(maps, folder, "POST", as_json, new, secret),
+        "kubernetes_list": Load(some, folder, certificate=secret),
+        "kubernetes_create": Load(server + _MAPS, folder, "POST", _JSON, new, secret),
         "nginx_tls_post": Load(
-            f"{peer.secure}/create", folder, "POST", as_json, new, peer.certificate
+            f"{peer.secure}/create", folder, "POST", _JSON, new, peer.certificate
         ),
         "ecs_describe_clusters": Load(endpoint, folder, "POST", headers, query),
+        "ecs_list_tasks": Load(endpoint, folder, "POST", listing, tasks),
         "nginx_post": Load(f"{peer.plain}/read", folder, "POST", headers, query),
     }
 
 
-class _Turn:
-    """One round of a load, as a contender measures it."""
+def _processor(pid: int) -> Callable[[], float]:
+    """Reads the seconds of processor time that a process has used."""
+    ticks = os.sysconf("SC_CLK_TCK")
 
-    def __init__(self, load: Load) -> None:
-        self._load = load
+    def used_s() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / ticks
+
+    return used_s
+
+
+async def _watch(kubeconfig: Kubeconfig, creates: Load) -> dict[str, Any]:
+    """The figures with a thousand watchers."""
+    client = KubeClient(kubeconfig)
+    try:
+        newest = (await client.call("GET", f"{_MAPS}?limit=1"))["metadata"]["resourceVersion"]
+        since = f"watch=true&resourceVersion={newest}&timeoutSeconds=600"
+        took_ms = []
+        path = f"{_MAPS}?{since}&labelSelector=watched%3Dyes"
+        async with crowd(kubeconfig, path, WATCHERS) as watching:
+            for number in range(CHANGES):
+                watching.expect(f'"name":"watched-{number}"')
+                began = time.perf_counter()
+                body = _config_map(f"watched-{number}", {"watched": "yes"})
+                await client.call("POST", _MAPS, body)
+                took_ms.append((await watching.reached() - began) * 1000)
+        async with crowd(kubeconfig, f"{_MAPS}?{since}", WATCHERS) as watching:
+            figures = await asyncio.to_thread(creates.run, SECONDS)
+            beside = {**asdict(figures), "mib": round(watching.bytes / 2**20)}
+    finally:
+        await client.close()
+    return {"watch_1000_filtered": summary(took_ms, "ms"), "create_beside_1000_watchers": beside}
+
+
+class _Turn:
+    """One round of a load, as a contender measures it; ``cpu_us`` is the control plane's
+    processor time a request in every round."""
+
+    def __init__(self, load: Load, processor: Callable[[], float]) -> None:
+        self._load, self._processor = load, processor
+        self.cpu_us: list[float] = []
 
     async def __call__(self) -> float:
-        return self._load.run(SECONDS).per_second
+        before = self._processor()
+        rate = self._load.run(SECONDS).per_second
+        self.cpu_us.append((self._processor() - before) / (rate * SECONDS) * 1e6)
+        return rate
 
 
 async def _nothing() -> None:
     """There is nothing to clear between rounds."""
 
 
-def _config_map(name: str) -> dict[str, Any]:
+def _config_map(name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    metadata = {"name": name, **({"labels": labels} if labels else {})}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": _DATA}
+
+
+def _pod() -> dict[str, Any]:
+    """A pod that no node takes."""
+    container = {"name": "main", "image": "nginx", "ports": [{"containerPort": 80}]}
     return {
         "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name},
-        "data": _DATA,
+        "kind": "Pod",
+        "metadata": {"name": "bench", "labels": {"app": "bench"}},
+        "spec": {"containers": [container], "nodeSelector": {"bench": "nowhere"}},
     }
 
 
-async def _make_map(kubeconfig: Kubeconfig) -> bytes:
-    """Create the ConfigMap that is read; as many bytes as an answer has."""
+async def _prepare(kubeconfig: Kubeconfig) -> bytes:
+    """Create what is read; as many bytes as an answer has."""
     client = KubeClient(kubeconfig)
     try:
-        return json.dumps(await client.call("POST", _MAPS, _config_map("bench"))).encode()
+        for number in range(500):
+            body = {
+                **_config_map(f"listed-{number}"),
+                "kind": "Secret",
+                "data": {"key": "dmFsdWU="},
+            }
+            await client.call("POST", f"{_DEFAULT}/secrets", body)
+        return json.dumps(await client.call("POST", _PODS, _pod())).encode()
     finally:
         await client.close()
 

@@ -80,6 +80,10 @@ _FIGURES: dict[str, tuple[tuple[tuple[str, ...], str, bool, float], ...]] = {
     "api": (
         (("kubernetes_get", "per_second"), "GET/s", True, 13_000),
         (("kubernetes_create", "per_second"), "creates/s", True, 5_800),
+        (("kubernetes_get", "p99_ms"), "ms", False, 50),
+        (("kubernetes_create", "p99_ms"), "ms", False, 50),
+        (("watch_1000_filtered", "median"), "ms", False, 150),
+        (("create_beside_1000_watchers", "per_second"), "creates/s", True, 1_000),
         (("ecs_describe_clusters", "per_second"), "calls/s", True, 3_000),
     ),
     "up": ((("proa_up", "median"), "ms", False, 2_000),),
