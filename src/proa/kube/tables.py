@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from proa.kube import objects
 from proa.kube.batch_objects import CronJob, Job
+from proa.kube.budget_objects import Budget
 from proa.kube.event_objects import Event
 from proa.kube.host_ports import HostPorts, decode_host_ports
 from proa.kube.keys import is_resource, object_key, shape_of
@@ -163,6 +164,7 @@ OBJECTS: Table[Object] = Table(
     {"namespace": _by_namespace, "uid": _by_uid, "owner": _by_owner},
     shape_of,
     _LOOKED_AT,
+    accepts=Object,
 )
 _claimed: Mapping[str, Index] = {"controller": _by_controller, "orphans": _orphans}
 
@@ -196,6 +198,7 @@ REVISIONS = _table("apps", "controllerrevisions", Revision, {"controller": _by_c
 CLAIMS = _table("", "persistentvolumeclaims", objects.Object)
 JOBS = _table("batch", "jobs", Job, _claimed)
 CRON_JOBS = _table("batch", "cronjobs", CronJob)
+BUDGETS = _table("policy", "poddisruptionbudgets", Budget)
 SERVICES = _table("", "services", objects.Service)
 ENDPOINT_SLICES = _table(
     "discovery.k8s.io", "endpointslices", objects.EndpointSlice, {"service": _by_service}
@@ -210,7 +213,6 @@ SECRETS = _table("", "secrets", objects.Secret)
 EVENTS = _table("", "events", Event, {"saying": _by_saying, "likeness": _by_likeness})
 
 TABLES: tuple[Table[Any], ...] = (
-    OBJECTS,
     PODS,
     HOST_PORTS,
     REPLICA_SETS,
@@ -221,6 +223,7 @@ TABLES: tuple[Table[Any], ...] = (
     CLAIMS,
     JOBS,
     CRON_JOBS,
+    BUDGETS,
     SERVICES,
     ENDPOINT_SLICES,
     ENDPOINTS,
@@ -231,6 +234,7 @@ TABLES: tuple[Table[Any], ...] = (
     CONFIG_MAPS,
     SECRETS,
     EVENTS,
+    OBJECTS,  # last: it shares the rows of the others
 )
 
 

@@ -53,7 +53,9 @@ class Table(Generic[T]):
     record out of the table and is logged; ``indexes`` give the values a record is found by.
     ``shape`` is all of a key that ``matches`` looks at: where the tables of a prefix share it, keys
     of one shape are asked about once. ``parts`` gives, by the name of an index, all of a value that
-    it looks at: while that is the same, a changed record stays where it is filed."""
+    it looks at: while that is the same, a changed record stays where it is filed. ``accepts`` is a
+    type whose values another table may have made of the same record: such a row is shared with
+    the table before this one instead of decoded again."""
 
     name: str
     prefix: str
@@ -62,6 +64,7 @@ class Table(Generic[T]):
     indexes: Mapping[str, Callable[[str, T], Iterable[str]]] = field(default_factory=dict)
     shape: Callable[[str], str] | None = None
     parts: Mapping[str, Callable[[T], object]] = field(default_factory=dict)
+    accepts: type | None = None
 
 
 class Rows(Generic[T]):
@@ -109,10 +112,16 @@ class Rows(Generic[T]):
         """Every value the named index has rows for, sorted."""
         return sorted(self._indexes[index])
 
-    def _apply(self, record: Record, present: bool) -> Change[T] | None:
+    def _apply(
+        self, record: Record, present: bool, like: Entry[Any] | None = None
+    ) -> Change[T] | None:
+        """``like`` is the row of another table for the same record."""
         old = self._rows.get(record.key)
         new: Entry[T] | None = None
-        if present:
+        accepts = self.table.accepts
+        if like is not None and accepts is not None and isinstance(like.value, accepts):
+            new = like
+        elif present:
             try:
                 value = self.table.decode(record.body)
             except ValueError as error:
@@ -264,12 +273,14 @@ class View:
         for prefix in self._prefixes:
             if not record.key.startswith(prefix):
                 continue
+            like: Entry[Any] | None = None
             for rows in self._rows_of(prefix, record.key):
                 current = rows.get(record.key)
                 if present and current is not None and current.version >= record.version:
                     continue
-                change = rows._apply(record, present)
+                change = rows._apply(record, present, like)
                 if change is not None:
+                    like = change.new if like is None else like
                     for subscriber in self._subscribers:
                         subscriber(rows.table, change)
 

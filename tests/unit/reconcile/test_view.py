@@ -1,0 +1,58 @@
+"""Views: what two tables that hold the same record share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from proa.base.clock import VirtualClock, run_virtual
+from proa.reconcile.view import Change, Table, View
+from proa.store.api import Delete, Put, Transaction
+from proa.store.memory import MemoryStore
+
+
+class Thing(msgspec.Struct, frozen=True):
+    name: str
+
+
+class Narrow(Thing, frozen=True):
+    size: int = 0
+
+
+def test_general_table_shares_the_rows_of_the_narrower_one() -> None:
+    decoded: list[bytes] = []
+
+    def decode(body: bytes) -> Thing:
+        decoded.append(body)
+        return msgspec.json.decode(body, type=Thing)
+
+    narrow: Table[Narrow] = Table(
+        "narrow",
+        "/",
+        msgspec.json.Decoder(Narrow).decode,
+        lambda key: key.startswith("/narrow/"),
+    )
+    every: Table[Thing] = Table("every", "/", decode, accepts=Thing)
+
+    async def main() -> None:
+        store = MemoryStore(VirtualClock())
+        view = View(store, [narrow, every])
+        told: list[tuple[str, Change[Thing]]] = []
+        view.subscribe(lambda table, change: told.append((table.name, change)))
+        watching = asyncio.get_running_loop().create_task(view.run())
+        await view.synced.wait()
+        body = b'{"name":"one","size":3}'
+        puts = (Put("/narrow/1", body), Put("/other/1", b'{"name":"two"}'))
+        done = await store.commit(Transaction((), puts))
+        await view.reached(done.version)
+        assert view.rows(every).get("/narrow/1") is view.rows(narrow).get("/narrow/1")
+        assert decoded == [b'{"name":"two"}'], "what is decoded already is not decoded again"
+        assert [name for name, _ in told] == ["narrow", "every", "every"]
+        done = await store.commit(Transaction((), (Delete("/narrow/1"),)))
+        await view.reached(done.version)
+        assert view.rows(every).get("/narrow/1") is None
+        assert [entry.key for entry in view.rows(every).scan()] == ["/other/1"]
+        watching.cancel()
+
+    run_virtual(main())
