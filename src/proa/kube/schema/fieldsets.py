@@ -21,6 +21,7 @@ Path = tuple[str, ...]
 FieldSet = frozenset[Path]
 MISSING = object()
 """What ``value_at`` answers for a path that leads nowhere."""
+_NESTED = frozenset({"object", "map", "list"})
 _KEY_DEFAULTS = {"protocol": "TCP"}
 """List keys that items may leave out, and what they then are."""
 _UNTRACKED = frozenset(
@@ -140,14 +141,17 @@ def tree_of(schemas: SchemaCache, name: str, obj: JSON, skip: str = "") -> JSON:
 def _tree(schemas: SchemaCache, shape: Shape, value: Any) -> JSON | None:
     """The FieldsV1 of one value; None where nothing of it is known."""
     kind = shape.kind
-    if not value or shape.atomic or kind not in ("object", "map", "list"):
+    if not value or shape.atomic or kind not in _NESTED:
         return {}
     if kind != "list" and isinstance(value, dict):
         item, fields = shape.item, schemas.fields(shape) if kind == "object" else {}
         tree: JSON = {}
         for name in sorted(value):
             below = fields.get(name) if kind == "object" else item
-            node = None if below is None else _tree(schemas, below, value[name])
+            if below is None:
+                continue
+            inner = below.kind in _NESTED and value[name]
+            node = _tree(schemas, below, value[name]) if inner else {}
             if node is not None:
                 tree[f"f:{name}"] = node
         return tree or None
