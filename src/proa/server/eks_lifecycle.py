@@ -114,7 +114,8 @@ class EksController:
 
 
 def _addresses(view: View, cluster: Cluster) -> tuple[str, ...]:
-    instances = compute.instances_of(view, f"{PREFIX}{cluster.uid}/")
+    """Where its pods reach its API: nobody is at the address of a simulated Instance."""
+    instances = compute.real_instances_of(view, f"{PREFIX}{cluster.uid}/")
     return tuple(one.address for one in instances if one.shared and one.address)
 
 
@@ -226,6 +227,8 @@ def _of_instance(view: View, change: Change[Any]) -> Iterable[str]:
     side = change.new or change.old
     if side is None or not side.value.cluster.startswith(PREFIX):
         return ()
+    if side.value.simulated and cluster_of(side.value.cluster) == DEFAULT:
+        return ()  # it changes nothing for the cluster, which never ends
     return _of_uid(view, cluster_of(side.value.cluster))
 
 
