@@ -48,13 +48,12 @@ def victims_on(
     for key in lower:
         one = world.held[key].ask
         for number, budget in enumerate(budgets):
-            if (one.cluster, one.namespace) == (budget.cluster, budget.namespace) and one.labels:
-                if key not in budget.disrupted and reference.selects(
-                    budget.selector, dict(one.labels)
-                ):
-                    left[number] -= 1
-                    if left[number] < 0 and key not in breaking:
-                        breaking.append(key)
+            same = (one.cluster, one.namespace) == (budget.cluster, budget.namespace)
+            selected = one.labels and reference.selects(budget.selector, dict(one.labels))
+            if same and selected and key not in budget.disrupted:
+                left[number] -= 1
+                if left[number] < 0 and key not in breaking:
+                    breaking.append(key)
     gone = []
     for key in [*breaking, *(key for key in lower if key not in breaking)]:
         out.held[key] = world.held[key]
@@ -90,7 +89,7 @@ class Story(compare.History):
         ]
 
     def start_some(self) -> None:
-        for key, booking in list(self.fleet.bookings.items()):
+        for booking in list(self.fleet.bookings.values()):
             if not booking.since and self.some(50):
                 self.fleet.book(replace(booking, since=float(1 + self.number(5))))
 

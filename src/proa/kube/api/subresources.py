@@ -84,9 +84,10 @@ async def evict(
     if entry is None:
         raise not_found(resource, target.name)
     pod = orjson.loads(entry.body)
-    if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed", "Pending"):
-        _check_budgets(api, target.namespace, pod)
     on_trial = dry_run or bool(options.get("dryRun"))
+    over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed", "Pending")
+    if not over and not pod["metadata"].get("deletionTimestamp"):
+        await _spend_budget(api, writer, target.namespace, pod, on_trial)
     if not on_trial and not (options.get("preconditions") or {}).get("resourceVersion"):
         await _mark_disrupted(api, writer, resource, target)
     return await writer.delete(resource, target.namespace, target.name, options, on_trial)
@@ -113,12 +114,17 @@ async def _mark_disrupted(api: Api, writer: Writer, resource: Resource, target: 
     await writer.change(resource, target.namespace, target.name, WriteOptions(), edit, "status")
 
 
-def _check_budgets(api: Api, namespace: str, pod: Json) -> None:
+async def _spend_budget(
+    api: Api, writer: Writer, namespace: str, pod: Json, on_trial: bool
+) -> None:
+    """Take an eviction from the pod's budget, which may forbid it."""
     labels = pod["metadata"].get("labels") or {}
+    resource = api.builtin("policy", "poddisruptionbudgets")
     budgets = []
-    for entry in api.entries(api.builtin("policy", "poddisruptionbudgets"), namespace):
+    for entry in api.entries(resource, namespace):
         budget = orjson.loads(entry.body)
-        if label_selector_object(budget["spec"].get("selector"))(labels):
+        selector = budget.get("spec", {}).get("selector")
+        if selector is not None and label_selector_object(selector)(labels):
             budgets.append(budget)
     if len(budgets) > 1:
         raise ApiError(
@@ -127,15 +133,67 @@ def _check_budgets(api: Api, namespace: str, pod: Json) -> None:
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does "
             "not support.",
         )
-    for budget in budgets:
-        allowed = budget.get("status", {}).get("disruptionsAllowed", 0)
-        if allowed < 1:
-            raise ApiError(
-                429,
-                "TooManyRequests",
-                "Cannot evict pod as it would violate the pod's disruption budget.",
-                {"retryAfterSeconds": 10},
+    if not budgets or _may_go_unready(budgets[0], pod):
+        return
+    name, now = pod["metadata"]["name"], iso8601(api.clock.now())
+
+    def spend(budget: Json) -> Json:
+        _check_budget(budget)
+        status = budget["status"]
+        status["disruptionsAllowed"] -= 1
+        status["disruptedPods"] = {**(status.get("disruptedPods") or {}), name: now}
+        if not status["disruptionsAllowed"]:
+            for condition in status.get("conditions") or ():
+                if condition["type"] == "DisruptionAllowed":
+                    condition |= {"status": "False", "reason": "InsufficientPods"}
+                    condition["lastTransitionTime"] = now
+        return budget
+
+    _check_budget(budgets[0])
+    if not on_trial:
+        name_of_budget = budgets[0]["metadata"]["name"]
+        await writer.change(resource, namespace, name_of_budget, WriteOptions(), spend, "status")
+
+
+def _may_go_unready(budget: Json, pod: Json) -> bool:
+    """Whether a pod that is not ready may go without a look at the budget
+    (unhealthyPodEvictionPolicy)."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    if any(item["type"] == "Ready" and item["status"] == "True" for item in conditions):
+        return False
+    if budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        return True
+    status = budget.get("status", {})
+    desired: int = status.get("desiredHealthy", 0)
+    return desired > 0 and int(status.get("currentHealthy", 0)) >= desired
+
+
+def _check_budget(budget: Json) -> None:
+    meta, status = budget["metadata"], budget.get("status", {})
+    name = meta["name"]
+    if status.get("observedGeneration", 0) < meta.get("generation", 0):
+        raise _over_budget(f"The disruption budget {name} is still being processed by the server.")
+    if status.get("disruptionsAllowed", 0) > 0:
+        return
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "DisruptionAllowed" and condition.get("reason") == "SyncFailed":
+            raise _over_budget(
+                f"The disruption budget {name} does not allow evicting pods currently because it "
+                f"failed sync: {condition.get('message', '')}"
             )
+    raise _over_budget(
+        f"The disruption budget {name} needs {status.get('desiredHealthy', 0)} healthy pods and "
+        f"has {status.get('currentHealthy', 0)} currently"
+    )
+
+
+def _over_budget(why: str) -> ApiError:
+    return ApiError(
+        429,
+        "TooManyRequests",
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        {"retryAfterSeconds": 10, "causes": [{"reason": "DisruptionBudget", "message": why}]},
+    )
 
 
 def status_success(resource: Resource, obj: Json) -> Response:

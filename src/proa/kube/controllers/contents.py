@@ -18,6 +18,7 @@ from proa.kube.controllers.cluster import (
 from proa.kube.controllers.cron_job.controller import CronJobController
 from proa.kube.controllers.daemon_set.controller import DaemonSetController
 from proa.kube.controllers.deployment.controller import DeploymentController
+from proa.kube.controllers.disruption import DisruptionController
 from proa.kube.controllers.endpoint_slices import EndpointSliceController
 from proa.kube.controllers.endpoints import EndpointsController
 from proa.kube.controllers.evictions import PodGarbageController, TaintEvictionController
@@ -65,6 +66,7 @@ def controllers(
         NodeLifecycleController(heartbeats),
         TaintEvictionController(),
         PodGarbageController(),
+        DisruptionController(),
         AddressController(chance.child("pod-address")),
         KubernetesServiceController(place),
         EventExpiryController(),
