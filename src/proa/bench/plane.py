@@ -7,6 +7,7 @@ agents make them join, and stay alive by the same reports; no agent runs what is
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -31,10 +32,12 @@ from proa.model.host import Host
 from proa.server.assemble import ControlPlane, Outside
 from proa.server.control import open_store, public_keys
 from proa.server.kube_cluster import KubeSecrets
+from proa.server.process import freeze
 from proa.sim.world import NoNodeLink
 
 Json = dict[str, Any]
 HEARTBEAT_S = 10.0
+FREEZE_S = 5.0  # as every process of Proa does after its start
 JOIN_SLICE = 250  # Hosts that join in one call
 _encode = msgspec.json.Encoder().encode
 
@@ -46,8 +49,11 @@ class Refused(RuntimeError):
 class Plane:
     """Made by ``open``; ``close`` ends it. ``folder`` is the benchmark's own."""
 
-    def __init__(self, plane: ControlPlane, certificate: bytes, clock: SystemClock) -> None:
+    def __init__(
+        self, plane: ControlPlane, config: Config, certificate: bytes, clock: SystemClock
+    ) -> None:
         self.inner = plane
+        self.config = config
         self.clock = clock
         self._peer = Peer("127.0.0.1", certificate)
         self._hosts: list[str] = []
@@ -71,8 +77,9 @@ class Plane:
         )
         plane = ControlPlane(config, store, clock, chance, outside)
         admin = x509.load_pem_x509_certificate(keys.admin_pem)
-        made = cls(plane, admin.public_bytes(Encoding.DER), clock)
+        made = cls(plane, config, admin.public_bytes(Encoding.DER), clock)
         made.keys = await plane.start()
+        asyncio.get_running_loop().call_later(FREEZE_S, freeze)
         made._tasks.spawn(made._beat(), "heartbeats of the nodes")
         return made
 

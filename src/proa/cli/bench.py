@@ -26,6 +26,12 @@ METHOD = (
     "CI accepts (scheduler_perf)."
 )
 
+ECS_METHOD = (
+    "container instances without agents; one service asks for all tasks while the scheduler is "
+    "held; from its release until every task's record names its instance. SQLite on disk, durable "
+    "commits; client and control plane in one process. The limit is the project's own."
+)
+
 
 def scheduling(names: Sequence[str], nodes: int, pods: int, *, as_json: bool) -> int:
     """Run the named workloads ("all": every one); 1 where one is below its limit or fails."""
@@ -46,6 +52,28 @@ def scheduling(names: Sequence[str], nodes: int, pods: int, *, as_json: bool) ->
         runs: Any = outcomes[0] if len(outcomes) == 1 else {"runs": outcomes}
         click.echo(json.dumps({"method": METHOD, **runs}, indent=2))
     return int(any("error" in item or item["ratio"] < 1 <= item["limit"] for item in outcomes))
+
+
+def ecs(names: Sequence[str], nodes: int, tasks: int, *, as_json: bool) -> int:
+    """One service under each of the named placement strategies ("all": every one)."""
+    from proa.bench.ecs import STRATEGIES
+
+    unknown = [name for name in names if name not in STRATEGIES and name != "all"]
+    if unknown:
+        click.echo(f"no such strategy: {unknown[0]}; there are {', '.join(STRATEGIES)}", err=True)
+        return 2
+    chosen = list(STRATEGIES) if "all" in names else list(names)
+    outcomes = [_run("proa.bench.ecs", name, str(nodes), str(tasks)) for name in chosen]
+    if as_json:
+        click.echo(json.dumps({"method": ECS_METHOD, "runs": outcomes}, indent=2))
+    else:
+        click.echo(ECS_METHOD)
+        for item in outcomes:
+            click.echo(
+                f"{item['workload']:32} failed: {item['error']}" if "error" in item else
+                f"{item['workload']:32}{item['tasks_per_s']:>9.0f}/s of {item['limit']}"
+            )  # fmt: skip
+    return int(any("error" in item or item["ratio"] < 1 for item in outcomes))
 
 
 def _run(module: str, name: str, *arguments: str) -> Json:

@@ -384,6 +384,19 @@ def bench_scheduling(nodes: int, pods: int, names: tuple[str, ...], as_json: boo
     sys.exit(run(names, nodes, pods, as_json=as_json))
 
 
+@bench.command("ecs")
+@click.option("--nodes", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--tasks", type=click.IntRange(1, 5000), default=5000, show_default=True)
+@click.option("--strategy", "names", multiple=True, default=("all",), show_default=True,
+              help="By name, may be repeated; all: every one.")  # fmt: skip
+@json_option
+def bench_ecs(nodes: int, tasks: int, names: tuple[str, ...], as_json: bool) -> None:
+    """Tasks placed and bound a second under each placement strategy."""
+    from proa.cli.bench import ecs as run
+
+    sys.exit(run(names, nodes, tasks, as_json=as_json))
+
+
 @main.command()
 @json_option
 def version(as_json: bool) -> None:

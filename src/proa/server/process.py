@@ -30,13 +30,13 @@ def run_process(data_dir: Path, serve: Serve) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-        loop.call_later(5.0, _freeze)
+        loop.call_later(5.0, freeze)
         await serve(config, stopping)
 
     uvloop.run(main())
 
 
-def _freeze() -> None:
+def freeze() -> None:
     """What start-up made stays for good: the collector need not look at it again. Hardly anything
     that requests leave behind is a circle, so it may also look less often."""
     gc.collect()
