@@ -21,19 +21,20 @@ from proa.placement.pods import Counts, PodRules
 from proa.placement.spread import HOSTNAME, HardSpread, SoftSpread, SoftSpreads
 from proa.placement.standing import Standing, shape_of
 
-SAME = attrgetter(
-    "cluster", "reserve", "ports", "namespace", "labels", "node_selector", "affinity", "preferred",
+_BARE = (
+    "cluster", "reserve", "ports", "namespace", "node_selector", "affinity", "preferred",
     "tolerations", "spreads", "strategies", "constraints", "group", "distinct", "zone", "pinned",
     "priority", "extended", "scored", "images", "spreads_default", "pod_affinity",
     "pod_anti_affinity", "pod_preferred",
 )  # fmt: skip
+_bare, _same = attrgetter(*_BARE), attrgetter(*_BARE, "labels")
 CLASSES = 128
 PATTERNS = 16  # combinations of rejections that a class keeps
 STANDINGS = 48
 
 
 class AskClass:
-    """Asks that are the same but for their names."""
+    """Asks that are the same but for their names, and for labels where these do not matter."""
 
     def __init__(self, fleet: Fleet, ask: Ask, claim: Claim, classes: Classes) -> None:
         self.fleet, self.ask, self.claim = fleet, ask, claim
@@ -180,6 +181,14 @@ class AskClass:
         yield from self.pods.rejections()
 
 
+def _labels_matter(ask: Ask) -> bool:
+    """Whether an ask of other labels might be decided otherwise, where no booking speaks of it:
+    only by what the ask says of itself."""
+    if ask.pod_affinity or ask.pod_anti_affinity or ask.pod_preferred:
+        return True
+    return any(spread.hard for spread in ask.spreads)
+
+
 def classes_of(fleet: Fleet) -> Classes:
     """The classes that belong to a fleet."""
     if fleet.classes is None:
@@ -193,7 +202,7 @@ class Classes:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._layout = fleet.layout
-        self._last: tuple[tuple[object, ...], AskClass] | None = None
+        self._last: tuple[tuple[object, ...], AskClass | None] = ((), None)
         self._classes: dict[tuple[object, ...], AskClass] = {}
         self._standings: dict[tuple[object, ...], Standing] = {}
         self._eligible: dict[tuple[object, ...], Mask] = {}
@@ -211,9 +220,14 @@ class Classes:
         """The class of an ask."""
         if self._layout != self._fleet.layout:
             self._clear()
-        same = SAME(ask)
-        if self._last is not None and self._last[0] == same:
-            return self._last[1]
+        last, kind = self._last
+        same = _same(ask) if self._fleet.term_log else _bare(ask)
+        if kind is not None and same == last:
+            return kind
+        if not self._fleet.term_log and _labels_matter(ask):
+            same = _same(ask)
+            if kind is not None and same == last:
+                return kind
         found = self._classes.pop(same, None)
         if found is None:
             self._make_room()
@@ -224,7 +238,7 @@ class Classes:
 
     def _clear(self) -> None:
         self._layout = self._fleet.layout
-        self._last = None
+        self._last = ((), None)
         self._classes.clear()
         self._standings.clear()
         self._eligible.clear()

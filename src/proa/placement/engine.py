@@ -74,6 +74,8 @@ def _place(fleet: Fleet, classes: Classes, ask: Ask) -> Decision:
         return Unplaced(ask, int(np.count_nonzero(_considered(fleet, ask))), refusal(kind))
     chosen = fleet.rows[row]
     assert chosen is not None, "a free row was chosen"
+    if ask.labels != kind.claim.ask.labels:
+        kind.claim = fleet.claim(ask)  # the next ask is likely to have the same labels
     fleet.book(Booking(ask.key, row, chosen.pool, kind.claim))
     return Placed(ask, chosen.id, chosen.pool)
 
