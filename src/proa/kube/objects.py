@@ -15,8 +15,9 @@ import msgspec
 T = TypeVar("T")
 
 
-class Thing(msgspec.Struct, frozen=True, rename="camel"):
-    """The base of every projection: camelCase outside, snake_case inside."""
+class Thing(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """The base of every projection: camelCase outside, snake_case inside. What was decoded from
+    JSON has no cycles: the garbage collector need not look at it."""
 
 
 class OwnerReference(Thing, frozen=True):

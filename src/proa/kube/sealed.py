@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from msgspec import structs
+
 from proa.base.telemetry import get_logger
 from proa.cloud.secrets import CannotOpen, Sealer
 from proa.kube.keys import is_resource
@@ -33,13 +35,15 @@ class SealingStore:
     def _sealed(self, write: Put | Delete) -> Put | Delete:
         if isinstance(write, Delete) or not _is_secret(write.key):
             return write
-        return replace(write, body=MARK + self._sealer.seal(write.body, write.key))
+        return structs.replace(write, body=MARK + self._sealer.seal(write.body, write.key))
 
     def _opened(self, record: Record) -> Record:
         if not record.body.startswith(MARK):
             return record
         try:
-            return replace(record, body=self._sealer.open(record.body[len(MARK) :], record.key))
+            return structs.replace(
+                record, body=self._sealer.open(record.body[len(MARK) :], record.key)
+            )
         except CannotOpen:
             log.error("a Secret was sealed with another key", key=record.key)
             return record

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from proa.base.errors import CallerFault, Conflict, TryAgain
 
 MAX_OPERATIONS = 100
@@ -46,8 +48,7 @@ class LeaseGone(TryAgain):
     """The lease has expired or was never granted."""
 
 
-@dataclass(slots=True, frozen=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A key's current value. ``created`` and ``version`` are versions, ``created`` exact only to
     the transaction; ``schema`` is the number of the body's schema, for upgrade on read."""
 
@@ -68,31 +69,27 @@ class Page:
     more: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class Guard:
+class Guard(msgspec.Struct, frozen=True, gc=False):
     """Commit only if the key is at this version; 0 means it must not exist."""
 
     key: str
     version: int
 
 
-@dataclass(slots=True, frozen=True)
-class Exists:
+class Exists(msgspec.Struct, frozen=True, gc=False):
     """Commit only if the key exists, at whatever version (an owner that must still be there)."""
 
     key: str
 
 
-@dataclass(slots=True, frozen=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, gc=False):
     key: str
     body: bytes
     schema: int = 1
     lease: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Deleting an absent key is no operation and no event."""
 
     key: str
@@ -114,8 +111,7 @@ class Committed:
     versions: tuple[int, ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A change. ``record`` is the new value, or for a deletion the last value with ``version``
     set to the deletion's own version. ``previous`` is the value before, when there was one."""
 

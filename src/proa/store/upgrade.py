@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
+from msgspec import structs
+
 from proa.store.api import Batch, Committed, Event, Page, Record, Store, Transaction
 
 Upgrade = Callable[[bytes], bytes]  # a body of schema n → the same of schema n + 1
@@ -43,7 +45,7 @@ class Upgraders:
                 body, schema = record.body, record.schema
                 while schema in steps:
                     body, schema = steps[schema](body), schema + 1
-                return replace(record, body=body, schema=schema)
+                return structs.replace(record, body=body, schema=schema)
         return record
 
     def event(self, event: Event) -> Event:
