@@ -129,6 +129,13 @@ class Backlog:
             self._unpark(waiting.ask.key)
             self._push(waiting)
 
+    def wake_one(self, key: str) -> None:
+        """Try what is parked under a key."""
+        waiting = self.get(key)
+        if waiting is not None and key in self._kinds:
+            self._unpark(key)
+            self._push(waiting)
+
     def wake_all(self) -> None:
         """Try everything."""
         for alike in list(self._parked.values()):

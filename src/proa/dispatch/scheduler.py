@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from proa.base.aio import Tasks
@@ -18,6 +19,7 @@ from proa.base.telemetry import get_logger
 from proa.cloud import compute
 from proa.dispatch.backlog import Backlog, Waiting
 from proa.dispatch.binder import Binder
+from proa.dispatch.preemptor import Preemptor
 from proa.dispatch.skin import Skin
 from proa.model.host import Host, Instance
 from proa.model.resources import Resources
@@ -53,6 +55,7 @@ class Scheduler:
         self.fleet = Fleet()
         self._backlog = Backlog()
         self._binder = Binder(store, view, clock, self._bound, self._lost)
+        self._preemptor = Preemptor(self.fleet, view, clock, perform, self._try_again)
         self._refused: dict[str, tuple[object, ...]] = {}  # what was said of those without room
         self._refusing: dict[str, Unplaced] = {}  # what is yet to be said
         self._grown: dict[int, None] = {}  # rows with more room than before
@@ -145,6 +148,7 @@ class Scheduler:
         ask = skin.ask(self._view, key)
         if ask is not None:
             if key not in self._binder:
+                self._preemptor.restore(skin, ask)
                 self._backlog.add(skin, ask)
                 self._wake.set()
             return
@@ -168,6 +172,7 @@ class Scheduler:
     def _forget(self, key: str) -> None:
         """A Sandbox waits no longer."""
         self._backlog.drop(key)
+        self._preemptor.forget(key)
         self._refused.pop(key, None)
         self._refusing.pop(key, None)
 
@@ -216,11 +221,12 @@ class Scheduler:
                     self._backlog.wake_all()
         finally:
             await tasks.close()
+            await self._preemptor.close()
             await self._binder.close()
 
     async def _slice(self) -> None:
         work = self._backlog.take(SLICE)
-        decisions = engine.place(self.fleet, [waiting.ask for waiting in work])
+        decisions = self._decide([waiting.ask for waiting in work])
         placed: list[tuple[Waiting, Placed]] = []
         for waiting, decision in zip(work, decisions, strict=True):
             if isinstance(decision, Placed):
@@ -234,6 +240,22 @@ class Scheduler:
         await self._binder.send(placed)
         await self._clock.sleep(0)
 
+    def _decide(self, asks: Sequence[Ask]) -> list[Placed | Unplaced]:
+        """What is held for nominated Sandboxes is seen by each ask as its priority says."""
+        if self._preemptor.idle:
+            return engine.place(self.fleet, asks)
+        decisions = []
+        for ask in asks:
+            with self._preemptor.as_seen_by(ask):
+                decisions += engine.place(self.fleet, [ask])
+            if isinstance(decisions[-1], Placed):
+                self._preemptor.forget(ask.key)
+        return decisions
+
+    def _try_again(self, key: str) -> None:
+        self._backlog.wake_one(key)
+        self._wake.set()
+
     def _wake_parked(self) -> None:
         """Try again what may find room now: by the rows that grew, and, where a place depends on
         who is where, by any change of that."""
@@ -245,6 +267,9 @@ class Scheduler:
             return
         if everywhere or len(grown) > ROWS_TRIED:
             self._backlog.wake(lambda _ask: True)
+        for key in self._preemptor.on_rows(grown):
+            self._backlog.wake_one(key)
+        if everywhere or len(grown) > ROWS_TRIED:
             return
         self._backlog.wake(
             lambda ask: (
@@ -286,8 +311,10 @@ class Scheduler:
         key = unplaced.ask.key
         if waiting.skin.ask(self._view, key) is None:
             return
+        note = self._preemptor.consider(waiting.skin, unplaced.ask)
+        unplaced = replace(unplaced, preemption=note) if note is not None else unplaced
         self._backlog.park(waiting)
-        said = (unplaced.total, unplaced.reasons)
+        said = (unplaced.total, unplaced.reasons, note)
         if self._refused.get(key) != said:
             self._refused[key] = said
             self._refusing[key] = unplaced

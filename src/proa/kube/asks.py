@@ -94,6 +94,7 @@ def ask_of(view: View, entry: Entry[Pod]) -> Ask:
         pod_preferred=(*_preferred(near, pod, 1), *_preferred(apart, pod, -1)),
         constraints=_NOWHERE if missing_claim(view, entry) else (),
         priority=spec.priority,
+        preempts=spec.preemption_policy != "Never",
     )
 
 
@@ -140,7 +141,7 @@ def _requirements(expressions: tuple[LabelExpression, ...]) -> tuple[Requirement
     return tuple(Requirement(item.key, item.operator, item.values) for item in expressions)
 
 
-def _selector(selector: LabelSelector) -> tuple[Requirement, ...]:
+def selector_requirements(selector: LabelSelector) -> tuple[Requirement, ...]:
     labels = tuple(
         Requirement(key, "In", (value,)) for key, value in sorted(selector.match_labels.items())
     )
@@ -173,7 +174,7 @@ def _default_selector(view: View, entry: Entry[Pod]) -> tuple[Requirement, ...]:
         uid = f"{cluster}/{owner.uid}"
         sets = [row.value.spec.selector for row in view.rows(REPLICA_SETS).by("uid", uid)]
         sets += [row.value.spec.selector for row in view.rows(STATEFUL_SETS).by("uid", uid)]
-        found += [item for selector in sets for item in _selector(selector)]
+        found += [item for selector in sets for item in selector_requirements(selector)]
     return tuple(dict.fromkeys(found))
 
 
@@ -200,7 +201,7 @@ def _with_keys(
     labels = pod.metadata.labels
     added = [Requirement(key, "In", (labels[key],)) for key in same if key in labels]
     added += [Requirement(key, "NotIn", (labels[key],)) for key in other if key in labels]
-    return tuple(dict.fromkeys((*_selector(selector), *added)))
+    return tuple(dict.fromkeys((*selector_requirements(selector), *added)))
 
 
 def _required(affinity: PodAffinity | None, pod: Pod) -> tuple[PodTerm, ...]:
@@ -222,7 +223,7 @@ def _pod_term(item: PodAffinityTerm, pod: Pod) -> PodTerm:
     namespaces = tuple(sorted(set(item.namespaces)))
     spaces = None
     if item.namespace_selector is not None:
-        spaces = _selector(item.namespace_selector)
+        spaces = selector_requirements(item.namespace_selector)
     elif not namespaces:
         namespaces = (pod.metadata.namespace,)
     selector = _with_keys(item.label_selector, item.match_label_keys, item.mismatch_label_keys, pod)

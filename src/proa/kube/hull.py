@@ -29,6 +29,7 @@ from proa.cloud.network import (
 )
 from proa.cloud.network.records import ADDRESS_PREFIX
 from proa.dispatch.skin import Held, Parts
+from proa.kube import preemption
 from proa.kube.asks import ask_of, row_of, wants_place
 from proa.kube.compile import services
 from proa.kube.compile.pod import compile_pod
@@ -61,6 +62,7 @@ from proa.model.feed import ServiceRange, Vip, ZoneRecord
 from proa.model.host import Instance
 from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
 from proa.placement.asks import Ask, Row, Unplaced
+from proa.placement.preemption import Budget
 from proa.reconcile.plan import NOTHING, Plan
 from proa.reconcile.view import Change, Entry, Table, View
 from proa.store.api import Exists, Guard, Put, Store
@@ -185,6 +187,32 @@ class KubeSkin:
             return NOTHING
         message = message_of(view, unplaced)
         return Plan(tuple(unschedulable_calls(view, entry, message, now)))
+
+    # Preemption
+
+    def nominated(self, view: View, key: str) -> str:
+        """The Instance of a waiting pod's nominated node."""
+        entry = view.rows(PODS).get(key)
+        name = entry.value.status.nominated_node_name if entry else ""
+        found = _instance(view, cluster_of(key), name) if name else None
+        return found.id if found else ""
+
+    def budgets(self, view: View, ask: Ask) -> Sequence[Budget]:
+        """Every PodDisruptionBudget of the cluster."""
+        return preemption.budgets_of(view, cluster_of(ask.key))
+
+    def started(self, view: View, key: str) -> float:
+        """A pod's ``status.startTime``."""
+        entry = view.rows(PODS).get(key)
+        return instant(entry.value.status.start_time) if entry else 0.0
+
+    def nominate(self, view: View, key: str, instance: str) -> Plan:
+        """The pod's ``status.nominatedNodeName``."""
+        return preemption.nominated(view, key, instance)
+
+    def evict(self, view: View, ask: Ask, victim: str, instance: str, now: float) -> Plan:
+        """Condition, deletion and event of a preempted pod."""
+        return preemption.evicted(view, ask, victim, instance, now)
 
     # The feed
 
@@ -385,5 +413,6 @@ def _bound(entry: Entry[Pod], node: str, now: float) -> bytes:
     }
     others = [item for item in status.get("conditions") or () if item["type"] != "PodScheduled"]
     status["conditions"] = [*others, scheduled]
+    status.pop("nominatedNodeName", None)
     pod["status"] = msgspec.Raw(orjson.dumps(status))
     return _whole.encode(pod)

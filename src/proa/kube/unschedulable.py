@@ -61,16 +61,16 @@ def message_of(view: View, unplaced: Unplaced) -> str:
         text = _text(reason)
         counts[text] = counts.get(text, 0) + reason.count
     reasons = ", ".join(sorted(f"{count} {text}" for text, count in counts.items()))
+    refused = f"0/{total} nodes are available: {reasons}."
+    if unplaced.preemption is not None:
+        return f"{refused} preemption: {unplaced.preemption}" if unplaced.preemption else refused
     hopeless = min(total, _hopeless(view, unplaced))
     why = []
     if total - hopeless:
         why.append(f"{total - hopeless} No preemption victims found for incoming pod")
     if hopeless:
         why.append(f"{hopeless} Preemption is not helpful for scheduling")
-    return (
-        f"0/{total} nodes are available: {reasons}. "
-        f"preemption: 0/{total} nodes are available: {', '.join(sorted(why))}."
-    )
+    return f"{refused} preemption: 0/{total} nodes are available: {', '.join(sorted(why))}."
 
 
 def _text(reason: Reason) -> str:

@@ -8,9 +8,9 @@ other rows on the same Pool, as ECS tasks' are, are never victims.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -58,8 +58,14 @@ class Candidate:
     violations: int
 
 
-def preempt(fleet: Fleet, ask: Ask, budgets: Sequence[Budget]) -> Candidate | None:
-    """Where an ask without room would find it, and whose room; None if removal helps nowhere."""
+def preempt(
+    fleet: Fleet,
+    ask: Ask,
+    budgets: Sequence[Budget],
+    started: Callable[[str], float] | None = None,
+) -> Candidate | None:
+    """Where an ask without room would find it, and whose room; None if removal helps nowhere.
+    ``started`` gives when the Sandbox of a key began, where bookings do not know."""
     levels = [level for level in fleet.levels if level < ask.priority]
     if not levels or ask.fargate:
         return None
@@ -74,7 +80,7 @@ def preempt(fleet: Fleet, ask: Ask, budgets: Sequence[Budget]) -> Candidate | No
     for row in np.roll(potential, -start).tolist():
         if not worthwhile[row]:
             continue
-        one = _on_row(fleet, kind, row, budgets)
+        one = _on_row(fleet, kind, row, budgets, started)
         if one is not None:
             found.append(one)
             sound = sound or not one[0].violations
@@ -135,11 +141,18 @@ def _started(booking: Booking) -> float:
 
 
 def _on_row(
-    fleet: Fleet, kind: AskClass, row: int, budgets: Sequence[Budget]
+    fleet: Fleet,
+    kind: AskClass,
+    row: int,
+    budgets: Sequence[Budget],
+    started: Callable[[str], float] | None,
 ) -> tuple[Candidate, list[Booking]] | None:
     """SelectVictimsOnNode: all of lower priority go, then as many as possible stay."""
     held = [fleet.bookings[uid] for uid in fleet.on_row.get(row, ())]
-    lower = sorted((b for b in held if b.priority < kind.ask.priority), key=_importance)
+    lower = [booking for booking in held if booking.priority < kind.ask.priority]
+    if started is not None:
+        lower = [replace(booking, since=started(booking.uid)) for booking in lower]
+    lower.sort(key=_importance)
     if not lower:
         return None
     with _trial(fleet, kind, row, lower) as trial:

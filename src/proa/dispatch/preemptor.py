@@ -1,0 +1,198 @@
+"""Preemption carried out: victims leave, and their room is held for whom they left for.
+
+The scheduler's helper. Rules: kube-scheduler 1.36's DefaultPreemption and its nominator: the room
+of a nominated Sandbox counts as taken for all of the same or lower priority, is its own when it is
+tried again, and goes to one of higher priority, whose victim the nomination then is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from proa.base.aio import Tasks
+from proa.base.clock import Clock
+from proa.base.errors import CallerFault, TryAgain
+from proa.base.telemetry import get_logger
+from proa.cloud import compute
+from proa.placement import engine
+from proa.placement.asks import Ask
+from proa.placement.fleet import Booking, Fleet
+from proa.placement.preemption import Budget, preempt
+from proa.reconcile.plan import Plan
+from proa.reconcile.view import View
+
+log = get_logger(__name__)
+NEVER = "not eligible due to preemptionPolicy=Never."
+ENDING = "not eligible due to a terminating pod on the nominated node."
+
+
+@runtime_checkable
+class Preempting(Protocol):
+    """What a bow offers whose Sandboxes have priorities. All are pure over the view."""
+
+    def nominated(self, view: View, key: str) -> str:
+        """The Instance's id that a waiting Sandbox was promised room of, "" for none."""
+        ...
+
+    def budgets(self, view: View, ask: Ask) -> Sequence[Budget]:
+        """How many Sandboxes of the ask's cluster may go."""
+        ...
+
+    def started(self, view: View, key: str) -> float:
+        """When a Sandbox began, in seconds of the wall clock; 0 before."""
+        ...
+
+    def nominate(self, view: View, key: str, instance: str) -> Plan:
+        """Write down what a Sandbox is promised, "" for nothing any more."""
+        ...
+
+    def evict(self, view: View, ask: Ask, victim: str, instance: str, now: float) -> Plan:
+        """End a Sandbox gracefully so that the ask has its room."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class Nomination:
+    """The room that is held, and what must leave it first."""
+
+    skin: Preempting
+    ask: Ask
+    booking: Booking
+    victims: tuple[str, ...] = ()
+
+
+class Preemptor:
+    """``wake`` has a waiting Sandbox tried again."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        view: View,
+        clock: Clock,
+        perform: Callable[[Plan], Awaitable[None]],
+        wake: Callable[[str], None],
+    ) -> None:
+        self._fleet, self._view, self._clock = fleet, view, clock
+        self._perform, self._wake = perform, wake
+        self._held: dict[str, Nomination] = {}
+        self._tasks = Tasks()
+
+    async def close(self) -> None:
+        """Stop everything; who was told to leave leaves."""
+        await self._tasks.close()
+
+    def restore(self, skin: object, ask: Ask) -> None:
+        """Hold what a Sandbox was promised before this process was."""
+        if isinstance(skin, Preempting) and ask.key not in self._held:
+            instance = skin.nominated(self._view, ask.key)
+            if instance in self._fleet.number_of:
+                self._hold(skin, ask, instance, ())
+
+    def forget(self, key: str) -> None:
+        """A Sandbox waits no longer: nothing is held for it."""
+        nomination = self._held.pop(key, None)
+        if nomination is not None:
+            self._fleet.release(nomination.booking.uid)
+
+    def on_rows(self, rows: Iterable[int]) -> list[str]:
+        """Who is promised room of these rows."""
+        wanted = set(rows) if self._held else set()
+        return [key for key, one in self._held.items() if one.booking.row in wanted]
+
+    @contextmanager
+    def as_seen_by(self, ask: Ask) -> Iterator[None]:
+        """The fleet without what is held for the ask itself and for those of lower priority."""
+        aside = [
+            one.booking.uid
+            for key, one in self._held.items()
+            if key == ask.key or one.ask.priority < ask.priority
+        ]
+        with self._fleet.without(aside):
+            yield
+
+    @property
+    def idle(self) -> bool:
+        """Whether no room is held for anybody."""
+        return not self._held
+
+    def consider(self, skin: object, ask: Ask) -> str | None:
+        """Make room for an ask that found none, if that helps: what ``Unplaced.preemption``
+        says."""
+        if not isinstance(skin, Preempting):
+            return None
+        if not ask.preempts:
+            return NEVER
+        before = self._held.get(ask.key)
+        if before is not None and self._waits(before):
+            return ENDING
+        if not any(level < ask.priority for level in self._fleet.levels):
+            self._withdraw(skin, ask)
+            return None
+        with self.as_seen_by(ask):
+            found = preempt(
+                self._fleet,
+                ask,
+                skin.budgets(self._view, ask),
+                lambda key: skin.started(self._view, key),
+            )
+        if found is None:
+            self._withdraw(skin, ask)
+            return None
+        self.forget(ask.key)
+        row = self._fleet.number_of[found.instance]
+        for key, other in list(self._held.items()):
+            if other.booking.row == row and other.ask.priority < ask.priority:
+                self._drop(key, other)
+        self._hold(skin, ask, found.instance, found.victims)
+        self._tasks.spawn(self._carry_out(skin, ask, found.instance, found.victims), "preempt")
+        return ""
+
+    def _waits(self, nomination: Nomination) -> bool:
+        """Whether victims are yet to leave the room that is promised."""
+        fleet, row = self._fleet, nomination.booking.row
+        return any(
+            uid in nomination.victims or fleet.bookings[uid].terminating
+            for uid in fleet.on_row.get(row, ())
+            if fleet.bookings[uid].priority < nomination.ask.priority
+        )
+
+    def _hold(self, skin: Preempting, ask: Ask, instance: str, victims: tuple[str, ...]) -> None:
+        found = compute.instance_of(self._view, instance)
+        pool = found.host if found else ""
+        made = engine.booking_for(self._fleet, ask, instance, pool)
+        booking = Booking(f"nominated:{ask.key}", made.row, made.pool, made.claim)
+        self._held[ask.key] = Nomination(skin, ask, booking, victims)
+        self._fleet.book(booking)
+
+    def _withdraw(self, skin: Preempting, ask: Ask) -> None:
+        before = self._held.get(ask.key)
+        if before is not None:
+            self._drop(ask.key, before)
+
+    def _drop(self, key: str, nomination: Nomination) -> None:
+        """Nothing is promised any more; it is tried again elsewhere."""
+        self.forget(key)
+        self._tasks.spawn(self._tell(nomination.skin.nominate(self._view, key, "")), "nomination")
+
+    async def _tell(self, plan: Plan) -> bool:
+        try:
+            await self._perform(plan)
+        except (TryAgain, CallerFault) as error:
+            log.debug("preemption not written", why=str(error))
+            return False
+        return True
+
+    async def _carry_out(
+        self, skin: Preempting, ask: Ask, instance: str, victims: Sequence[str]
+    ) -> None:
+        await self._tell(skin.nominate(self._view, ask.key, instance))
+        done = True
+        for victim in victims:
+            plan = skin.evict(self._view, ask, victim, instance, self._clock.now())
+            done = await self._tell(plan) and done
+        if not done and ask.key in self._held:
+            self._drop(ask.key, self._held[ask.key])
+            self._wake(ask.key)
