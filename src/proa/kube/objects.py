@@ -16,8 +16,7 @@ T = TypeVar("T")
 
 
 class Thing(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """The base of every projection: camelCase outside, snake_case inside. What was decoded from
-    JSON has no cycles: the garbage collector need not look at it."""
+    """The base of every projection: camelCase outside, snake_case inside; JSON has no cycles."""
 
 
 class OwnerReference(Thing, frozen=True):
@@ -285,7 +284,6 @@ class PodSpec(Thing, frozen=True):
     scheduling_gates: tuple[SchedulingGate, ...] = ()
     scheduler_name: str = "default-scheduler"
     priority: int = 0
-    preemption_policy: str = ""
     overhead: dict[str, str | int | float] = {}
     resources: ResourceRequirements | None = None  # pod-level (KEP-2837)
     hostname: str = ""
@@ -313,8 +311,6 @@ class ContainerStatus(Thing, frozen=True):
 class PodStatus(Thing, frozen=True):
     phase: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
-    start_time: str = ""
-    nominated_node_name: str = ""
     conditions: tuple[Condition, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
