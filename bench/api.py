@@ -18,6 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from bench.clients import KubeClient, Kubeconfig, read_kubeconfig, signed
 from bench.instance import Instance, running
 from bench.measure import Contender, Result, interleave, ratio, scratch, summary
@@ -44,7 +46,7 @@ def run() -> Result:
             turns = {name: _Turn(load, processor) for name, load in loads.items()}
             contenders = [Contender(name, turn, _nothing) for name, turn in turns.items()]
             rates = asyncio.run(interleave(contenders, ROUNDS, WARM_UP))
-        watching = asyncio.run(_watch(kubeconfig, loads["kubernetes_create"]))
+        watching = uvloop.run(_watch(kubeconfig, loads["kubernetes_create"]))
     pairs = {
         "kubernetes_get": "nginx_tls_get",
         "kubernetes_create": "nginx_tls_post",

@@ -59,7 +59,8 @@ class Load:
         """Raises RuntimeError if a request failed."""
         script = self.folder / f"load-{id(self)}.lua"
         script.write_text(self._script(next(self._runs)))
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), self.url]
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
+        command += ["-s", str(script), self.url]
         environment = dict(os.environ)
         if self.certificate:
             environment["LD_PRELOAD"] = str(_library(self.folder))
