@@ -1,5 +1,5 @@
-"""Priorities on the whole control plane in virtual time: victims leave gracefully, the budgeted stay
-where others may go, and the room waits for whom it was made."""
+"""Priorities on the whole control plane in virtual time: victims leave gracefully, the budgeted
+stay where others may go, and the room waits for whom it was made."""
 
 from __future__ import annotations
 

@@ -284,6 +284,7 @@ class PodSpec(Thing, frozen=True):
     scheduling_gates: tuple[SchedulingGate, ...] = ()
     scheduler_name: str = "default-scheduler"
     priority: int = 0
+    preemption_policy: str = ""
     overhead: dict[str, str | int | float] = {}
     resources: ResourceRequirements | None = None  # pod-level (KEP-2837)
     hostname: str = ""
@@ -311,6 +312,8 @@ class ContainerStatus(Thing, frozen=True):
 class PodStatus(Thing, frozen=True):
     phase: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
+    start_time: str = ""
+    nominated_node_name: str = ""
     conditions: tuple[Condition, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
@@ -503,9 +506,6 @@ class EndpointSlice(Object, frozen=True):
     address_type: str = "IPv4"
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[EndpointPort, ...] = ()
-
-
-# The rest
 
 
 class Taint(Thing, frozen=True):
