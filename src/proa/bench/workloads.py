@@ -34,8 +34,7 @@ class Pods:
 
 @dataclass(slots=True, frozen=True)
 class Workload:
-    """``before`` is there when the measurement begins, ``churn`` comes and goes during it every
-    second. ``zones`` are given to the nodes in turn."""
+    """``before`` is there when the measurement begins. ``zones`` are given to the nodes in turn."""
 
     name: str
     limit: int  # pods/s; 0: the peer has none
@@ -44,7 +43,6 @@ class Workload:
     nodes: int = 5000
     zones: tuple[str, ...] = ("zone1",)
     target: bool = False  # one more node, which daemons' pods are for
-    churn: tuple[Json, ...] = ()
     tainted: int = 0  # of the nodes, how many pods keep away from
 
     def hosts(self, cluster: str) -> list[Host]:
@@ -226,9 +224,6 @@ WORKLOADS: dict[str, Workload] = {
             "unschedulable", 140, Pods(_PLAIN, 10_000), (Pods(_LARGE, 100, waits=True),)
         ),
         Workload(
-            "mixed-churn", 265, Pods(_PLAIN, 10_000), churn=(_LARGE,)
-        ),
-        Workload(
             "daemonset",
             390,
             Pods({"containers": [{"name": "pause", "image": "pause"}], "affinity": _ON_TARGET},
@@ -253,12 +248,6 @@ WORKLOADS: dict[str, Workload] = {
                 _color("blue"),
             ),
             tainted=1000,
-        ),
-        Workload(
-            "preemption",
-            160,
-            Pods(_spec(cpu="3000m", priority=1000), 5000),
-            (Pods(_spec(cpu="900m"), 20_000),),
         ),
     )
 }  # fmt: skip
