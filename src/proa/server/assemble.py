@@ -7,6 +7,7 @@ it simulated ones and calls the handlers directly.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,7 +118,8 @@ class ControlPlane:
             overview=Overview(core, self.status).report,
             dump=lambda: export(store),
         )
-        self._tasks = Tasks()
+        self.failed = asyncio.Event()  # a part that nothing works without has died
+        self._tasks = Tasks(on_crash=lambda _name, _error: self.failed.set())
 
     def _offers(self) -> tuple[ClusterOffer, ...]:
         return (self.aws.local_offer, *self.kube.offers())

@@ -40,7 +40,7 @@ from proa.server.http_doors import HttpDoors
 from proa.server.http_fetch import fetch
 from proa.server.kube_cluster import API_NAMES, KubeSecrets, server_addresses
 from proa.server.node_link import LocalNodeLink
-from proa.server.process import run_process
+from proa.server.process import FAILED_CODE, run_process, stop_when_failed
 from proa.store.api import Store
 from proa.store.append import AppendFiles
 from proa.store.blobs import FileBlobs
@@ -124,6 +124,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         await election.win()
         tasks.spawn(_lead(election, stopping), "leader")
     plane = ControlPlane(config, store, clock, chance, outside)
+    tasks.spawn(stop_when_failed(plane.failed, stopping), "health")
     node_link.where = plane.kube.agent_of
     access_key, secret_key = await plane.start()
     registry = await open_registry(config, clock, chance)
@@ -159,6 +160,8 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         await tasks.close()
         await store.close()
         files.close()
+    if plane.failed.is_set():
+        sys.exit(FAILED_CODE)
 
 
 async def _lead(election: Election, stopping: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,10 @@ import uvloop
 
 from proa.base import telemetry
 from proa.base.config import Config, load_config
+from proa.base.telemetry import get_logger
 
+log = get_logger(__name__)
+FAILED_CODE, FAILED_S = 70, 20.0
 GARBAGE = (20_000, 20, 50)  # see gc.set_threshold
 Serve = Callable[[Config, asyncio.Event], Awaitable[None]]
 
@@ -42,3 +46,12 @@ def freeze() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
+
+
+async def stop_when_failed(failed: asyncio.Event, stopping: asyncio.Event) -> None:
+    """A control plane whose view or scheduler has died answers, and nothing happens any more:
+    better to end, by force where it does not by itself, and be started anew over the store."""
+    await failed.wait()
+    log.error("a vital part has died: this process ends, to be started anew")
+    stopping.set()
+    asyncio.get_running_loop().call_later(FAILED_S, os._exit, FAILED_CODE)

@@ -18,6 +18,7 @@ import msgspec
 
 from proa.aws.eks.records import DEFAULT
 from proa.aws.longtail.process import MotoProcess
+from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import SystemClock
 from proa.base.config import Config
@@ -37,7 +38,7 @@ from proa.server.http_doors import HttpDoors
 from proa.server.http_fetch import fetch
 from proa.server.kube_cluster import KubeSecrets
 from proa.server.node_link import LocalNodeLink
-from proa.server.process import run_process
+from proa.server.process import FAILED_CODE, run_process, stop_when_failed
 from proa.sim.crowd import Crowd
 from proa.sim.crowd_api import CrowdApi
 from proa.sim.crowd_logs import LogShipping
@@ -176,11 +177,16 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     """Run until ``stopping`` is set."""
     solo = Solo(config)
     await solo.start()
+    tasks = Tasks()
+    tasks.spawn(stop_when_failed(solo.plane.failed, stopping), "health")
     log.info("control plane ready")
     try:
         await stopping.wait()
     finally:
         await solo.close()
+        await tasks.close()
+    if solo.plane.failed.is_set():
+        sys.exit(FAILED_CODE)
 
 
 if __name__ == "__main__":
