@@ -131,7 +131,7 @@ def test_a_sidecar_gates_the_start_of_the_rest(pods: Proa) -> None:
 
 
 def test_a_container_is_attached_to_with_input(pods: Proa) -> None:
-    line = "(echo hello; sleep 1) | timeout 10 kubectl attach -i whole -n agent -c echo"
+    line = "(echo hello; sleep 3) | timeout 15 kubectl attach -i whole -n agent -c echo"
     assert "got hello" in pods.run(line).stdout
 
 
@@ -161,7 +161,7 @@ def test_a_killed_agent_cuts_streams_and_restarts_nothing(pods: Proa) -> None:
     pods.kubectl("wait --for=condition=Ready pod/whole -n agent --timeout=20s")
     after = {name: container(pods, name)["containerID"] for name in before}
     assert after == before
-    line = "(echo again; sleep 1) | timeout 10 kubectl attach -i whole -n agent -c echo"
+    line = "(echo again; sleep 3) | timeout 15 kubectl attach -i whole -n agent -c echo"
     assert "got again" in pods.run(line).stdout
 
 
