@@ -30,7 +30,7 @@ types: ; .venv/bin/mypy
 imports: ; .venv/bin/lint-imports --no-cache
 tidy: ; $(PYTEST) tests/test_tidy.py
 
-unit: ; $(PYTEST) tests/unit tests/conformance tests/protocols
+unit: ; $(PYTEST) -n 2 --dist loadfile tests/unit tests/conformance tests/protocols
 api: ; $(PYTEST) tests/api
 e2e: ; $(PYTEST) tests/e2e
 sim: ; $(PYTEST) tests/sim

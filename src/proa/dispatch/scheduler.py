@@ -181,6 +181,8 @@ class Scheduler:
         if booking is not None:
             self.fleet.release(key)
             self._room_grew(booking.row)
+            for row in self.fleet.rows_of_pool(booking.pool):  # those of other clusters as well
+                self._room_grew(row)
 
     def _room_grew(self, row: int = -1) -> None:
         """There is more room on a row, or somewhere (-1)."""

@@ -183,6 +183,11 @@ class Rows:
         self._pool_ranks = None
         return number
 
+    def rows_of_pool(self, pool: str) -> list[int]:
+        """The rows that draw on a Pool."""
+        number = self.pool_number.get(pool)
+        return [] if number is None else self.pool_rows[number]
+
     def pools_left(self) -> Ints:
         """What each Pool has left, a line a Pool in the order of their numbers."""
         number = len(self.pool_number)

@@ -4,8 +4,10 @@ what found no room is tried again when there may be some, without trying everybo
 from __future__ import annotations
 
 from proa.cloud import compute
+from proa.model.host import Instance
+from proa.model.resources import Resources
 from proa.store.api import Delete, Guard, Put, Transaction
-from tests.unit.dispatch.bow import Bow, Job, encode, play
+from tests.unit.dispatch.bow import CLUSTER, Bow, Job, encode, play
 
 
 def key(number: int) -> str:
@@ -118,6 +120,22 @@ def test_room_that_grows_is_given_to_as_many_of_a_kind_as_it_holds() -> None:
         await bow.host("b", 60)
         await bow.clock.sleep(1)
         assert bow.scheduler.waiting == 39
+
+    play(scene)
+
+
+def test_room_in_a_pool_grows_for_every_instance_that_draws_on_it() -> None:
+    async def scene(bow: Bow) -> None:
+        await bow.host("a", 10)
+        small = Instance("other", "a", CLUSTER, capacity=Resources(5, 1 << 40, 1 << 40, 9))
+        await bow.write(compute.put_instance(small))
+        await bow.put(key(0), Job(5, "other"))
+        await bow.put(key(1), Job(6))  # too much for the other, and for what it leaves of the Pool
+        await bow.clock.sleep(1)
+        assert bow.scheduler.waiting == 1
+        await bow.write(Delete(key(0)))
+        await bow.clock.sleep(1)
+        assert bow.places() == {key(1): "a"}
 
     play(scene)
 
