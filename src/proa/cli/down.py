@@ -31,6 +31,8 @@ from proa.node.containerd import cgroups
 from proa.node.containerd.config import layout_of
 
 STOP_S = 30.0
+LIST_S = 60.0  # until containerd answers, which a busy machine may keep waiting
+SWEEP_S = 10.0
 GRACE_S = 10.0  # for containers to end by themselves
 
 
@@ -55,7 +57,7 @@ def down(data_dir: Path, *, purge: bool) -> int:
     _kill_leftovers(data_dir)
     _unmount(data_dir)
     _end_network(config)
-    cgroups.sweep(layout_of(config).cgroup)
+    _sweep(layout_of(config).cgroup)
     shutil.rmtree(data_dir / "run", ignore_errors=True)
     shutil.rmtree(data_dir / "containerd" / "state", ignore_errors=True)
     click.echo(f"Proa is down; {sandboxes} sandboxes were stopped")
@@ -100,7 +102,7 @@ async def _end_sandboxes(config: Config) -> int:
     runtime = ContainerdRuntime(layout_of(config), network, clock, Chance())
     await runtime.start()
     try:
-        deadline = clock.monotonic() + STOP_S
+        deadline = clock.monotonic() + LIST_S
         while True:
             try:
                 listing = await runtime.list()
@@ -118,6 +120,16 @@ async def _end_sandboxes(config: Config) -> int:
     finally:
         await runtime.close()
         await network.close()
+
+
+def _sweep(cgroup: str) -> None:
+    """Control groups can go once the last of their processes has; that may take a moment."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + SWEEP_S
+    cgroups.sweep(cgroup)
+    while _cgroups(cgroup) and clock.monotonic() < deadline:
+        wait(0.1)
+        cgroups.sweep(cgroup)
 
 
 def _end_network(config: Config) -> None:
@@ -162,9 +174,9 @@ def _unmount(data_dir: Path) -> None:
         subprocess.run(["umount", "-l", point], check=False, capture_output=True)
 
 
-def _cgroups(config: Config) -> list[Path]:
+def _cgroups(cgroup: str) -> list[Path]:
     """The top control groups of ours that still exist."""
-    name = layout_of(config).cgroup.lstrip("/")
+    name = cgroup.lstrip("/")
     tops = [*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name]
     return [top for top in tops if top.is_dir()]
 
@@ -176,6 +188,6 @@ def leftovers(config: Config) -> list[str]:
     return [
         *(f"process {pid}" for pid in _ours(config.data_dir)),
         *(f"mount {point}" for point in mounts(config.data_dir)),
-        *(f"cgroup {folder}" for folder in _cgroups(config)),
+        *(f"cgroup {folder}" for folder in _cgroups(layout_of(config).cgroup)),
         *network_leftovers(config),
     ]
