@@ -139,7 +139,9 @@ def test_workloads_are_back_after_a_reboot(machine: Machine) -> None:
 
 
 def test_down_leaves_nothing_and_the_unit_goes(machine: Machine) -> None:
-    machine.run("cd /root/proa && .venv/bin/proa systemd uninstall && make down", 300)
+    machine.run("cd /root/proa && .venv/bin/proa systemd uninstall && .venv/bin/proa status", 120)
+    said = machine.run("cd /root/proa && make down", 300)
+    assert "4 sandboxes were stopped" in said
     assert machine.run("pgrep -fc 'containerd|nginx|proa.server' || true").strip() == "0"
     assert machine.run("ls -d /sys/fs/cgroup/proa-* 2>/dev/null || true") == ""
     assert machine.run("ip -br link; grep -c /var/lib/proa /proc/mounts || true").split()[-1] == "0"
