@@ -19,6 +19,7 @@ import click
 from proa.base.config import Config, load_config
 
 UNIT = Path("/etc/systemd/system/proa.service")
+RUNTIME = Path("/run/systemd/system")  # units of this start of the machine
 TEXT = """\
 [Unit]
 Description=Proa: Amazon ECS and Kubernetes over one scheduler
@@ -88,19 +89,22 @@ def install(data_dir: Path, *, now: bool) -> int:
 
 
 def uninstall() -> int:
-    """Disable and remove the unit; what runs goes on, until proa down."""
+    """Disable and remove the unit; what runs goes on, until proa down. Until the machine's next
+    start systemd keeps the unit's rules: without them it would end every container together with
+    the supervisor."""
     if not UNIT.exists():
         click.echo(f"there is no {UNIT}")
         return 0
     if not _has_systemd() or not _systemctl("disable", UNIT.name):
         return 1
+    (RUNTIME / UNIT.name).write_text(UNIT.read_text())
     UNIT.unlink()
     click.echo(f"removed {UNIT}; what runs goes on: proa down ends it")
     return 0 if _systemctl("daemon-reload") else 1
 
 
 def _has_systemd() -> bool:
-    if shutil.which("systemctl") and Path("/run/systemd/system").is_dir():
+    if shutil.which("systemctl") and RUNTIME.is_dir():
         return True
     click.echo("proa: this machine was not started by systemd: use proa up", err=True)
     return False

@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from proa.base.config import Config
+from proa.cli import systemd
 from proa.cli.instance import process_id
 from proa.cli.systemd import unit_text
 
@@ -60,3 +63,26 @@ def test_number_that_another_program_got_is_no_process_of_ours(tmp_path: Path) -
         assert process_id(tmp_path, "control") == process.pid
         process.communicate()
     assert process_id(tmp_path, "control") == 0
+
+
+def test_a_removed_units_rules_hold_until_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, ...]] = []
+    unit, runtime = tmp_path / "etc" / "proa.service", tmp_path / "run"
+    unit.parent.mkdir()
+    runtime.mkdir()
+    unit.write_text("[Service]\nKillMode=process\n")
+    monkeypatch.setattr(systemd, "UNIT", unit)
+    monkeypatch.setattr(systemd, "RUNTIME", runtime)
+    monkeypatch.setattr(systemd, "_has_systemd", lambda: True)
+
+    def systemctl(*words: str) -> bool:
+        said.append(words)
+        return True
+
+    monkeypatch.setattr(systemd, "_systemctl", systemctl)
+    assert systemd.uninstall() == 0
+    assert not unit.exists()
+    assert "KillMode=process" in (runtime / "proa.service").read_text()
+    assert said == [("disable", "proa.service"), ("daemon-reload",)]
