@@ -19,19 +19,17 @@ import orjson
 import uvloop
 
 from proa.aws.ecs.tables import TASKS
-from proa.base.http import Request
 from proa.base.quantity import bytes_of, cpu_of
 from proa.bench.plane import Plane, Refused, peak_rss_mib
 from proa.model.host import Host
 from proa.model.resources import Resources
 from proa.reconcile.view import Change, Table
-from proa.wire.sigv4 import Signer, sign
+from proa.sim.requests import ecs_request
 
 Json = dict[str, Any]
 FLOOR = 2000  # tasks/s, the project's own; ECS starts 500 tasks a minute and service
 WAIT_S = 600.0
 POLL_S = 0.1
-_TARGET = "AmazonEC2ContainerServiceV20141113"
 _POOL = Resources(cpu_of("4"), bytes_of("32Gi"), bytes_of("100Gi"), 110)
 _ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 STRATEGIES: dict[str, list[Json]] = {
@@ -136,15 +134,8 @@ def _host(number: int) -> Host:
 
 async def _ecs(plane: Plane, operation: str, **given: Any) -> Json:
     """A signed call of ECS. Raises Refused."""
-    config = plane.config
-    headers = {
-        "host": f"{config.listen}:{config.aws_port}",
-        "content-type": "application/x-amz-json-1.1",
-        "x-amz-target": f"{_TARGET}.{operation}",
-    }
-    request = Request("POST", "/", headers=headers, body=orjson.dumps(given))
-    signer = Signer(*plane.keys, config.region, "ecs")
-    answer = await plane.inner.aws.handle(sign(request, signer, plane.clock.now()))
+    request = ecs_request(plane.config, plane.keys, plane.clock.now(), operation, given)
+    answer = await plane.inner.aws.handle(request)
     if answer.status >= 400:
         raise Refused(f"{answer.status} {answer.body[:500]!r}")
     found: Json = orjson.loads(answer.body)

@@ -12,16 +12,14 @@ from typing import Any
 import orjson
 
 from proa.base.errors import CallerFault, TryAgain
-from proa.base.http import Peer, Request, Response
+from proa.base.http import Response
 from proa.sim.plan import Workload
+from proa.sim.requests import ecs_request, kube_request
 from proa.sim.stage import Stage
-from proa.sim.world import admin_certificate
-from proa.wire.sigv4 import Signer, sign
 
 Json = dict[str, Any]
 RETRY_S, ATTEMPTS = 2.0, 300
 NAMESPACE = "default"
-_ECS = "AmazonEC2ContainerServiceV20141113"
 _DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 _MERGE = "application/merge-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
@@ -39,7 +37,6 @@ class Asker:
     def __init__(self, stage: Stage, subnets: tuple[str, ...]) -> None:
         self._stage, self._subnets = stage, subnets
         self._runs = 0
-        self._peer = Peer("127.0.0.1", admin_certificate())
         self.refused = 0
 
     async def ecs(self, operation: str, given: Json) -> Json:
@@ -47,24 +44,15 @@ class Asker:
         stage = self._stage
 
         async def attempt() -> Response:
-            config = stage.config
-            headers = {
-                "host": f"{config.listen}:{config.aws_port}",
-                "content-type": "application/x-amz-json-1.1",
-                "x-amz-target": f"{_ECS}.{operation}",
-            }
-            request = Request("POST", "/", headers=headers, body=orjson.dumps(given))
-            signer = Signer(*stage.keys, config.region, "ecs")
-            return await stage.aws(sign(request, signer, stage.clock.now()))
+            now = stage.clock.now()
+            return await stage.aws(ecs_request(stage.config, stage.keys, now, operation, given))
 
         return _read(operation, await self._insist(attempt))
 
     async def kube(self, method: str, path: str, body: Json | None = None,
                    content_type: str = "application/json") -> Json:  # fmt: skip
         """A request to the Kubernetes API as a cluster administrator. Raises Refusal."""
-        headers = {"content-type": content_type}
-        sent = orjson.dumps(body) if body else b""
-        request = Request(method, path, headers=headers, body=sent, peer=self._peer)
+        request = kube_request(method, path, body, content_type)
         return _read(f"{method} {path}", await self._insist(lambda: self._stage.kube(request)))
 
     async def _insist(self, attempt: Callable[[], Awaitable[Response]]) -> Response:

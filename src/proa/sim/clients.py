@@ -15,15 +15,14 @@ from typing import Any
 import orjson
 
 from proa.base.errors import TryAgain
-from proa.base.http import Peer, Request, Response
-from proa.sim.world import World, admin_certificate
-from proa.wire.sigv4 import Signer, sign
+from proa.base.http import Response
+from proa.sim.requests import ecs_request, kube_request
+from proa.sim.world import World
 
 Json = dict[str, Any]
 RETRY_S = 1.0
 ATTEMPTS = 120
 _PASSING = (429, 500, 503, 504)  # what clients ask again after
-_ECS = "AmazonEC2ContainerServiceV20141113"
 
 
 class Refused(AssertionError):
@@ -57,15 +56,8 @@ class Clients:
         world = self._world
 
         async def attempt() -> Response:
-            config = world.config
-            headers = {
-                "host": f"{config.listen}:{config.aws_port}",
-                "content-type": "application/x-amz-json-1.1",
-                "x-amz-target": f"{_ECS}.{operation}",
-            }
-            request = Request("POST", "/", headers=headers, body=orjson.dumps(given))
-            signer = Signer(*world.keys, config.region, "ecs")
-            return await world.aws(sign(request, signer, world.clock.now()))
+            now = world.clock.now()
+            return await world.aws(ecs_request(world.config, world.keys, now, operation, given))
 
         response, again = await self._until_answered(attempt)
         if operation.startswith("Delete") and response.status == 400 and again:
@@ -104,10 +96,7 @@ class Clients:
         self, method: str, path: str, body: Json | None = None, content_type: str = ""
     ) -> Json:
         """A request to the Kubernetes API as a cluster administrator. Raises Refused."""
-        headers = {"content-type": content_type or "application/json"}
-        peer = Peer("127.0.0.1", admin_certificate())
-        sent = orjson.dumps(body) if body else b""
-        request = Request(method, path, headers=headers, body=sent, peer=peer)
+        request = kube_request(method, path, body, content_type)
 
         async def attempt() -> Response:
             return await self._world.kube(request)
