@@ -19,6 +19,7 @@ import msgspec
 import orjson
 
 from proa.base.chance import Chance
+from proa.cloud.aws_table import aws_table
 from proa.cloud.policy import Policy, parse_policy, role_of_session
 from proa.cloud.secrets import CannotOpen, Sealer
 from proa.reconcile.view import Table, View
@@ -215,8 +216,7 @@ def _table(
     name: str, type_: type[R], indexes: Mapping[str, Callable[[str, R], tuple[str, ...]]]
 ) -> Table[R]:
     decoder = msgspec.json.Decoder(type_)
-    part = f"/global/iam/{name}/"
-    return Table(f"iam.{name}", "/aws/", decoder.decode, lambda key: part in key, indexes)
+    return aws_table(f"iam.{name}", ("iam", name), decoder.decode, indexes)
 
 
 _by_policy: Mapping[str, Callable[[str, Entity], tuple[str, ...]]] = {

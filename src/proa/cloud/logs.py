@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from proa.cloud.aws_table import aws_table
 from proa.reconcile.view import Entry, Table, View
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -77,9 +78,8 @@ def stream_key(group: LogGroup, name: str) -> str:
 def _table(
     name: str, type_: type[R], indexes: dict[str, Callable[[str, R], tuple[str, ...]]]
 ) -> Table[R]:
-    part = f"/logs/{name}/"
     decoder = msgspec.json.Decoder(type_)
-    return Table(f"logs.{name}", "/aws/", decoder.decode, lambda key: part in key, indexes)
+    return aws_table(f"logs.{name}", ("logs", name), decoder.decode, indexes)
 
 
 GROUPS: Table[LogGroup] = _table("groups", LogGroup, {})

@@ -27,6 +27,7 @@ class Broadcast:
     def __init__(self, view: View, config: Config, skins: Sequence[Skin]) -> None:
         self._view, self._config, self._skins = view, config, skins
         self._traffic = {table for skin in skins for table in skin.traffic}
+        self.tables = (*self._traffic, compute.INSTANCES, VPCS)  # that it has to be told of
         self._places: dict[tuple[str, str], int] = {}  # (cluster, subnet) → Instances there
         for entry in view.rows(compute.INSTANCES).scan():
             self._count(entry.value, 1)

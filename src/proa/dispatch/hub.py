@@ -30,7 +30,9 @@ class FeedHub:
         self._feeds: dict[Line, Feed] = {}  # of the agents that are told of traffic too
         self._of_host: dict[str, dict[Line, None]] = {}
         self._of_key: dict[str, dict[Line, None]] = {}  # who was told of a Sandbox
-        view.subscribe(self._changed)
+        followed = [table for skin in skins for table in (skin.sandboxes, *skin.stakes)]
+        followed += (compute.HOSTS, *self.broadcast.tables)
+        view.subscribe(self._changed, followed)
 
     def open(self, host: str) -> Feed:
         """The feed of one Host's agent."""
@@ -76,8 +78,9 @@ class FeedHub:
                 line.mark_instances()
         else:
             for other in self.skins:
-                for key in other.stakeholders(self.view, change):
-                    self._mark(key, other)
+                if table in other.stakes:
+                    for key in other.stakeholders(self.view, change):
+                        self._mark(key, other)
         if ranges:
             for lines in self._of_host.values():
                 for line in lines:

@@ -78,7 +78,8 @@ class Scheduler:
         for table in self._skins:
             for entry in self._view.rows(table).scan():
                 self._sandbox(self._skins[table], entry.key)
-        self._view.subscribe(self._changed)
+        followed = (*self._skins, *self._node_tables, *self._namespaces)
+        self._view.subscribe(self._changed, (compute.INSTANCES, compute.HOSTS, *followed))
 
     @property
     def waiting(self) -> int:

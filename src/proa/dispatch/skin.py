@@ -45,6 +45,7 @@ class Skin(Protocol):
     nodes: Sequence[Table[Any]]  # rows whose changes alter an Instance's placement Row
     namespaces: Sequence[Table[Any]]  # rows that say what labels a namespace has
     traffic: Sequence[Table[Any]]  # rows whose changes alter VIPs or names
+    stakes: Sequence[Table[Any]]  # other rows that Sandboxes are compiled from
 
     def row(self, view: View, instance: Instance) -> Row | None:
         """How placement sees an Instance of this bow's clusters; None for one not of this bow."""

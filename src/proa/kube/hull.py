@@ -99,6 +99,7 @@ class KubeSkin:
     sandboxes: Table[Any] = PODS
     nodes: Sequence[Table[Any]] = (NODES,)
     namespaces: Sequence[Table[Any]] = (NAMESPACES,)
+    stakes: Sequence[Table[Any]] = (ADDRESSES, CONFIG_MAPS, SECRETS)
     traffic: Sequence[Table[Any]] = (SERVICES, ENDPOINT_SLICES, HOST_PORTS, compute.INSTANCES)
 
     def __init__(self, links: Links) -> None:
@@ -221,12 +222,8 @@ class KubeSkin:
         if change.key.startswith(ADDRESS_PREFIX):
             row = change.new or change.old
             return (row.value.holder.rpartition("@")[0],) if row else ()
-        if not change.key.startswith(PREFIX) or change.key.count("/") != 6:
-            return ()
         key = parse_key(change.key)
-        index = {"configmaps": "config-map", "secrets": "secret"}.get(key.resource)
-        if index is None or key.group:
-            return ()
+        index = {"configmaps": "config-map", "secrets": "secret"}[key.resource]
         found = view.rows(PODS).by(index, f"{key.cluster}/{key.namespace}/{key.name}")
         return [entry.key for entry in found]
 

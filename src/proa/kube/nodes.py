@@ -9,10 +9,10 @@ Lease), the kubelet's node status, and the labels of "Well-Known Labels, Annotat
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
+from msgspec.structs import replace
 
 from proa.base.clock import Clock, iso8601, iso8601_micro
 from proa.base.quantity import bytes_text, millicores_text

@@ -150,7 +150,7 @@ class Runner:
         for table, targets in self._triggers.items():
             for entry in self._view.rows(table).scan():
                 self._enqueue(targets, Change(entry.key, entry.version, None, entry))
-        self._view.subscribe(self._changed)
+        self._view.subscribe(self._changed, self._triggers)
         for lane in self._lanes:
             lane.start(self.crashes)
 
@@ -161,9 +161,7 @@ class Runner:
         await self._tasks.close()
 
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
-        targets = self._triggers.get(table)
-        if targets:
-            self._enqueue(targets, change)
+        self._enqueue(self._triggers[table], change)
 
     def _enqueue(
         self, targets: list[tuple[WorkQueue, Callable[..., Iterable[str]]]], change: Change[Any]

@@ -9,23 +9,26 @@ by ``View.run`` and tells its subscribers of each change in version order.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from proa.base.errors import TryAgain
 from proa.base.telemetry import get_logger
-from proa.store.api import Batch, Event, Record, Store
+from proa.reconcile.order import Order
+from proa.store.api import Batch, Record, Store
 
 T = TypeVar("T")
 log = get_logger(__name__)
 SHAPES = 10_000  # shapes of keys that are remembered
 
 
-@dataclass(slots=True, frozen=True)
-class Entry(Generic[T]):
-    """One record as the view holds it: the stored bytes and their projection."""
+class Entry(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    """One record as the view holds it: the stored bytes and their projection. Projections hold no
+    cycles, so neither this nor a Change is of interest to the garbage collector."""
 
     key: str
     body: bytes
@@ -35,8 +38,7 @@ class Entry(Generic[T]):
     lease: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class Change(Generic[T]):
+class Change(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """A table's change: ``old`` is None for a creation, ``new`` for a deletion."""
 
     key: str
@@ -73,8 +75,10 @@ class Rows(Generic[T]):
     def __init__(self, table: Table[T]) -> None:
         self.table = table
         self._rows: dict[str, Entry[T]] = {}
-        self._keys: list[str] = []
+        self._order = Order()
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in table.indexes}
+        self._decode, self._accepts = table.decode, table.accepts
+        self._index_of = tuple(table.indexes.items())
         self._by_part: dict[Callable[[T], object] | None, list[str]] = {}
         for name in table.indexes:
             self._by_part.setdefault(table.parts.get(name), []).append(name)
@@ -87,9 +91,10 @@ class Rows(Generic[T]):
 
     def scan(self, prefix: str = "", after: str = "") -> Iterator[Entry[T]]:
         """Rows whose keys start with ``prefix``, beyond ``after``, in key order."""
-        start = bisect_left(self._keys, max(prefix, after))
-        for index in range(start, len(self._keys)):
-            key = self._keys[index]
+        keys = self._order.keys()
+        start = bisect_left(keys, max(prefix, after))
+        for index in range(start, len(keys)):
+            key = keys[index]
             if not key.startswith(prefix):
                 return
             if key != after or not after:
@@ -118,67 +123,72 @@ class Rows(Generic[T]):
         """``like`` is the row of another table for the same record."""
         old = self._rows.get(record.key)
         new: Entry[T] | None = None
-        accepts = self.table.accepts
-        if like is not None and accepts is not None and isinstance(like.value, accepts):
+        if like is not None and self._accepts is not None and isinstance(like.value, self._accepts):
             new = like
         elif present:
             try:
-                value = self.table.decode(record.body)
+                value = self._decode(record.body)
             except ValueError as error:
                 log.error("undecodable record", key=record.key, error=str(error))
             else:
                 new = Entry(
                     record.key, record.body, record.version, record.created, value, record.lease
                 )
-        if old is None and new is None:
+        if old is not None:
+            self._refile(old, new)
+        elif new is not None:
+            self._file(new)
+        else:
             return None
-        self._file(old, new)
         return Change(record.key, record.version, old, new)
 
-    def _file(self, old: Entry[T] | None, new: Entry[T] | None) -> None:
+    def _file(self, new: Entry[T]) -> None:
+        """Take in a row of a key that was not there."""
+        key = new.key
+        for name, index_of in self._index_of:
+            index = self._indexes[name]
+            for value in index_of(key, new.value):
+                there = index.get(value)
+                if there is None:
+                    index[value] = {key: None}
+                else:
+                    there[key] = None
+        self._order.add(key)
+        self._rows[key] = new
+
+    def _refile(self, old: Entry[T], new: Entry[T] | None) -> None:
+        """Replace a row, or take it out."""
+        key = old.key
         for part, names in self._by_part.items():
-            if part is not None and _same_part(part, old, new):
+            if part is not None and new is not None and part(old.value) == part(new.value):
                 continue
             for name in names:
                 index_of = self.table.indexes[name]
-                before = index_of(old.key, old.value) if old is not None else ()
-                after = index_of(new.key, new.value) if new is not None else ()
+                before = index_of(key, old.value)
+                after = index_of(key, new.value) if new is not None else ()
                 if before != after:
-                    self._refile(self._indexes[name], old or new, before, after)
+                    self._move(self._indexes[name], key, before, after)
         if new is not None:
-            if old is None:
-                self._insert(new.key)
-            self._rows[new.key] = new
-        elif old is not None:
-            del self._rows[old.key]
-            del self._keys[bisect_left(self._keys, old.key)]
+            self._rows[key] = new
+        else:
+            del self._rows[key]
+            self._order.remove(key)
 
-    def _refile(
+    def _move(
         self,
         index: dict[str, dict[str, None]],
-        entry: Entry[T] | None,
+        key: str,
         before: Iterable[str],
         after: Iterable[str],
     ) -> None:
-        assert entry is not None, "a change has a side"
         for value in before:
             rows = index.get(value)
             if rows is not None:
-                rows.pop(entry.key, None)
+                rows.pop(key, None)
                 if not rows:
                     del index[value]
         for value in after:
-            index.setdefault(value, {})[entry.key] = None
-
-    def _insert(self, key: str) -> None:
-        if not self._keys or key > self._keys[-1]:
-            self._keys.append(key)
-        else:
-            insort(self._keys, key)
-
-
-def _same_part(part: Callable[[T], object], old: Entry[T] | None, new: Entry[T] | None) -> bool:
-    return old is not None and new is not None and part(old.value) == part(new.value)
+            index.setdefault(value, {})[key] = None
 
 
 Subscriber = Callable[[Table[Any], Change[Any]], None]
@@ -203,7 +213,7 @@ class View:
         self._prefixes = sorted(self._by_prefix)
         self._shapes = {prefix: _common_shape(found) for prefix, found in self._by_prefix.items()}
         self._shaped: dict[tuple[str, str], list[Rows[Any]]] = {}
-        self._subscribers: list[Subscriber] = []
+        self._told: dict[Table[Any], list[Subscriber]] = {table: [] for table in self._tables}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.version = 0
         self.synced = asyncio.Event()
@@ -212,13 +222,17 @@ class View:
         """The live rows of a declared table."""
         return self._tables[table]
 
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Be called, synchronously and in version order, with each change."""
-        self._subscribers.append(subscriber)
+    def subscribe(self, subscriber: Subscriber, tables: Iterable[Table[Any]] | None = None) -> None:
+        """Be called, synchronously and in version order, with each change of these tables (of
+        every table)."""
+        for table in self._tables if tables is None else dict.fromkeys(tables):
+            self._told[table].append(subscriber)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Undo ``subscribe``."""
-        self._subscribers.remove(subscriber)
+        for told in self._told.values():
+            if subscriber in told:
+                told.remove(subscriber)
 
     async def reached(self, version: int) -> None:
         """Return once everything up to ``version`` is visible here."""
@@ -261,27 +275,25 @@ class View:
     def take(self, batch: Batch) -> None:
         """Take in what a watch has brought; ``run`` does, or an owner who watches by himself."""
         for event in batch.events:
-            self._event(event)
+            self._apply(event.record, event.kind == "put")
         self._advance(batch.version)
 
-    def _event(self, event: Event) -> None:
-        self._apply(event.record, present=event.kind == "put")
-
     def _apply(self, record: Record, present: bool) -> None:
-        if present and record.version > self.version:
-            self.version = record.version
+        key, version = record.key, record.version
+        if present and version > self.version:
+            self.version = version
         for prefix in self._prefixes:
-            if not record.key.startswith(prefix):
+            if not key.startswith(prefix):
                 continue
             like: Entry[Any] | None = None
-            for rows in self._rows_of(prefix, record.key):
-                current = rows.get(record.key)
-                if present and current is not None and current.version >= record.version:
+            for rows in self._rows_of(prefix, key):
+                current = rows.get(key)
+                if present and current is not None and current.version >= version:
                     continue
                 change = rows._apply(record, present, like)
                 if change is not None:
                     like = change.new if like is None else like
-                    for subscriber in self._subscribers:
+                    for subscriber in self._told[rows.table]:
                         subscriber(rows.table, change)
 
     def _rows_of(self, prefix: str, key: str) -> list[Rows[Any]]:

@@ -45,12 +45,12 @@ class Hosts:
         self._offers, self._alive, self._gone = offers, alive, gone
         self.seen: dict[str, float] = {}  # Host → when its agent was last heard of, monotonic
         self._right: dict[str, None] = {}  # Hosts with which nothing is to be done
-        view.subscribe(self._changes)
+        view.subscribe(self._changes, (compute.HOSTS, compute.INSTANCES))
 
     def _changes(self, table: Table[Any], change: Change[Any]) -> None:
         if table is compute.HOSTS:
             self.doubt(change.key.removeprefix(compute.HOST_PREFIX))
-        elif table is compute.INSTANCES:
+        else:
             for entry in (change.old, change.new):
                 if entry is not None:
                     self.doubt(entry.value.host)

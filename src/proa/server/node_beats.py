@@ -43,11 +43,9 @@ class NodeBeats:
         """``seen`` is when each Host was last heard of; ``doubt`` is told of a Host whose Node or
         Lease has changed."""
         self._heartbeats.seen, self._doubt = seen, doubt
-        self._core.view.subscribe(self._changes)
+        self._core.view.subscribe(self._changes, (NODES, LEASES))
 
-    def _changes(self, table: Table[Any], change: Change[Any]) -> None:
-        if table is not NODES and table is not LEASES:
-            return
+    def _changes(self, _table: Table[Any], change: Change[Any]) -> None:
         key = parse_key(change.key)
         self._doubt_node(key.cluster, key.name)
 

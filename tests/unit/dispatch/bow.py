@@ -52,6 +52,7 @@ class JobSkin:
     nodes: Sequence[Table[Any]] = ()
     namespaces: Sequence[Table[Any]] = ()
     traffic: Sequence[Table[Any]] = ()
+    stakes: Sequence[Table[Any]] = ()
 
     def __init__(self) -> None:
         self.refused: list[str] = []

@@ -114,6 +114,7 @@ class EcsSkin:
     nodes: Sequence[Table[Any]] = (INSTANCE_NOTES,)
     namespaces: Sequence[Table[Any]] = ()
     traffic: Sequence[Table[Any]] = (TASKS,)
+    stakes: Sequence[Table[Any]] = ()
 
     def __init__(
         self, store: Store, clock: Clock, vpc: Vpc, secrets: Secrets, objects: Objects

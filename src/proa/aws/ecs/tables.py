@@ -5,7 +5,7 @@ The assembly gives ``TABLES`` to the view; controllers, operations and the hull'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,6 +23,7 @@ from proa.aws.ecs.records import (
     TaskDefinition,
     Token,
 )
+from proa.cloud.aws_table import aws_table, never
 from proa.model.host import Instance
 from proa.reconcile.view import Table
 
@@ -41,14 +42,15 @@ def _decoder(kind: type[R]) -> Callable[[bytes], R]:
     return decode
 
 
-def _is(kind: str, parts: int) -> Callable[[str], bool]:
-    """Keys ``/aws/<account>/<region>/ecs/<kind>/…`` with this many parts after the kind."""
-
-    def matches(key: str) -> bool:
-        pieces = key.split("/")
-        return len(pieces) == 6 + parts and pieces[4] == "ecs" and pieces[5] == kind
-
-    return matches
+def _table(
+    name: str,
+    kind: str,
+    depth: int,
+    record: type[R],
+    indexes: Mapping[str, Callable[[str, R], Iterable[str]]] | None = None,
+    parts: Mapping[str, Callable[[R], object]] | None = None,
+) -> Table[R]:
+    return aws_table(f"ecs {name}", ("ecs", kind), _decoder(record), indexes, parts, depth)
 
 
 def _waiting(_key: str, task: Task) -> Iterable[str]:
@@ -76,16 +78,14 @@ def _published(_key: str, task: Task) -> Iterable[str]:
     return ("yes",) if bound and any(item.bindings for item in task.containers) else ()
 
 
-CLUSTERS = Table("ecs clusters", "/aws/", _decoder(Cluster), _is("cluster", 1))
-TASK_DEFINITIONS = Table(
-    "ecs task definitions", "/aws/", _decoder(TaskDefinition), _is("taskdef", 2)
-)
-FAMILIES = Table("ecs families", "/aws/", _decoder(Family), _is("family", 1))
-TASKS = Table(
-    "ecs tasks",
-    "/aws/",
-    _decoder(Task),
-    _is("task", 2),
+CLUSTERS = _table("clusters", "cluster", 1, Cluster)
+TASK_DEFINITIONS = _table("task definitions", "taskdef", 2, TaskDefinition)
+FAMILIES = _table("families", "family", 1, Family)
+TASKS = _table(
+    "tasks",
+    "task",
+    2,
+    Task,
     {
         "uid": lambda _key, task: (task.id,),
         "cluster": lambda _key, task: (cluster_key(task.account, task.region, task.cluster),),
@@ -98,25 +98,27 @@ TASKS = Table(
         "published": _published,
         "waiting": _waiting,
     },
+    dict.fromkeys(("uid", "cluster", "service", "definition"), never),
 )
-SERVICES = Table(
-    "ecs services",
-    "/aws/",
-    _decoder(Service),
-    _is("service", 2),
+SERVICES = _table(
+    "services",
+    "service",
+    2,
+    Service,
     {"cluster": lambda _key, item: (cluster_key(item.account, item.region, item.cluster),)},
+    {"cluster": never},
 )
-EVENTS = Table("ecs service events", "/aws/", _decoder(ServiceEvent), _is("event", 3))
-INSTANCE_NOTES = Table(
-    "ecs container instances",
-    "/aws/",
-    _decoder(InstanceNote),
-    _is("instance", 1),
+EVENTS = _table("service events", "event", 3, ServiceEvent)
+INSTANCE_NOTES = _table(
+    "container instances",
+    "instance",
+    1,
+    InstanceNote,
     {"instance": lambda _key, note: (note.instance,)},
 )
-PORT_CLAIMS = Table("ecs host ports", "/aws/", _decoder(PortClaim), _is("port", 3))
-TOKENS = Table("ecs client tokens", "/aws/", _decoder(Token), _is("token", 2))
-SETTINGS = Table("ecs account settings", "/aws/", _decoder(Setting), _is("setting", 2))
+PORT_CLAIMS = _table("host ports", "port", 3, PortClaim)
+TOKENS = _table("client tokens", "token", 2, Token)
+SETTINGS = _table("account settings", "setting", 2, Setting)
 TABLES: tuple[Table[Any], ...] = (
     CLUSTERS,
     TASK_DEFINITIONS,

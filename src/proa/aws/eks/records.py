@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from proa.cloud.aws_table import aws_table
 from proa.reconcile.view import Table, View
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -156,12 +157,7 @@ Indexes = Mapping[str, Callable[[str, Any], tuple[str, ...]]]
 
 def _table(kind: str, type_: type[R], indexes: Indexes) -> Table[R]:
     decoder = msgspec.json.Decoder(type_)
-    part = ["eks", kind]
-
-    def matches(key: str) -> bool:
-        return key.split("/", 6)[4:6] == part
-
-    return Table(f"eks-{kind}", "/aws/", decoder.decode, matches, indexes)
+    return aws_table(f"eks-{kind}", ("eks", kind), decoder.decode, indexes)
 
 
 CLUSTERS: Table[Cluster] = _table(

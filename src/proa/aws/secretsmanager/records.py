@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from proa.cloud.aws_table import aws_table
 from proa.cloud.secrets import Sealer
 from proa.reconcile.view import Entry, Table, View
 from proa.store.api import Put
@@ -84,17 +85,14 @@ def value_key(secret: Secret, version: str) -> str:
     return f"{place}{secret.id}/{quote(version, safe='')}"
 
 
-def _matches(kind: str) -> Any:
-    part = f"/secretsmanager/{kind}/"
-    return lambda key: part in key
-
-
-SECRETS: Table[Secret] = Table(
-    "secretsmanager.secrets", "/aws/", msgspec.json.Decoder(Secret).decode, _matches("secrets"),
+SECRETS: Table[Secret] = aws_table(
+    "secretsmanager.secrets",
+    ("secretsmanager", "secrets"),
+    msgspec.json.Decoder(Secret).decode,
     {"id": lambda _key, secret: (secret.id,)},
-)  # fmt: skip
-VALUES: Table[Value] = Table(
-    "secretsmanager.values", "/aws/", msgspec.json.Decoder(Value).decode, _matches("values")
+)
+VALUES: Table[Value] = aws_table(
+    "secretsmanager.values", ("secretsmanager", "values"), msgspec.json.Decoder(Value).decode
 )
 TABLES: tuple[Table[Any], ...] = (SECRETS, VALUES)
 

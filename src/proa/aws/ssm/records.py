@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from proa.cloud.aws_table import aws_table
 from proa.cloud.secrets import Sealer
 from proa.reconcile.view import Entry, Table, View
 from proa.store.api import Put
@@ -81,17 +82,14 @@ def version_key(account: str, region: str, id: str, number: int) -> str:
     return f"{_prefix(account, region, 'versions')}{id}/{number:012d}"
 
 
-def _matches(kind: str) -> Any:
-    part = f"/ssm/{kind}/"
-    return lambda key: part in key
-
-
-PARAMETERS: Table[Parameter] = Table(
-    "ssm.parameters", "/aws/", msgspec.json.Decoder(Parameter).decode, _matches("parameters"),
+PARAMETERS: Table[Parameter] = aws_table(
+    "ssm.parameters",
+    ("ssm", "parameters"),
+    msgspec.json.Decoder(Parameter).decode,
     {"id": lambda _key, parameter: (parameter.id,)},
-)  # fmt: skip
-VERSIONS: Table[Version] = Table(
-    "ssm.versions", "/aws/", msgspec.json.Decoder(Version).decode, _matches("versions")
+)
+VERSIONS: Table[Version] = aws_table(
+    "ssm.versions", ("ssm", "versions"), msgspec.json.Decoder(Version).decode
 )
 TABLES: tuple[Table[Any], ...] = (PARAMETERS, VERSIONS)
 

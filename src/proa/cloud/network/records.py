@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from proa.cloud.aws_table import aws_table
 from proa.reconcile.view import Table
 
 T = TypeVar("T")
@@ -174,16 +175,6 @@ def address_key(vpc: str, address: str) -> str:
     return f"{ADDRESS_PREFIX}{vpc}/{address}"
 
 
-def _is_kind(kind: str) -> Callable[[str], bool]:
-    wanted = ["ec2", kind]
-
-    def matches(key: str) -> bool:
-        parts = key.split("/", 6)
-        return len(parts) == 7 and parts[4:6] == wanted
-
-    return matches
-
-
 Indexes = Mapping[str, Callable[[str, Any], tuple[str, ...]]]
 
 
@@ -194,9 +185,8 @@ def network_table(kind: str, record: type[T], indexes: Indexes | None = None) ->
         "id": lambda _key, value: (value.id,),
         "place": lambda _key, value: (f"{value.account}/{value.region}",),
     }
-    return Table(
-        f"ec2-{kind}", "/aws/", decoder.decode, _is_kind(kind), {**by_id, **(indexes or {})}
-    )
+    every = {**by_id, **(indexes or {})}
+    return aws_table(f"ec2-{kind}", ("ec2", kind), decoder.decode, every)
 
 
 of_vpc: Indexes = {"vpc": lambda _key, value: (value.vpc,)}

@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from proa.base.clock import Clock
 from proa.kube.keys import ObjectKey, parse_key
@@ -156,7 +158,7 @@ class Broadcast:
     def open(self, selection: Selection) -> Reader:
         """Read along from the version that the view shows now."""
         if not self._resources:
-            self._view.subscribe(self._changed)
+            self._view.subscribe(self._changed, (OBJECTS,))
             self._version = self._view.version
         audiences = self._places.setdefault(selection.place, {})
         audience = audiences.get(selection)
@@ -184,8 +186,8 @@ class Broadcast:
         if not self._resources:
             self._view.unsubscribe(self._changed)
 
-    def _changed(self, table: Table[Any], change: Change[Any]) -> None:
-        if table is not OBJECTS or not change.key.startswith(self._prefix):
+    def _changed(self, _table: Table[Any], change: Change[Any]) -> None:
+        if not change.key.startswith(self._prefix):
             return
         key = parse_key(change.key)
         if (key.group, key.resource) not in self._resources:

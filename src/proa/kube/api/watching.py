@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import orjson
 
 from proa.base.clock import Clock
@@ -227,7 +228,9 @@ class Watcher:
         if matches:
             return [self._line(wanted, "MODIFIED" if matched else "ADDED", new)]
         if matched and before is not None:  # as it was last seen, at the version of its going
-            return [self._line(wanted, "DELETED", replace(before, version=new.version))]
+            return [
+                self._line(wanted, "DELETED", msgspec.structs.replace(before, version=new.version))
+            ]
         return []
 
     def _line(self, wanted: Wanted, kind: str, entry: Entry[Object]) -> bytes:
