@@ -31,17 +31,24 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="name", help="default: all")
     parser.add_argument("--json", action="store_true", help="one line of JSON a benchmark")
+    parser.add_argument("--only", default="", metavar="LOAD", help="one load of api")
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {unknown[0]}: choose from {', '.join(BENCHMARKS)}")
+    if asked.only and asked.names != ["api"]:
+        parser.error("--only is for api")
     if os.geteuid() != 0:
         print("bench: needs root, as proa up does", file=sys.stderr)
         return 1
     # as an exception, so that whatever runs is cleaned up
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for name in asked.names or BENCHMARKS:
-        result = importlib.import_module(f"bench.{name}").run()
+        options = [asked.only] if asked.only else []
+        try:
+            result = importlib.import_module(f"bench.{name}").run(*options)
+        except ValueError as error:
+            parser.error(str(error))
         print(json.dumps(result.as_json(), indent=None if asked.json else 1), flush=True)
     return 0
 

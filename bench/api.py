@@ -27,41 +27,51 @@ from bench.watchers import crowd
 from bench.wrk import CONNECTIONS, Figures, Load
 from bench.yardstick import Yardstick, yardstick
 
-ROUNDS, WARM_UP, SECONDS = 3, 1, 4
+ROUNDS, WARM_UP, SECONDS = 3, 1, 2
 WATCHERS, CHANGES = 1000, 7
 _DEFAULT = "/api/v1/namespaces/default"
 _MAPS, _PODS = f"{_DEFAULT}/configmaps", f"{_DEFAULT}/pods"
 _DATA = {"key": "value" * 20}
 _JSON = {"Content-Type": "application/json"}
+_PAIRS = {
+    "kubernetes_get": "nginx_tls_get",
+    "kubernetes_create": "nginx_tls_post",
+    "ecs_describe_clusters": "nginx_post",
+    "ecs_list_tasks": "nginx_post",
+}
+WATCH = "watch"
+LOADS = (*_PAIRS, "kubernetes_list", WATCH)
 
 
-def run() -> Result:
-    """The benchmark. Needs root, wrk, nginx and a C compiler."""
+def run(only: str = "") -> Result:
+    """The benchmark, or one of its ``LOADS``, beside its peer. Needs root, wrk, nginx and a C
+    compiler. Raises ValueError for a load that there is none of."""
+    if only and only not in LOADS:
+        raise ValueError(f"no load {only}: choose from {', '.join(LOADS)}")
     with scratch() as folder, running(folder / "proa") as instance:
         kubeconfig = read_kubeconfig(Path(instance.environment["KUBECONFIG"]), folder)
         body = asyncio.run(_prepare(kubeconfig))
         processor = _processor(instance.process("control"))
         with yardstick(folder, body) as peer:
             loads = _loads(folder, instance, kubeconfig, peer)
-            turns = {name: _Turn(load, processor) for name, load in loads.items()}
+            wanted = {only, _PAIRS.get(only)} if only else set(loads)
+            turns = {name: _Turn(load, processor) for name, load in loads.items() if name in wanted}
             contenders = [Contender(name, turn, _nothing) for name, turn in turns.items()]
-            rates = asyncio.run(interleave(contenders, ROUNDS, WARM_UP))
-        watching = uvloop.run(_watch(kubeconfig, loads["kubernetes_create"]))
-    pairs = {
-        "kubernetes_get": "nginx_tls_get",
-        "kubernetes_create": "nginx_tls_post",
-        "ecs_describe_clusters": "nginx_post",
-        "ecs_list_tasks": "nginx_post",
-    }
-    figures = {name: _summary(load.history[WARM_UP:]) for name, load in loads.items()}
-    for name in (*pairs, "kubernetes_list"):
+            rates = asyncio.run(interleave(contenders, ROUNDS, WARM_UP)) if contenders else {}
+        figures = {name: _summary(loads[name].history[WARM_UP:]) for name in turns}
+        watching = {}
+        if only in ("", WATCH):
+            watching = uvloop.run(_watch(kubeconfig, loads["kubernetes_create"]))
+    for name in turns.keys() & set(LOADS):
         figures[name]["cpu_us"] = round(statistics.median(turns[name].cpu_us[WARM_UP:]), 1)
     return Result(
         name="api",
         method=f"wrk, {CONNECTIONS} connections, {SECONDS} s a round; contenders take turns",
         peer="nginx, one worker, the same bytes from a file (201 for a create), same TLS",
         figures={**figures, **watching},
-        ratio={ours: ratio(rates[ours], rates[peer]) for ours, peer in pairs.items()},
+        ratio={
+            ours: ratio(rates[ours], rates[peer]) for ours, peer in _PAIRS.items() if ours in rates
+        },
     )
 
 
