@@ -1,11 +1,11 @@
 """The typed projection of an Event, and what makes two of them the same or alike.
 
-The table of events indexes both; ``kube.events`` asks for them before it tells anything.
+The table of events finds those about one object; ``kube.events`` looks among them before it tells
+anything.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple
 
 from proa.kube.objects import Object, ObjectReference, Thing
@@ -32,16 +32,8 @@ class Saying(NamedTuple):
     message: str
 
     @property
-    def digest(self) -> str:
-        return _digest(self)
-
-    @property
-    def likeness(self) -> str:
-        return _digest(self[:5])
-
-
-def _digest(parts: tuple[str, ...]) -> str:
-    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
+    def likeness(self) -> tuple[str, ...]:
+        return self[:5]
 
 
 class Event(Object, frozen=True):

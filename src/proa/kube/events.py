@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 import orjson
 
@@ -27,7 +28,7 @@ EVENT_TTL_S = 3600.0  # kube-apiserver --event-ttl
 MESSAGE_LIMIT = 1024  # bytes (validation of core/v1 Event messages)
 ALIKE_LIMIT, ALIKE_WITHIN_S = 10, 600.0  # client-go's event aggregator
 COMBINED = "(combined from similar events):"
-_NAME_LIMIT = 232  # a subdomain of 253, less the dot and the number
+_NAME_LIMIT = 230  # a subdomain of 253, less the dot and the number
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,7 +64,7 @@ def event_call(view: View, about: Entry[Any], said: Said, now: float) -> tuple[C
             "lastTimestamp": iso8601(now),
         }
         return (Call(cluster, "patch", "", "events", namespace, name, body=body),)
-    name = _name(meta.name, _saying(meta.uid, said), now)
+    name = _name(meta.name, said, now)
     body = _body(about, said, namespace, name, now)
     return (Call(cluster, "create", "", "events", namespace, name, body=body, existing_ok=True),)
 
@@ -75,14 +76,18 @@ def _known(
     likeness within ten minutes on, news are combined into one Event (client-go's aggregator)."""
     said = replace(said, message=shortened(said.message))
     saying = _saying(uid, said)
-    events = view.rows(EVENTS)
-    found = events.by("saying", f"{cluster}/{saying.digest}")
+    about = [
+        (entry, entry.value.saying)
+        for entry in view.rows(EVENTS).by("object", uid)
+        if cluster_of(entry.key) == cluster
+    ]
+    found = [entry for entry, there in about if there == saying]
     if found:
         return said, found[-1]
     recent = [
         entry
-        for entry in events.by("likeness", f"{cluster}/{saying.likeness}")
-        if _last_said(entry.value) > now - ALIKE_WITHIN_S
+        for entry, there in about
+        if there.likeness == saying.likeness and _last_said(entry.value) > now - ALIKE_WITHIN_S
     ]
     if len(recent) < ALIKE_LIMIT:
         return said, None
@@ -102,9 +107,10 @@ def _saying(uid: str, said: Said) -> Saying:
     )
 
 
-def _name(object_name: str, saying: Saying, now: float) -> str:
+def _name(object_name: str, said: Said, now: float) -> str:
     """In the order in which things were said; news of one instant differ in the last digits."""
-    number = int(now * 1e6) << 24 | int(saying.digest[:6], 16)
+    text = f"{said.component}\0{said.host}\0{said.reason}\0{said.field_path}\0{said.message}"
+    number = int(now * 1e6) << 32 | crc32(text.encode())
     return f"{object_name[:_NAME_LIMIT]}.{number:x}"
 
 
@@ -170,7 +176,7 @@ def _event_part(view: View, about: Entry[Any], said: Said, chance: Chance, now: 
         return Parts(
             (Guard(present.key, present.version),), (Put(present.key, orjson.dumps(body)),)
         )
-    name = _name(meta.name, _saying(meta.uid, said), now)
+    name = _name(meta.name, said, now)
     key, new = _new(about, said, name, chance, now)
     return Parts((Guard(key, 0),), (Put(key, new),))
 
@@ -187,7 +193,7 @@ def scheduled_event(pod: Entry[Any], node: str, chance: Chance, now: float) -> t
     meta = pod.value.metadata
     text = f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
     said = Said("Scheduled", text, component="default-scheduler")
-    return _new(pod, said, _name(meta.name, _saying(meta.uid, said), now), chance, now)
+    return _new(pod, said, _name(meta.name, said, now), chance, now)
 
 
 def field_path(pod: Entry[Any], event: NodeEvent) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from proa.kube.objects import Pod, decoder
+from proa.kube.decoding import decoder
+from proa.kube.objects import Pod
 
 _pod = decoder(Pod)
 

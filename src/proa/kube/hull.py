@@ -65,7 +65,7 @@ from proa.placement.asks import Ask, Row, Unplaced
 from proa.placement.preemption import Budget
 from proa.reconcile.plan import NOTHING, Plan
 from proa.reconcile.view import Change, Entry, Table, View
-from proa.store.api import Exists, Guard, Put, Store
+from proa.store.api import Delete, Exists, Guard, Put, Store
 
 log = get_logger(__name__)
 _NODE_NAME = b'"nodeName"'
@@ -167,7 +167,7 @@ class KubeSkin:
         if entry is None or not wants_place(entry.value) or entry.value.metadata.uid != ask.uid:
             raise Conflict(f"{ask.key} no longer waits for a node")
         guards: list[Guard | Exists] = [Guard(entry.key, entry.version)]
-        writes: list[Any] = [Put(entry.key, _bound(entry, instance.name, now))]
+        writes: list[Put | Delete] = []
         if not entry.value.spec.host_network:
             try:
                 plan = NetworkPlanner(view).plan_address(
@@ -178,8 +178,9 @@ class KubeSkin:
             taken.add(plan.address)
             guards += plan.guards
             writes += plan.writes
-        key, body = scheduled_event(entry, instance.name, self._links.chance, now)
-        return Parts(tuple(guards), (*writes, Put(key, body)))
+        writes.append(Put(entry.key, _bound(entry, instance.name, now)))
+        writes.append(Put(*scheduled_event(entry, instance.name, self._links.chance, now)))
+        return Parts(tuple(guards), tuple(writes))
 
     def refuse(self, view: View, unplaced: Unplaced, now: float) -> Plan:
         """Condition and event that say why."""

@@ -7,12 +7,9 @@ The version of an object is its ``Entry.version``; the stored body holds no reso
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-
-T = TypeVar("T")
 
 
 class Thing(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -46,7 +43,10 @@ class Meta(Thing, frozen=True):
     @property
     def controller(self) -> OwnerReference | None:
         """The owner that manages this object."""
-        return next((owner for owner in self.owner_references if owner.controller), None)
+        for owner in self.owner_references:
+            if owner.controller:
+                return owner
+        return None
 
     @property
     def deleting(self) -> bool:
@@ -575,26 +575,3 @@ class ConfigMap(Object, frozen=True):
 
 class Secret(Object, frozen=True):
     """Metadata alone: values are read from the stored bytes when a pod is compiled."""
-
-
-def decoder(kind: type[T]) -> Callable[[bytes], T]:
-    """A decoder of stored bodies. An explicit null means absent, as in Kubernetes; it is rare, so
-    only a body that does not decode as it is pays for it. Raises ValueError."""
-    typed = msgspec.json.Decoder(kind)
-
-    def decode(body: bytes) -> T:
-        try:
-            return typed.decode(body)
-        except msgspec.ValidationError:
-            return msgspec.convert(without_nulls(msgspec.json.decode(body)), kind)
-
-    return decode
-
-
-def without_nulls(value: Any) -> Any:
-    """A JSON value without members that are null."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value if item is not None]
-    return value

@@ -14,7 +14,8 @@ import orjson
 
 from proa.base.clock import iso8601
 from proa.kube.compile.requests import quality_of_service
-from proa.kube.objects import Pod, without_nulls
+from proa.kube.decoding import without_nulls
+from proa.kube.objects import Pod
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.view import Entry
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from proa.kube import objects
 from proa.kube.batch_objects import CronJob, Job
 from proa.kube.budget_objects import Budget
+from proa.kube.decoding import decoder
 from proa.kube.event_objects import Event
 from proa.kube.host_ports import HostPorts, decode_host_ports
 from proa.kube.keys import is_resource, object_key, shape_of
@@ -71,12 +72,8 @@ def _by_node(key: str, value: Pod) -> Iterable[str]:
     return (f"{cluster_of(key)}/{value.spec.node_name}",) if value.spec.node_name else ()
 
 
-def _by_saying(key: str, event: Event) -> Iterable[str]:
-    return (f"{cluster_of(key)}/{event.saying.digest}",)
-
-
-def _by_likeness(key: str, event: Event) -> Iterable[str]:
-    return (f"{cluster_of(key)}/{event.saying.likeness}",)
+def _by_object(_key: str, event: Event) -> Iterable[str]:
+    return (event.involved_object.uid,)
 
 
 def _config_maps(key: str, pod: Pod) -> Iterable[str]:
@@ -125,8 +122,9 @@ def _metadata(value: Any) -> object:
     return value.metadata
 
 
-def _references_of(pod: Pod) -> object:
-    return pod.spec.volumes, pod.spec.containers, pod.spec.init_containers
+def _identity(value: Any) -> object:
+    """All there is to look at of what never changes in an object's life."""
+    return value.metadata.uid
 
 
 _LOOKED_AT: Mapping[str, Callable[[Any], object]] = {
@@ -134,7 +132,12 @@ _LOOKED_AT: Mapping[str, Callable[[Any], object]] = {
         ("namespace", "uid", "any-uid", "owner", "controller", "orphans", "label", "service"),
         _metadata,
     ),
-    **dict.fromkeys(("config-map", "secret"), _references_of),
+    # What a pod's volumes and environment refer to cannot be changed.
+    **dict.fromkeys(("config-map", "secret"), _identity),
+    "object": lambda event: event.involved_object.uid,
+    "node": lambda pod: pod.spec.node_name,
+    "ended": lambda pod: pod.terminal,
+    "ending": lambda item: item.metadata.deleting,
 }
 
 
@@ -144,7 +147,7 @@ def _table(
     return Table(
         f"kube-{resource}",
         PREFIX,
-        objects.decoder(kind),
+        decoder(kind),
         lambda key: is_resource(key, group, resource),
         {"namespace": _by_namespace, "uid": _by_uid, **(indexes or {})},
         shape_of,
@@ -159,7 +162,7 @@ def _is_object(key: str) -> bool:
 OBJECTS: Table[Object] = Table(
     "kube-objects",
     PREFIX,
-    objects.decoder(Object),
+    decoder(Object),
     _is_object,
     {"namespace": _by_namespace, "uid": _by_uid, "owner": _by_owner},
     shape_of,
@@ -206,11 +209,16 @@ ENDPOINT_SLICES = _table(
 ENDPOINTS = _table("", "endpoints", objects.Object)
 NODES = _table("", "nodes", objects.Node)
 LEASES = _table("coordination.k8s.io", "leases", objects.Lease)
-NAMESPACES = _table("", "namespaces", objects.Namespace)
+NAMESPACES = _table(
+    "",
+    "namespaces",
+    objects.Namespace,
+    {"ending": lambda key, item: (cluster_of(key),) if item.metadata.deleting else ()},
+)
 SERVICE_ACCOUNTS = _table("", "serviceaccounts", objects.Object)
 CONFIG_MAPS = _table("", "configmaps", objects.ConfigMap)
 SECRETS = _table("", "secrets", objects.Secret)
-EVENTS = _table("", "events", Event, {"saying": _by_saying, "likeness": _by_likeness})
+EVENTS = _table("", "events", Event, {"object": _by_object})
 
 TABLES: tuple[Table[Any], ...] = (
     PODS,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -66,7 +67,7 @@ SELECT key, version FROM (
 ) ORDER BY key LIMIT ?5"""
 _NOW = f"SELECT key, version FROM head WHERE {_SPAN} ORDER BY key LIMIT ?4"
 _SET_COUNTERS = "INSERT OR REPLACE INTO meta VALUES " + ", ".join(["(?, ?)"] * len(COUNTERS))
-_AT_ONCE = (64, 8, 1)  # rows a statement, the largest that fits first
+_AT_ONCE = (512, 64, 8, 1)  # rows a statement, the largest that fits first
 
 
 def beyond(prefix: str) -> str:
@@ -195,17 +196,17 @@ class Tables:
 
     def _insert(self, sql: str, columns: int, rows: Sequence[Row]) -> None:
         """Insert rows, as many to a statement as there are."""
-        one = f"({', '.join('?' * columns)})"
+        one = f"({','.join('?' * columns)})"
         start = 0
         for size in _AT_ONCE:
-            text = sql + ", ".join([one] * size)
+            text = sql + ",".join([one] * size)
             while len(rows) - start >= size:
                 self._sql.execute(text, _flat(rows[start : start + size]))
                 start += size
 
 
 def _flat(rows: Iterable[Row]) -> Row:
-    return tuple(value for row in rows for value in row)
+    return tuple(chain.from_iterable(rows))
 
 
 def _event(row: Sequence[Any]) -> Event:

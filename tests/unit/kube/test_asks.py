@@ -9,8 +9,9 @@ import pytest
 
 from proa.cloud import compute
 from proa.kube.asks import ask_of, row_of
+from proa.kube.decoding import decoder
 from proa.kube.keys import object_key
-from proa.kube.objects import Node, Pod, decoder
+from proa.kube.objects import Node, Pod
 from proa.kube.tables import TABLES
 from proa.kube.unschedulable import message_of
 from proa.model.host import Instance

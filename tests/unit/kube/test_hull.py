@@ -20,9 +20,10 @@ from proa.dispatch.scheduler import Scheduler
 from proa.kube.asks import ask_of
 from proa.kube.controllers.cluster import ApiPlace
 from proa.kube.controllers.contents import controllers
+from proa.kube.decoding import decoder
 from proa.kube.hull import KubeSkin, Links
 from proa.kube.nodes import Heartbeats
-from proa.kube.objects import Pod, decoder
+from proa.kube.objects import Pod
 from proa.kube.tables import PODS, TABLES
 from proa.kube.unschedulable import message_of
 from proa.model.host import Host, Instance

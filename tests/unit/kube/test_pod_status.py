@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from proa.kube.objects import Pod, decoder
+from proa.kube.decoding import decoder
+from proa.kube.objects import Pod
 from proa.kube.pod_status import pod_status, reported_body
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.view import Entry

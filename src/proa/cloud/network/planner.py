@@ -194,7 +194,7 @@ class NetworkPlanner:
     def free_count(self, subnet: Subnet) -> int:
         """How many addresses of the subnet can still be booked."""
         size = IPv4Network(subnet.cidr).num_addresses - RESERVED_FIRST - 1
-        return max(0, size - len(self._addresses.by("subnet", subnet.id)))
+        return max(0, size - self._addresses.count("subnet", subnet.id))
 
     def plan_address(
         self, subnet_id: str, holder: str, *, chance: Chance, avoid: Collection[str] = ()

@@ -14,7 +14,8 @@ from proa.kube.api.context import Api
 from proa.kube.api.failures import JSON, bad_request, expired, not_found
 from proa.kube.api.listing import ListOptions, Place, list_options, token_of, too_large, too_old
 from proa.kube.api.paths import Target
-from proa.kube.objects import Object, decoder
+from proa.kube.decoding import decoder
+from proa.kube.objects import Object
 from proa.kube.schema import selectors, tables
 from proa.kube.schema.kinds import Resource
 from proa.kube.tables import OBJECTS

@@ -15,7 +15,8 @@ from proa.kube.compile.containers import container
 from proa.kube.compile.files import blocked_all, volumes
 from proa.kube.compile.requests import host_ports, pod_reserve, resources_of
 from proa.kube.compile.sources import Json, Sources
-from proa.kube.objects import Pod, without_nulls
+from proa.kube.decoding import without_nulls
+from proa.kube.objects import Pod
 from proa.kube.tables import PREFIX, cluster_of
 from proa.model.sandbox import Dns, Network, Sandbox
 

@@ -68,20 +68,31 @@ def _released(view: View, holder: str, held: list[HeldAddress]) -> Plan:
     return Plan(tuple(steps))
 
 
-def _holders_of_pod(_view: View, change: Change[Pod]) -> Iterable[str]:
-    """Whoever goes, and whoever comes onto a node: between the two nothing changes."""
+def _holders_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
+    """Whoever goes, and whoever comes onto a node without an address: the scheduler writes that
+    first. Between the two nothing changes."""
     old, new = change.old, change.new
-    if old is not None and new is not None:
-        before, after = old.value, new.value
-        if before.metadata.uid == after.metadata.uid and (
-            before.spec.node_name == after.spec.node_name
-        ):
+    if new is None:
+        return (holder_of(old),) if old is not None else ()
+    keys: list[str] = []
+    if old is not None:
+        if old.value.metadata.uid != new.value.metadata.uid:
+            keys.append(holder_of(old))
+        elif old.value.spec.node_name == new.value.spec.node_name:
             return ()
-    return dict.fromkeys(holder_of(side) for side in (old, new) if side is not None)
+    holder = holder_of(new)
+    if new.value.spec.node_name and not view.rows(ADDRESSES).count("holder", holder):
+        keys.append(holder)
+    return keys
 
 
-def _holder_of_address(_view: View, change: Change[Any]) -> Iterable[str]:
+def _holder_of_address(view: View, change: Change[HeldAddress]) -> Iterable[str]:
+    """Whoever has lost one, and whoever holds one and is not there."""
     side = change.new or change.old
     if side is None or not side.value.holder.startswith(PREFIX) or "@" not in side.value.holder:
+        return ()
+    pod_key, _, uid = side.value.holder.rpartition("@")
+    pod = view.rows(PODS).get(pod_key)
+    if change.new is not None and pod is not None and pod.value.metadata.uid == uid:
         return ()
     return (side.value.holder,)

@@ -199,6 +199,8 @@ def _status(
 
 def _of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     """The budgets that speak, or spoke, of a pod."""
+    if not view.rows(BUDGETS):
+        return ()
     pods = [item.value for item in (change.old, change.new) if item is not None]
     if len(pods) == 2 and _facts(pods[0]) == _facts(pods[1]):
         return ()

@@ -159,10 +159,11 @@ def _if_too_many(view: View, entry: Entry[Pod]) -> Plan:
     """The oldest of the ended pods go once there are more than ENDED_LIMIT in the cluster."""
     if not entry.value.terminal or entry.value.metadata.deleting:
         return NOTHING
-    ended = view.rows(PODS).by("ended", cluster_of(entry.key))
-    surplus = len(ended) - ENDED_LIMIT
+    rows, cluster = view.rows(PODS), cluster_of(entry.key)
+    surplus = rows.count("ended", cluster) - ENDED_LIMIT
     if surplus <= 0:
         return NOTHING
+    ended = rows.by("ended", cluster)
     oldest = sorted(ended, key=lambda pod: (pod.created, pod.key))[:surplus]
     return Plan((_removed(entry),)) if entry in oldest else NOTHING
 

@@ -191,12 +191,11 @@ class NamespaceController:
 
 def _ending_namespace(view: View, change: Change[Object]) -> Iterable[str]:
     """Only namespaces that are ending care for their content."""
-    keys = []
-    for key in namespace_of_row(view, change):
-        entry = view.rows(NAMESPACES).get(key)
-        if entry is not None and entry.value.metadata.deleting:
-            keys.append(key)
-    return keys
+    ending = view.rows(NAMESPACES).by("ending", cluster_of(change.key))
+    if not ending:
+        return ()
+    mine = namespace_of_row(view, change)
+    return [entry.key for entry in ending if entry.key in mine]
 
 
 def _findings(content: Sequence[Entry[Object]]) -> list[tuple[str, bool, str, str]]:

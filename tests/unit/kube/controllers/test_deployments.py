@@ -17,7 +17,8 @@ from proa.kube.controllers.deployment.controller import DeploymentController
 from proa.kube.controllers.deployment.revisions import HASH_LABEL, HISTORY, REVISION
 from proa.kube.controllers.deployment.sizes import Sets, fenceposts, max_unavailable, rescaled
 from proa.kube.controllers.replica_set import ReplicaSetController
-from proa.kube.objects import Deployment, ReplicaSet, decoder
+from proa.kube.decoding import decoder
+from proa.kube.objects import Deployment, ReplicaSet
 from proa.reconcile.view import Entry
 from tests.unit.kube.world import Json, World, deployment, image_of
 

@@ -16,7 +16,7 @@ from proa.kube.controllers.job import indexes
 from proa.kube.controllers.job.controller import JobController
 from proa.kube.controllers.job.endings import JobPodReleaseController, JobTtlController
 from proa.kube.controllers.job.pods import TRACKING
-from proa.kube.objects import decoder
+from proa.kube.decoding import decoder
 from tests.unit.kube.world import Json, World
 
 Scene = Callable[[World], Awaitable[None]]

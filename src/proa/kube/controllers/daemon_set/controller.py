@@ -313,6 +313,8 @@ def _age(pod: Entry[Pod]) -> tuple[float, str]:
 
 
 def _sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
+    if not view.rows(DAEMON_SETS):
+        return ()
     keys: dict[str, None] = {}
     for side in (change.old, change.new):
         if side is None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from proa.kube.controllers.evictions import tolerates
+from proa.kube.decoding import without_nulls
 from proa.kube.objects import (
     LabelExpression,
     Node,
@@ -20,7 +21,6 @@ from proa.kube.objects import (
     PodTemplate,
     Taint,
     Toleration,
-    without_nulls,
 )
 
 _NAME = "metadata.name"

@@ -272,6 +272,8 @@ class _Turn:
 def jobs_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     """The Jobs that a pod's change concerns: its owner before and after, or for an orphan those
     that might adopt it."""
+    if not view.rows(JOBS):
+        return ()
     keys: dict[str, None] = {}
     for entry in (change.old, change.new):
         if entry is None:

@@ -14,8 +14,9 @@ from proa.kube.batch_objects import Job
 from proa.kube.controllers.common import condition_json, patch
 from proa.kube.controllers.job.indexes import text_of
 from proa.kube.controllers.job.pods import Sorted, Tally
+from proa.kube.decoding import without_nulls
 from proa.kube.events import Said
-from proa.kube.objects import Condition, condition, without_nulls
+from proa.kube.objects import Condition, condition
 from proa.reconcile.view import Entry
 
 _FINAL = {"FailureTarget": "Failed", "SuccessCriteriaMet": "Complete"}

@@ -260,6 +260,8 @@ class _Turn:
 
 
 def _sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
+    if not view.rows(STATEFUL_SETS):
+        return ()
     keys: dict[str, None] = {}
     for side in (change.old, change.new):
         if side is None:
