@@ -8,7 +8,6 @@ pod's object has gone, nothing of the pod is left on its Host, and its address i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from proa.base.chance import Chance
 from proa.cloud import compute
