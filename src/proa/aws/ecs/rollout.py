@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 SETTLE_S = 40.0  # a task without health checks is available this long after RUNNING
 THROTTLE_FIRST_S, THROTTLE_LAST_S = 5.0, 27 * 60.0
 MIN_FAILURES, MAX_FAILURES = 3, 200
 
 
-@dataclass(slots=True, frozen=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True, gc=False):
     """A task as the decision sees it. ``counted``: RUNNING or PENDING; ``wanted``: nobody has
     told it to stop; ``available``: it serves; ``unhealthy``: its health check fails; ``starved``:
     placement has found no room for it."""
@@ -37,8 +37,7 @@ class Unit:
     created_at: float = 0.0
 
 
-@dataclass(slots=True, frozen=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """``stop`` in order; ``blocked`` when the configured percentages forbid every next step."""
 
     start: int = 0
@@ -64,11 +63,17 @@ def decide(
 
     ``may_start`` is False while the deployment has failed or is held back."""
     floor, ceiling = limits
-    live = [unit for unit in units if unit.wanted and unit.counted]
-    sound = [unit for unit in live if unit.deployment == primary and not unit.unhealthy]
-    sick = [unit for unit in live if unit.deployment == primary and unit.unhealthy]
-    old = [unit for unit in live if unit.deployment != primary]
-    occupied = sum(unit.counted for unit in units)
+    sound: list[Unit] = []
+    sick: list[Unit] = []
+    old: list[Unit] = []
+    occupied = 0
+    for unit in units:
+        occupied += unit.counted
+        if unit.wanted and unit.counted:
+            (old if unit.deployment != primary else sick if unit.unhealthy else sound).append(unit)
+    if len(sound) == desired and not sick and not old:
+        return Decision()  # as wanted
+    live = [*sound, *sick, *old]
 
     missing = max(0, desired - len(sound))
     start = min(missing, max(0, ceiling - occupied)) if may_start else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +38,7 @@ def test_the_floor_rounds_up_and_the_ceiling_down(
 
 
 def serving(key: str, deployment: str = "new", **more: object) -> Unit:
-    return dataclasses.replace(Unit(key, deployment, available=True), **more)  # type: ignore[arg-type]
+    return msgspec.structs.replace(Unit(key, deployment, available=True), **more)  # type: ignore[arg-type]
 
 
 def test_a_default_rollout_starts_all_new_tasks_before_it_stops_an_old_one() -> None:
@@ -103,7 +104,7 @@ class History:
         decision = decide(self.desired, self.limits, self.primary, list(self.units.values()))
         for key in decision.stop:
             assert self.units[key].wanted
-            self.units[key] = dataclasses.replace(self.units[key], wanted=False)
+            self.units[key] = msgspec.structs.replace(self.units[key], wanted=False)
         assert self.available() >= min(floor, before), "stopped below the floor"
         for _ in range(decision.start):
             key = f"t{self.made}"
@@ -123,11 +124,11 @@ class History:
             if kind == "die" or (kind == "gone" and not unit.wanted):
                 del self.units[key]
             elif kind == "settle" and unit.wanted:
-                self.units[key] = dataclasses.replace(unit, available=True, unhealthy=False)
+                self.units[key] = msgspec.structs.replace(unit, available=True, unhealthy=False)
             elif kind == "sicken" and unit.wanted:
-                self.units[key] = dataclasses.replace(unit, available=False, unhealthy=True)
+                self.units[key] = msgspec.structs.replace(unit, available=False, unhealthy=True)
             elif kind == "stopping" and not unit.wanted:
-                self.units[key] = dataclasses.replace(unit, counted=False, available=False)
+                self.units[key] = msgspec.structs.replace(unit, counted=False, available=False)
 
     def quiet(self) -> None:
         """Everything that runs settles, everything that stops goes."""
@@ -135,7 +136,7 @@ class History:
             if not unit.wanted:
                 del self.units[key]
             else:
-                self.units[key] = dataclasses.replace(unit, available=not unit.unhealthy)
+                self.units[key] = msgspec.structs.replace(unit, available=not unit.unhealthy)
 
 
 EVENTS = st.tuples(

@@ -13,6 +13,7 @@ import msgspec
 
 from proa.aws.ecs import rollout, status, writes
 from proa.aws.ecs.controllers import deployments
+from proa.aws.ecs.controllers.muster import Muster
 from proa.aws.ecs.controllers.siblings import Siblings
 from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
 from proa.aws.ecs.records import COUNTED, Service, Task
@@ -30,7 +31,6 @@ OWN_ROOM = 12  # operations kept free for the service and its closing events
 NOTES_LEAVE = 40  # operations that taking note of ended tasks leaves for starting and stopping
 NO_ADDRESS_AGAIN_S = 30.0
 STEADY_TOPIC = "steady"  # said again every SUPPRESS_S, as "Service event messages" has it
-DRAINED = "draining"  # stands for the deployment of a task that has to leave its Instance
 SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
 
@@ -120,11 +120,14 @@ class ServiceController:
         if entry.value.status == "DRAINING":
             self._drain(here, tasks)
             return here.plan(self._chance)
-        self._note_ends(here, tasks)
-        here.service, messages = deployments.judged(here.service, self._available(here, tasks))
+        muster = Muster(view, tasks, entry.value.primary.id, now, self._settle_s)
+        self._note_ends(here, muster)
+        here.service, messages = deployments.judged(here.service, muster.available)
         here.messages += messages
-        self._step(view, here, tasks)
-        self._conclude(here, tasks)
+        if here.service.primary.id != muster.primary:  # rolled back
+            muster = Muster(view, tasks, here.service.primary.id, now, self._settle_s)
+        self._step(view, here, muster)
+        self._conclude(here, muster)
         return here.plan(self._chance)
 
     def _drain(self, here: _Round, tasks: list[Entry[Task]]) -> None:
@@ -137,43 +140,30 @@ class ServiceController:
                 here.service, status="INACTIVE", inactive_at=here.now
             )
 
-    def _note_ends(self, here: _Round, tasks: list[Entry[Task]]) -> None:
+    def _note_ends(self, here: _Round, muster: Muster) -> None:
         """Count each task that comes to its end once, as a failure of its deployment if it never
         served; before its replacement is decided, so that the breaker and the throttle see it."""
-        for item in tasks:
-            task = item.value
-            if task.desired_status != "STOPPED" or task.counted or here.room < NOTES_LEAVE:
-                continue
-            noted = msgspec.structs.replace(task, counted=True)
+        for item in muster.ended:
+            if here.room < NOTES_LEAVE:
+                break
+            noted = msgspec.structs.replace(item.value, counted=True)
             here.parts.append(writes.replaced(item, noted))
-            if deployments.is_failure(task, self._settle_s):
-                here.service = deployments.with_failure(here.service, task, here.now)
+            if deployments.is_failure(item.value, self._settle_s):
+                here.service = deployments.with_failure(here.service, item.value, here.now)
 
-    def _available(self, here: _Round, tasks: list[Entry[Task]]) -> list[Task]:
-        return [
-            item.value
-            for item in tasks
-            if item.value.deployment == here.service.primary.id
-            and deployments.is_available(item.value, here.now, self._settle_s)
-        ]
-
-    def _step(self, view: View, here: _Round, tasks: list[Entry[Task]]) -> None:
+    def _step(self, view: View, here: _Round, muster: Muster) -> None:
         service, primary = here.service, here.service.primary
-        units = [
-            self._unit(view, here, item) for item in tasks if item.value.last_status != "STOPPED"
-        ]
         held = here.now < primary.hold_until
         decision = rollout.decide(
             service.desired_count,
             rollout.bounds(service.desired_count, service.configuration),
             primary.id,
-            units,
+            muster.units,
             may_start=not held and primary.rollout_state != "FAILED",
         )
-        by_key = {item.key: item for item in tasks}
-        self._wait_for(here, tasks)
-        stopped = self._stop(here, [by_key[key] for key in decision.stop], primary.id)
-        started = self._start(view, here, [item.value for item in tasks], decision.start)
+        here.again_at += (primary.hold_until, *muster.settling)
+        stopped = self._stop(here, [muster.by_key[key] for key in decision.stop], primary.id)
+        started = self._start(view, here, muster, decision.start) if decision.start else []
         if started:
             here.messages.append(f"has started {len(started)} tasks: {_named(started)}.")
         if stopped:
@@ -184,38 +174,9 @@ class ServiceController:
             here.complain("blocked", deployments.BLOCKED)
         if held and primary.streak:
             here.complain(f"throttled {primary.id}", deployments.UNABLE_TO_START)
-        for item in tasks:
-            if item.value.unplaced and item.value.last_status == "PROVISIONING":
-                topic = f"unplaced {item.value.unplaced[0]}"
-                here.complain(topic, deployments.unplaced(item.value))
-                break
-
-    def _unit(self, view: View, here: _Round, item: Entry[Task]) -> rollout.Unit:
-        """A task on a DRAINING container instance is replaced as an older deployment's is."""
-        task = item.value
-        instance = compute.instance_of(view, task.instance) if task.instance else None
-        is_draining = instance is not None and instance.state == "draining"
-        settle_s = self._settle_s if task.deployment == here.service.primary.id else 0.0
-        return rollout.Unit(
-            key=item.key,
-            deployment=DRAINED if is_draining else task.deployment,
-            wanted=task.desired_status == "RUNNING",
-            counted=task.last_status in COUNTED,
-            available=deployments.is_available(task, here.now, settle_s),
-            unhealthy=task.health == "UNHEALTHY" and task.last_status == "RUNNING",
-            starved=bool(task.unplaced) and task.last_status == "PROVISIONING",
-            zone=task.zone,
-            instance=task.instance,
-            created_at=task.created_at,
-        )
-
-    def _wait_for(self, here: _Round, tasks: list[Entry[Task]]) -> None:
-        """Look again when a hold ends or a task has settled."""
-        here.again_at.append(here.service.primary.hold_until)
-        for item in tasks:
-            task = item.value
-            if task.last_status == "RUNNING" and task.deployment == here.service.primary.id:
-                here.again_at.append(task.started_at + self._settle_s)
+        if muster.starved is not None:
+            topic = f"unplaced {muster.starved.unplaced[0]}"
+            here.complain(topic, deployments.unplaced(muster.starved))
 
     def _stop(self, here: _Round, items: list[Entry[Task]], deployment: str) -> list[Task]:
         """Tell tasks to stop, as many as the transaction takes."""
@@ -236,8 +197,9 @@ class ServiceController:
                 here.messages.append(f"(task {task.id}) failed container health checks.")
         return stopped
 
-    def _start(self, view: View, here: _Round, tasks: list[Task], count: int) -> list[Task]:
+    def _start(self, view: View, here: _Round, muster: Muster, count: int) -> list[Task]:
         """Create tasks of the primary deployment, as many as the transaction takes."""
+        tasks = [item.value for item in muster.by_key.values()]
         siblings = Siblings(view, here.service, tasks, self._vpc, self._logs, self._chance)
         started: list[Task] = []
         for _ in range(count):
@@ -253,16 +215,13 @@ class ServiceController:
             started.append(task)
         return started
 
-    def _conclude(self, here: _Round, tasks: list[Entry[Task]]) -> None:
+    def _conclude(self, here: _Round, muster: Muster) -> None:
         """Drop deployments nothing is left of; say so when the service has become steady."""
-        left = {item.value.deployment for item in tasks if item.value.last_status in COUNTED}
-        here.service = deployments.without_empty(here.service, left)
-        counted = [item.value for item in tasks if item.value.last_status in COUNTED]
-        available = self._available(here, tasks)
+        here.service = deployments.without_empty(here.service, muster.left)
         service = here.service
         is_steady = (
             len(service.deployments) == 1
-            and len(counted) == len(available) == service.desired_count
+            and muster.counted == len(muster.available) == service.desired_count
             and service.primary.rollout_state != "FAILED"
         )
         if is_steady and not here.parts:
