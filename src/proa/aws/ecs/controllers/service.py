@@ -16,7 +16,7 @@ from proa.aws.ecs.controllers import deployments
 from proa.aws.ecs.controllers.muster import Muster
 from proa.aws.ecs.controllers.siblings import Siblings
 from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
-from proa.aws.ecs.records import COUNTED, Service, Task
+from proa.aws.ecs.records import COUNTED, PENDING, Service, Task
 from proa.aws.ecs.tables import SERVICES, TASKS
 from proa.base.chance import Chance
 from proa.cloud import compute
@@ -34,23 +34,32 @@ STEADY_TOPIC = "steady"  # said again every SUPPRESS_S, as "Service event messag
 SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
 
-def _owner(_view: View, change: Change[Task]) -> Iterable[str]:
+def _owner(view: View, change: Change[Task]) -> Iterable[str]:
     entry = change.new or change.old
     if entry is None or not entry.value.service:
         return ()
     old, new = change.old, change.new
     if old is not None and new is not None and _standing(old.value) == _standing(new.value):
-        return ()
+        place = new.value.instance
+        if place == old.value.instance or not _is_drained(view, place):
+            return ()
     return (entry.value.service_key,)
 
 
 def _standing(task: Task) -> tuple[object, ...]:
-    """What a service decides by."""
+    """What calls for a decision of its service: where a task is, and how far it has come towards
+    RUNNING, does not, though who is to stop is chosen by that too."""
     return (
-        task.last_status, task.desired_status, task.health, task.deployment, task.counted,
-        task.unplaced, task.instance, task.zone, task.started_at, task.healthy_at,
-        task.stop_code, task.stopped_reason, task.containers if task.stopped_at else (),
+        "PENDING" if task.last_status in PENDING else task.last_status,
+        task.desired_status, task.health, task.deployment, task.counted, task.unplaced,
+        task.started_at, task.healthy_at, task.stop_code, task.stopped_reason,
+        task.containers if task.stopped_at else (),
     )  # fmt: skip
+
+
+def _is_drained(view: View, instance: str) -> bool:
+    found = compute.instance_of(view, instance) if instance else None
+    return found is not None and found.state == "draining"
 
 
 def _moved(view: View, change: Change[Instance]) -> Iterable[str]:
