@@ -66,3 +66,6 @@ fi
 
 "$venv/bin/python" tools/build_stubs.py
 "$venv/bin/python" tools/clients.py "$venv/clients"
+
+# So that no start compiles: an installation need not be writable, or may forbid to write bytecode.
+"$venv/bin/python" -m compileall -q src || true

@@ -123,7 +123,13 @@ class Plane:
         for start in range(0, len(hosts), JOIN_SLICE):
             some = tuple(Hello(host) for host in hosts[start : start + JOIN_SLICE])
             await self.hull("/v1/hellos", _encode(some))
-        self._hosts += [host.id for host in hosts]
+            self._hosts += [hello.host.id for hello in some]
+
+    async def leave(self, hosts: Sequence[Host]) -> None:
+        """These Hosts are switched off for good."""
+        gone = [host.id for host in hosts]
+        self._hosts = [id for id in self._hosts if id not in gone]
+        await self.hull("/v1/leaves", _encode(gone))
 
     async def _beat(self) -> None:
         while True:

@@ -9,11 +9,12 @@ of the API has shown ``spec.nodeName`` of every one. Client and control plane sh
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import resource
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,24 @@ import uvloop
 from proa.base.aio import Tasks, gather
 from proa.base.clock import Clock
 from proa.bench.plane import Plane, peak_rss_mib, rss_mib
-from proa.bench.workloads import BEFORE, MEASURED, WORKLOADS, Pods, Workload, sized
+from proa.bench.workloads import (
+    BEFORE,
+    CHURNING,
+    HIGH,
+    LOW,
+    MEASURED,
+    TARGET,
+    WORKLOADS,
+    Pods,
+    Workload,
+    sized,
+)
 
 WRITERS = 64  # pods are created by this many at a time
 WAIT_S = 600.0
 POLL_S = 0.05
+CHURN_S = 1.0
+PRIORITIES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 _UID = re.compile(rb'"uid":"([^"]+)"')
 
 
@@ -94,6 +108,9 @@ async def _played(plane: Plane, workload: Workload) -> Outcome:
     await plane.join(workload.hosts(plane.cluster))
     await _nodes_ready(plane, workload)
     joined_s = clock.monotonic() - begun
+    for name, value in ((LOW, -10), (HIGH, 10)):
+        kind = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": value}
+        await plane.kube("POST", PRIORITIES, {**kind, "metadata": {"name": name}})
     for namespace in (MEASURED, BEFORE):
         await _make_namespace(plane, namespace)
     placed = 0
@@ -111,6 +128,8 @@ async def _played(plane: Plane, workload: Workload) -> Outcome:
     listed = await plane.kube("GET", f"/api/v1/namespaces/{MEASURED}/pods?limit=1")
     tasks = Tasks()
     tasks.spawn(count.follow(plane, listed["metadata"]["resourceVersion"]), "watch")
+    if workload.churns:
+        tasks.spawn(_churn(plane, workload), "churn")
     await clock.sleep(0.1)
     start, cpu = clock.monotonic(), _cpu_s()
     scheduler.release()
@@ -178,14 +197,48 @@ async def _create(plane: Plane, namespace: str, prefix: str, pods: Pods) -> None
     """POST each pod, many at a time, as a client with many connections does."""
     numbers = iter(range(pods.count))
     path = f"/api/v1/namespaces/{namespace}/pods"
+    spec = orjson.dumps(pods.spec)
+    if TARGET.encode() in spec:
+        spec = spec.replace(TARGET.encode(), (await _target(plane)).encode())
+    labels = dict(pods.labels)
 
     async def writer() -> None:
         for number in numbers:
-            metadata = {"name": f"{prefix}-{number:05}", "labels": dict(pods.labels)}
-            body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pods.spec}
-            await plane.kube("POST", path, orjson.dumps(body))
+            await plane.kube("POST", path, _pod(f"{prefix}-{number:05}", spec, labels))
 
     await gather([writer() for _ in range(WRITERS)])
+
+
+def _pod(name: str, spec: bytes, labels: Mapping[str, str]) -> bytes:
+    metadata = {"name": name, "labels": labels}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": orjson.Fragment(spec)}
+    return orjson.dumps(body)
+
+
+async def _target(plane: Plane) -> str:
+    """The name of the target's Node."""
+    found = await plane.kube("GET", "/api/v1/nodes?labelSelector=bench/target")
+    name: str = found["items"][0]["metadata"]["name"]
+    return name
+
+
+async def _churn(plane: Plane, workload: Workload) -> None:
+    """Every second a node, a pod that no node has room for, and a Service come, or go again."""
+    pods, services = (f"/api/v1/namespaces/{BEFORE}/{kind}" for kind in ("pods", "services"))
+    ports = {"ports": [{"port": 80, "protocol": "TCP"}], "selector": {"app": "churn"}}
+    service = {"apiVersion": "v1", "kind": "Service", "spec": ports}
+    spec = orjson.dumps(CHURNING)
+    for number in itertools.count():
+        name = f"churn-{number}"
+        hosts = [workload.host(name, plane.cluster)]
+        await plane.join(hosts)
+        await plane.kube("POST", pods, _pod(name, spec, {}))
+        await plane.kube("POST", services, {**service, "metadata": {"name": name}})
+        await plane.clock.sleep(CHURN_S)
+        await plane.leave(hosts)
+        await plane.kube("DELETE", f"{pods}/{name}")
+        await plane.kube("DELETE", f"{services}/{name}")
+        await plane.clock.sleep(CHURN_S)
 
 
 async def _nodes_ready(plane: Plane, workload: Workload) -> None:

@@ -18,8 +18,10 @@ from proa.model.resources import Resources
 Json = dict[str, Any]
 ZONE, HOSTNAME = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 MEASURED, BEFORE = "measured", "before"  # the two namespaces that pods are in
+TARGET = "$target"  # stands in a spec for the name of the target's Node
+LOW, HIGH = "bench-low", "bench-high"  # PriorityClasses
 _POOL = Resources(cpu_of("4"), bytes_of("32Gi"), bytes_of("100Gi"), 110)
-_TARGET_POOL = Resources(cpu_of("4"), bytes_of("32Gi"), bytes_of("100Gi"), 90_000)
+_TARGET_POOL = Resources(cpu_of("64"), bytes_of("64Gi"), bytes_of("100Gi"), 90_000)
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,6 +46,7 @@ class Workload:
     zones: tuple[str, ...] = ("zone1",)
     target: bool = False  # one more node, which daemons' pods are for
     tainted: int = 0  # of the nodes, how many pods keep away from
+    churns: bool = False  # a node, a pod without room and a Service come and go all the while
 
     def hosts(self, cluster: str) -> list[Host]:
         """The machines behind the nodes of a cluster ("eks/NAME")."""
@@ -59,7 +62,10 @@ class Workload:
         return [*own, target] if self.target else own
 
     def _host(self, number: int, cluster: str) -> Host:
-        id = f"node-{number:05}"
+        return self.host(f"node-{number:05}", cluster, number)
+
+    def host(self, id: str, cluster: str, number: int = 0) -> Host:
+        """The machine behind one node."""
         zone = self.zones[number % len(self.zones)]
         taints = (("reserved", "yes", "NoSchedule"),) if number < self.tainted else ()
         return Host(
@@ -131,7 +137,7 @@ def _color(name: str) -> tuple[tuple[str, str], ...]:
 
 _IN_ZONES = _required({"key": ZONE, "operator": "In", "values": ["zone1", "zone2"]})
 _ON_TARGET = _required(
-    {"key": "metadata.name", "operator": "In", "values": ["target"]}, "matchFields"
+    {"key": "metadata.name", "operator": "In", "values": [TARGET]}, "matchFields"
 )
 _MOONS = ("moon-1", "moon-2", "moon-3")
 _PLAIN = _spec()
@@ -151,7 +157,14 @@ def _mixed() -> tuple[Pods, ...]:
     )
 
 
+def _ranked(cpu: str, priority_class: str) -> Json:
+    """A spec that preempts, or whose pods leave at once when they are preempted."""
+    more = {"priorityClassName": priority_class, "terminationGracePeriodSeconds": 0}
+    return _spec(cpu=cpu, memory="500Mi", **more)
+
+
 _LARGE = _spec(cpu="9", memory="500Mi")
+CHURNING = _ranked("9", HIGH)  # of the pod that comes and goes
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
     for workload in (
@@ -222,6 +235,13 @@ WORKLOADS: dict[str, Workload] = {
         Workload("mixed-base-pods", 140, Pods(_PLAIN, 5000), _mixed()),
         Workload(
             "unschedulable", 140, Pods(_PLAIN, 10_000), (Pods(_LARGE, 100, waits=True),)
+        ),
+        Workload("mixed-churn", 265, Pods(_PLAIN, 10_000), churns=True),
+        Workload(
+            "preemption",
+            160,
+            Pods(_ranked("3", HIGH), 5000),
+            (Pods(_ranked("900m", LOW), 20_000),),
         ),
         Workload(
             "daemonset",

@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import ssl
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,7 +136,14 @@ def tls_of_pem(certificate: bytes, key: bytes, client_authority: bytes) -> ssl.S
 
 @contextlib.contextmanager
 def _memory_file(content: bytes) -> Iterator[Path]:
-    """A file that only this process sees, gone afterwards (``ssl`` reads keys from files only)."""
+    """A file that is gone afterwards, for ``ssl`` reads keys from files only: in memory where the
+    system has such files (Linux), else readable by its owner alone."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.NamedTemporaryFile(prefix="proa-") as named:
+            named.write(content)
+            named.flush()
+            yield Path(named.name)
+        return
     descriptor = os.memfd_create("proa")
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

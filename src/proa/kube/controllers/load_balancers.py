@@ -43,16 +43,18 @@ class LoadBalancerController:
         place = self._place(key)
         if place is None:
             return NOTHING
+        services = [
+            entry
+            for entry in view.rows(SERVICES).scan(f"{PREFIX}{key}/core/services/")
+            if not entry.value.metadata.deleting and _is_balanced(entry.value)
+        ]
+        if not services:
+            return NOTHING
         addresses = _addresses(view, key)
         taken: Taken = {(port, "tcp"): "Proa itself" for port in (place.port, *place.own_ports)}
         for pod in view.rows(HOST_PORTS).by("cluster", key):
             for port in pod.value.ports:
                 taken[port.number, port.protocol] = f"pod {pod.key.rpartition('/')[2]}"
-        services = [
-            entry
-            for entry in view.rows(SERVICES).scan(f"{PREFIX}{key}/core/services/")
-            if not entry.value.metadata.deleting
-        ]
         calls: list[Call] = []
         for entry in sorted(services, key=lambda one: (one.created, one.key)):
             calls += _decided(view, entry, addresses, taken, now)
@@ -110,10 +112,12 @@ def _addresses(view: View, cluster: str) -> list[str]:
 
 def _if_balanced(_view: View, change: Change[Service]) -> Iterable[str]:
     sides = [side.value for side in (change.old, change.new) if side is not None]
-    balanced = any(
-        side.spec.type == "LoadBalancer" or side.status.load_balancer.ingress for side in sides
-    )
-    return (cluster_of(change.key),) if balanced else ()
+    return (cluster_of(change.key),) if any(map(_is_balanced, sides)) else ()
+
+
+def _is_balanced(service: Service) -> bool:
+    """Whether it wants addresses of the nodes, or has some."""
+    return service.spec.type == "LoadBalancer" or bool(service.status.load_balancer.ingress)
 
 
 def _if_taken(_view: View, change: Change[Any]) -> Iterable[str]:
