@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from proa.base.aio import Tasks
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, Conflict, TryAgain
@@ -29,8 +31,7 @@ IN_FLIGHT = 64  # transactions
 RETRY_S = 1.0  # after the store could not be written
 
 
-@dataclass(slots=True, frozen=True)
-class Bind:
+class Bind(msgspec.Struct, frozen=True):
     """One decision, the piece of a transaction that carries it out, and the addresses it takes."""
 
     waiting: Waiting

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from proa.model.feed import ServiceRange, Vip, ZoneRecord
 from proa.model.host import Instance
 from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
@@ -28,8 +30,7 @@ class Held:
     terminating: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """A piece of a transaction."""
 
     guards: tuple[Guard | Exists, ...] = ()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from proa.model.resources import Port, Resources
 
 Labels = tuple[tuple[str, str], ...]
@@ -158,8 +160,7 @@ class Row:
     images: Amounts = ()  # name → size in bytes
 
 
-@dataclass(slots=True, frozen=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """``instance`` is the row's id; "" for a Fargate ask, whose Instance is yet to be made on
     ``pool``."""
 

@@ -180,7 +180,9 @@ def soft_taints(fleet: Fleet, ask: Ask) -> Ints | None:
 
 def _taint_sets(fleet: Fleet) -> list[int]:
     count = fleet.count
-    numbers: list[int] = np.unique(fleet.taint_set[:count][fleet.live[:count]]).tolist()
+    numbers: list[int] = np.flatnonzero(
+        np.bincount(fleet.taint_set[:count][fleet.live[:count]])
+    ).tolist()
     return numbers
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
+from msgspec.structs import replace
 
 from proa.placement.asks import Ask, PodTerm, Row
 from proa.placement.ledger import (

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+import msgspec
 import numpy as np
 
 from proa.model.resources import Port, Resources
@@ -166,8 +167,7 @@ class Claim:
     alike: dict[bool, Alike] = field(default_factory=dict)
 
 
-@dataclass(slots=True, frozen=True)
-class Booking:
+class Booking(msgspec.Struct, frozen=True):
     """A Sandbox that holds room on a row (-1: on its Pool only). ``uid`` is its store key;
     ``since`` is when it started, in seconds of the wall clock."""
 
@@ -202,11 +202,10 @@ class Booking:
 class Level:
     """What bookings of one priority hold of each row, and how many they are."""
 
-    __slots__ = ("count", "holders", "rows")
+    __slots__ = ("_flat", "_holders", "count", "holders", "rows")
 
     def __init__(self, size: int, width: int) -> None:
-        self.rows: Ints = np.zeros((size, width), dtype=np.int64)
-        self.holders: Ints = np.zeros(size, dtype=np.int64)
+        self._take(np.zeros((size, width), dtype=np.int64), np.zeros(size, dtype=np.int64))
         self.count = 0
 
     def add(self, row: int, claim: Claim, sign: int, shape: tuple[int, ...]) -> None:
@@ -216,12 +215,16 @@ class Level:
             fresh[: len(self.rows), : self.rows.shape[1]] = self.rows
             holders = np.zeros(shape[0], dtype=np.int64)
             holders[: len(self.holders)] = self.holders
-            self.rows, self.holders = fresh, holders
-        flat, first = self.rows.reshape(-1).data, row * shape[1]
+            self._take(fresh, holders)
+        flat, first = self._flat, row * shape[1]
         for column, amount in claim.wanted:
             flat[first + column] += amount * sign
-        self.holders[row] += sign
+        self._holders[row] += sign
         self.count += sign
+
+    def _take(self, rows: Ints, holders: Ints) -> None:
+        self.rows, self.holders = rows, holders
+        self._flat, self._holders = rows.reshape(-1).data, holders.data
 
 
 def terms_of(ask: Ask) -> list[tuple[PodTerm, int]]:

@@ -76,6 +76,7 @@ class Rows(Generic[T]):
         self.table = table
         self._rows: dict[str, Entry[T]] = {}
         self._order = Order()
+        self.edition = 0  # another with each change: what was made of all rows may be kept by it
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in table.indexes}
         self._decode, self._accepts = table.decode, table.accepts
         self._index_of = tuple(table.indexes.items())
@@ -140,6 +141,7 @@ class Rows(Generic[T]):
             self._file(new)
         else:
             return None
+        self.edition += 1
         return Change(record.key, record.version, old, new)
 
     def _file(self, new: Entry[T]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from proa.model.resources import Resources
@@ -91,7 +92,7 @@ class Story(compare.History):
     def start_some(self) -> None:
         for booking in list(self.fleet.bookings.values()):
             if not booking.since and self.some(50):
-                self.fleet.book(replace(booking, since=float(1 + self.number(5))))
+                self.fleet.book(msgspec.structs.replace(booking, since=float(1 + self.number(5))))
 
     def try_one(self) -> bool:
         """Whether an ask without room was compared; some of its victims then have to go."""

@@ -19,6 +19,9 @@ class PlannedVpc:
 
     def __init__(self, view: View, chance: Chance) -> None:
         self._planner, self._chance = network.NetworkPlanner(view), chance
+        self._places = (view.rows(network.VPCS), view.rows(network.SUBNETS))
+        self._edition = (-1, -1)  # of both, as of which the defaults are known
+        self._defaults: dict[tuple[str, str, str], Subnet | None] = {}
 
     def subnet(self, account: str, region: str, id: str) -> Subnet | None:
         found = self._planner.subnet(id)
@@ -27,6 +30,16 @@ class PlannedVpc:
         return self._subnet(found)
 
     def default_subnet(self, account: str, region: str, zone: str) -> Subnet | None:
+        edition = (self._places[0].edition, self._places[1].edition)
+        if edition != self._edition:
+            self._edition = edition
+            self._defaults.clear()
+        asked = (account, region, zone)
+        if asked not in self._defaults:
+            self._defaults[asked] = self._default_subnet(account, region, zone)
+        return self._defaults[asked]
+
+    def _default_subnet(self, account: str, region: str, zone: str) -> Subnet | None:
         subnets = self._planner.default_subnets(account, region)
         best = sorted(subnets, key=lambda subnet: (subnet.zone != zone, subnet.zone))
         return self._subnet(best[0]) if best else None

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 
+import msgspec
+
 from proa.base.chance import Chance
 from proa.base.errors import CallerFault, TryAgain
 from proa.cloud.network.records import (
@@ -85,15 +87,18 @@ class AddressInUse(CallerFault):
         self.address = address
 
 
-@dataclass(slots=True, frozen=True)
-class AddressPlan:
+class AddressPlan(msgspec.Struct, frozen=True):
     """A booked address, once guards and writes are committed."""
 
     address: str
-    mac: str
     vpc: str
     guards: tuple[Guard | Exists, ...]
     writes: tuple[Put | Delete, ...]
+
+    @property
+    def mac(self) -> str:
+        """See ``mac_of``."""
+        return mac_of(self.vpc, self.address)
 
 
 @dataclass(slots=True, frozen=True)
@@ -303,7 +308,6 @@ class NetworkPlanner:
         owner = Exists(network_key(subnet.account, subnet.region, "subnet", subnet.id))
         return AddressPlan(
             address,
-            mac_of(subnet.vpc, address),
             subnet.vpc,
             (Guard(key, 0), owner),
             (Put(key, encode(held)),),
