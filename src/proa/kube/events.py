@@ -69,6 +69,16 @@ def event_call(view: View, about: Entry[Any], said: Said, now: float) -> tuple[C
     return (Call(cluster, "create", "", "events", namespace, name, body=body, existing_ok=True),)
 
 
+def event_parts(
+    view: View, about: Entry[Any], said: Said, chance: Chance, now: float
+) -> tuple[Parts, ...]:
+    """What ``event_call`` asks for, to be written beside what the Event tells of."""
+    home = namespace_of(view, cluster_of(about.key), about.value.metadata.namespace or "default")
+    if home is not None and home.value.metadata.deleting:
+        return ()
+    return (_event_part(view, about, said, chance, now),)
+
+
 def _known(
     view: View, cluster: str, uid: str, said: Said, now: float
 ) -> tuple[Said, Entry[Event] | None]:

@@ -110,7 +110,10 @@ class Condition(Thing, frozen=True):
 
 def condition(conditions: tuple[Condition, ...], type: str) -> Condition | None:
     """The condition of one type."""
-    return next((item for item in conditions if item.type == type), None)
+    for item in conditions:
+        if item.type == type:
+            return item
+    return None
 
 
 # Pods

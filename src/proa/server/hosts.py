@@ -15,11 +15,11 @@ from proa.base.clock import Clock
 from proa.base.errors import TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
+from proa.dispatch.batches import commit_all
 from proa.dispatch.skin import Parts
 from proa.model.feed import Hello
 from proa.model.host import Host, Instance
 from proa.reconcile.view import Change, Table, View
-from proa.server.batches import commit_all
 from proa.server.offers import ClusterOffer, Offers
 from proa.store.api import Delete, Store
 

@@ -8,7 +8,7 @@ The first cluster, ``default``, is there from the start; the others are records 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from proa.aws.eks.versions import patch_of
 from proa.base.errors import TryAgain
 from proa.base.http import Request, Response
 from proa.cloud import compute
+from proa.dispatch.skin import Parts
 from proa.kube.api.call import Call
 from proa.kube.api.context import ClusterInfo
 from proa.kube.api.node_link import NodeLink
@@ -216,11 +217,15 @@ class Kube:
 
     def performers(self) -> dict[type, Callable[[Any], Awaitable[int]]]:
         """Who carries out this bow's steps."""
-        return performers(self.perform)
+        return performers(self.perform, self.create)
 
     async def perform(self, call: Call) -> int:
         """Carry out a call in process; the version that the view must reach."""
         return await self._cluster(call.cluster).api.perform(call)
+
+    async def create(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:
+        """Create objects of one cluster together; see ``perform``."""
+        return await self._cluster(children[0][0].cluster).api.create_all(children)
 
     def _cluster(self, uid: str) -> KubeCluster:
         found = self.clusters.get(uid)

@@ -13,6 +13,7 @@ from typing import Any
 from proa.base.errors import CallerFault, Conflict
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
+from proa.dispatch.batches import commit_all
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import Call
 from proa.kube.keys import object_key, parse_key
@@ -20,7 +21,6 @@ from proa.kube.nodes import Heartbeats, lease_key
 from proa.kube.tables import LEASES, NODES, PREFIX, cluster_of
 from proa.model.host import Instance
 from proa.reconcile.view import Change, Table
-from proa.server.batches import commit_all
 from proa.server.core import Core
 from proa.server.hosts import Living
 from proa.server.kube_cluster import KubeCluster

@@ -24,10 +24,10 @@ from proa.cloud.network import (
     simulated_network,
     simulated_vpc,
 )
+from proa.dispatch.batches import commit_all
 from proa.dispatch.skin import Parts
 from proa.model.host import Host, Instance
 from proa.reconcile.view import View
-from proa.server.batches import commit_all
 from proa.store.api import Delete, Guard, Store
 
 ATTEMPTS = 10

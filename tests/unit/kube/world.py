@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from proa.base.chance import Chance
 from proa.base.clock import VirtualClock, iso8601
 from proa.cloud import compute
+from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiConflict, ApiError, Call
 from proa.kube.controllers.node_lifecycle import NodeLifecycleController
 from proa.kube.controllers.steps import performers
@@ -120,6 +121,14 @@ class FakeApi:
         if error is not None:
             raise error
         return self.apply(call)
+
+    async def create_all(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:
+        version = 0
+        for call, beside in children:
+            version = await self.perform(call)
+            for parts in beside:
+                version = (await self.store.commit(Transaction(parts.guards, parts.writes))).version
+        return version
 
     def apply(self, call: Call) -> int:
         name = call.name or call.body.get("metadata", {}).get("name", "")
@@ -246,7 +255,7 @@ class World:
             self.view,
             self.clock,
             given,
-            performers(self.api.perform),
+            performers(self.api.perform, self.api.create_all),
         )
         self._tasks: list[asyncio.Task[None]] = []
 

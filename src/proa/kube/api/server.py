@@ -16,6 +16,8 @@ import orjson
 from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
+from proa.dispatch.batches import commit_all, merged
+from proa.dispatch.skin import Parts
 from proa.kube.api import bodies, documents, schemas
 from proa.kube.api.account_tokens import AccountTokens
 from proa.kube.api.authn import ForeignTokens, authenticate, nobodys_tokens
@@ -224,6 +226,27 @@ class KubeApi:
             return await create_event(self.api, resource, call)
         _, version = await self._call(call)
         return version
+
+    async def create_all(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:
+        """Carry out Calls that create named objects, each with what is to be written beside it,
+        in few transactions; the version that the view must reach. Raises ApiError at the first
+        that is refused, when those before it are there; Conflict where somebody was faster."""
+        await self.api.fresh()
+        made: list[Parts] = []
+        refusal: ApiError | None = None
+        for call, beside in children:
+            try:
+                found = self.prepared((call,))
+            except ApiError as error:
+                refusal = error
+                break
+            made += [merged((Parts(one.guards, one.writes), *beside)) for one in found]
+        refused = await commit_all(self.api.store, self.api.view, made)
+        if refusal is not None:
+            raise refusal
+        if refused:
+            raise Conflict(f"{len(refused)} objects were not created")
+        return self.api.view.version
 
     def prepared(self, calls: Sequence[Call]) -> list[Transaction]:
         """What Calls that create named objects would commit, decided on the view as it is;

@@ -16,7 +16,7 @@ from proa.base.clock import from_iso8601
 from proa.kube.api.call import Call
 from proa.kube.keys import parse_key
 from proa.kube.objects import Condition, LabelSelector, Meta, Object, OwnerReference, PodTemplate
-from proa.reconcile.view import Entry
+from proa.reconcile.view import Change, Entry, View
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 
@@ -133,9 +133,11 @@ def claim(
 ) -> Claim[O]:
     """Sort out objects. An owner that is being deleted keeps what it has and adopts nothing."""
     result: Claim[O] = Claim()
+    alike: dict[str, str] | None = None  # the labels of the one before, which matched
     for entry in controlled:
         meta = entry.value.metadata
-        if selector.matches(meta.labels):
+        if meta.labels == alike or selector.matches(meta.labels):
+            alike = meta.labels
             result.owned.append(entry)
         elif not owner.deleting:
             rest = [reference_json(ref) for ref in meta.owner_references if ref.uid != owner.uid]
@@ -148,6 +150,16 @@ def claim(
             refs = [*(reference_json(ref) for ref in meta.owner_references), reference]
             result.calls.append(patch(entry, {"metadata": {"ownerReferences": refs}}, user))
     return result
+
+
+def if_meant(_view: View, change: Change[Any]) -> Iterable[str]:
+    """A trigger: the changed object itself, but for its status, which tells its own controller
+    nothing new."""
+    if change.old is not None and change.new is not None:
+        old, new = change.old.value, change.new.value
+        if old.metadata == new.metadata and old.spec == new.spec:
+            return ()
+    return (change.key,)
 
 
 def condition_json(condition: Condition) -> dict[str, Any]:

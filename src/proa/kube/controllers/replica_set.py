@@ -1,8 +1,8 @@
 """ReplicaSets: as many active pods as asked for, no more.
 
 Rules: kube-controller-manager's ReplicaSet controller (500 pods a turn, ranking of deletions)
-and its API documentation. A turn first adopts and releases, then creates or deletes, and always
-reports the status it saw.
+and its API documentation. A turn first adopts and releases, then creates or deletes, or reports
+the status it saw: what it has created or deleted calls it again at once.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from typing import Any
 
 from proa.base.chance import Chance
 from proa.base.clock import iso8601
+from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiError, Call
 from proa.kube.controllers.common import (
     claim,
     condition_json,
     copied,
     delete,
+    if_meant,
     instant,
     owner_reference,
     patch,
     service_account,
 )
 from proa.kube.controllers.ranking import deletion_order
-from proa.kube.controllers.steps import Attempt
-from proa.kube.events import Said, event_call
+from proa.kube.controllers.steps import Births
+from proa.kube.events import Said, event_call, event_parts
 from proa.kube.objects import Condition, Pod, ReplicaSet, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
@@ -39,7 +41,6 @@ COMPONENT = "replicaset-controller"
 _NAME_BASE_LIMIT = 58  # generateName leaves room for five characters
 Set = Entry[ReplicaSet]
 Pods = list[Entry[Pod]]
-Work = tuple[list[Any], list[Call]]
 
 
 class ReplicaSetController:
@@ -50,7 +51,7 @@ class ReplicaSetController:
     def __init__(self, chance: Chance) -> None:
         self._chance = chance
         self.triggers: Sequence[Trigger] = (
-            Trigger(REPLICA_SETS, _if_meant),
+            Trigger(REPLICA_SETS, if_meant),
             Trigger(PODS, sets_of_pod),
         )
 
@@ -72,32 +73,33 @@ class ReplicaSetController:
         if claimed.calls:
             return Plan(tuple(claimed.calls))
         active = [pod for pod in claimed.owned if pod.value.active]
-        work, events = ([], []) if meta.deleting else self._manage(view, entry, active, now)
-        status = _status(entry, status_of(entry.value, claimed.owned, now, ""))
-        return Plan((*work, *status, *events), _next_look(entry.value, active, now))
+        work = [] if meta.deleting else self._manage(view, entry, active, now)
+        steps = work or _status(entry, status_of(entry.value, claimed.owned, now, ""))
+        return Plan(tuple(steps), _next_look(entry.value, active, now))
 
-    def _manage(self, view: View, entry: Set, active: Pods, now: float) -> Work:
+    def _manage(self, view: View, entry: Set, active: Pods, now: float) -> Sequence[Any]:
         """What creates or deletes pods, and the events that tell of it."""
         surplus = len(active) - entry.value.spec.replicas
         if surplus < 0:
             home = namespace_of(view, cluster_of(entry.key), entry.value.metadata.namespace)
             if home is not None and home.value.metadata.deleting:
-                return [], []
-            return self._create(view, entry, active, min(-surplus, BURST), now)
+                return ()
+            return (self._births(view, entry, active, min(-surplus, BURST), now),)
         if surplus > 0:
             return _delete(view, entry, active, min(surplus, BURST), now)
-        return [], []
+        return ()
 
-    def _create(self, view: View, entry: Set, active: Pods, count: int, now: float) -> Work:
-        steps: list[Any] = []
-        events: list[Call] = []
-        refused = partial(_refused, view, entry, active, now)
+    def _births(self, view: View, entry: Set, active: Pods, count: int, now: float) -> Births:
+        children: list[tuple[Call, Sequence[Parts]]] = []
+        told: set[str] = set()
         for _ in range(count):
             call = self._pod(entry)
-            steps.append(Attempt(call, refused))
             said = Said("SuccessfulCreate", f"Created pod: {call.name}", component=COMPONENT)
-            events.extend(event_call(view, entry, said, now))
-        return steps, events
+            parts = event_parts(view, entry, said, self._chance, now)
+            keys = {write.key for part in parts for write in part.writes}
+            children.append((call, () if keys & told else parts))  # one that combines is told once
+            told |= keys
+        return Births(tuple(children), partial(_refused, view, entry, active, now))
 
     def _pod(self, entry: Set) -> Call:
         """A pod of the template. Its name is drawn here as generateName would draw it, so that
@@ -120,14 +122,14 @@ class ReplicaSetController:
         return Call(cluster, "create", "", "pods", meta.namespace, name, body=body, user=USER)
 
 
-def _delete(view: View, entry: Set, active: Pods, count: int, now: float) -> Work:
+def _delete(view: View, entry: Set, active: Pods, count: int, now: float) -> list[Call]:
     doomed = deletion_order(view, entry, active)[:count]
     events: list[Call] = []
     for pod in doomed:
         text = f"Deleted pod: {pod.value.metadata.name}"
         said = Said("SuccessfulDelete", text, component=COMPONENT)
         events.extend(event_call(view, entry, said, now))
-    return [delete(pod, USER) for pod in doomed], events
+    return [*(delete(pod, USER) for pod in doomed), *events]
 
 
 def _refused(view: View, entry: Set, active: Pods, now: float, error: ApiError) -> list[Call]:
@@ -172,15 +174,6 @@ def counts_otherwise(change: Change[Pod]) -> bool:
     )
 
 
-def _if_meant(_view: View, change: Change[ReplicaSet]) -> Iterable[str]:
-    """Its own status tells this controller nothing."""
-    if change.old is not None and change.new is not None:
-        old, new = change.old.value, change.new.value
-        if (old.metadata, old.spec) == (new.metadata, new.spec):
-            return ()
-    return (change.key,)
-
-
 def available_at(pod: Pod, min_ready_s: int) -> float | None:
     """When a pod becomes or became available: Ready for ``min_ready_s``; None if not Ready."""
     since = pod.ready_since
@@ -190,22 +183,36 @@ def available_at(pod: Pod, min_ready_s: int) -> float | None:
 def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) -> dict[str, Any]:
     """The status as the pods are. ``failure`` is the API's refusal of the last creation."""
     spec = replica_set.spec
-    active = [pod for pod in owned if pod.value.active]
-    template_labels = spec.template.metadata.get("labels", {}).items()
-    ready = [at for pod in active if (at := available_at(pod.value, spec.min_ready_seconds))
-             is not None]  # fmt: skip
-    terminating = sum(1 for pod in owned if pod.value.metadata.deleting and not pod.value.terminal)
+    wanted = spec.template.metadata.get("labels", {})
+    active = labelled = ready = available = terminating = 0
+    for entry in owned:
+        pod = entry.value
+        if pod.terminal:
+            continue
+        if pod.metadata.deletion_timestamp:
+            terminating += 1
+            continue
+        active += 1
+        labels = pod.metadata.labels
+        labelled += labels == wanted or wanted.items() <= labels.items()
+        if pod.ready_since is not None:
+            ready += 1
+            available += _is_available(pod, spec.min_ready_seconds, now)
     return {
-        "replicas": len(active),
-        "fullyLabeledReplicas": sum(
-            1 for pod in active if template_labels <= pod.value.metadata.labels.items()
-        ),
-        "readyReplicas": len(ready),
-        "availableReplicas": sum(1 for at in ready if at <= now),
+        "replicas": active,
+        "fullyLabeledReplicas": labelled,
+        "readyReplicas": ready,
+        "availableReplicas": available,
         "terminatingReplicas": terminating,
         "observedGeneration": replica_set.metadata.generation,
         "conditions": _conditions(replica_set, failure, now),
     }
+
+
+def _is_available(pod: Pod, min_ready_s: int, now: float) -> bool:
+    """Whether a pod that is Ready has been so for long enough."""
+    at = available_at(pod, min_ready_s) if min_ready_s else now
+    return at is not None and at <= now
 
 
 def _conditions(replica_set: ReplicaSet, failure: str, now: float) -> list[Any] | None:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from proa.base.errors import Conflict
+from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiError, Call
 
 CallPerformer = Callable[[Call], Awaitable[int]]
+CallsPerformer = Callable[[Sequence[tuple[Call, Sequence[Parts]]]], Awaitable[int]]
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,17 +30,35 @@ class Attempt:
     refused: Callable[[ApiError], Sequence[Call]]
 
 
-def performers(perform: CallPerformer) -> dict[type, Callable[[Any], Awaitable[int]]]:
+@dataclass(slots=True, frozen=True)
+class Births:
+    """Calls that create named objects of one cluster, each with the Events that tell of it. They
+    go together, many in a transaction; at the first refusal it ends as an ``Attempt`` does, and
+    those before it are there."""
+
+    children: tuple[tuple[Call, Sequence[Parts]], ...]
+    refused: Callable[[ApiError], Sequence[Call]]
+
+
+def performers(
+    perform: CallPerformer, create: CallsPerformer
+) -> dict[type, Callable[[Any], Awaitable[int]]]:
     """The performers for every type of step that this bow's controllers plan."""
 
-    async def attempt(step: Attempt) -> int:
+    async def recorded(work: Awaitable[int], refused: Callable[[ApiError], Sequence[Call]]) -> int:
         try:
-            return await perform(step.call)
+            return await work
         except Conflict:
             raise
         except ApiError as error:
-            for record in step.refused(error):
+            for record in refused(error):
                 await perform(record)
             raise
 
-    return {Call: perform, Attempt: attempt}
+    async def attempt(step: Attempt) -> int:
+        return await recorded(perform(step.call), step.refused)
+
+    async def births(step: Births) -> int:
+        return await recorded(create(step.children), step.refused)
+
+    return {Call: perform, Attempt: attempt, Births: births}

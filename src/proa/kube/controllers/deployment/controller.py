@@ -17,6 +17,7 @@ from proa.kube.api.call import ApiError, Call
 from proa.kube.controllers.common import (
     claim,
     delete,
+    if_meant,
     owner_reference,
     patch,
     service_account,
@@ -30,7 +31,6 @@ from proa.kube.objects import Deployment, DeploymentStatus, Pod, ReplicaSet, con
 from proa.kube.tables import DEPLOYMENTS, PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
-from proa.reconcile.runner import row_key
 from proa.reconcile.view import Change, Entry, View
 
 USER = service_account("deployment-controller")
@@ -46,7 +46,7 @@ class DeploymentController:
 
     def __init__(self) -> None:
         self.triggers = (
-            Trigger(DEPLOYMENTS, row_key),
+            Trigger(DEPLOYMENTS, if_meant),
             Trigger(REPLICA_SETS, deployments_of_set),
             Trigger(PODS, deployments_of_gone_pod),
         )
@@ -87,10 +87,10 @@ class Turn:
         noted = status.pause_noted(deployment, self.now)
         if noted is not None:
             known = msgspec.structs.replace(deployment.status, conditions=noted)
-            return self._reported((), known)
+            return Plan(tuple(self._status(known)), self.now)
         numbered = self._number(sets)
         if numbered:
-            return Plan(tuple(numbered))
+            return Plan(tuple(numbered), self.now)
         rescaled = self._rescaled(sets)
         if deployment.spec.paused or rescaled:
             return self._reported(rescaled, status.counted(deployment, sets, self.now))
@@ -140,7 +140,7 @@ class Turn:
         key = object_key(self.cluster, "apps", "replicasets", meta.namespace, name)
         if self.view.rows(REPLICA_SETS).get(key) is not None:
             more = msgspec.structs.replace(deployment.status, collision_count=collisions + 1)
-            return Plan(tuple(self._status(more)))
+            return Plan(tuple(self._status(more)), self.now)
         home = namespace_of(self.view, self.cluster, meta.namespace)
         if home is not None and home.value.metadata.deleting:
             return self._reported((), status.judged(deployment, sets, self.now))
@@ -165,7 +165,8 @@ class Turn:
                 *self._revised(number),
                 *self._noted("NewReplicaSetCreated", f'Created new replica set "{name}"'),
                 *events,
-            )
+            ),
+            self.now,
         )
 
     def _set_refused(self, name: str, error: ApiError) -> list[Call]:
@@ -221,9 +222,10 @@ class Turn:
         )
 
     def _progressed(self, steps: list[Call], sets: Sets) -> Plan:
-        if not steps and status.is_complete(self.deployment, self.deployment.status):
+        wanted = status.judged(self.deployment, sets, self.now)
+        if not steps and status.is_complete(self.deployment, wanted):
             steps = self._tidied(sets)
-        return self._reported(steps, status.judged(self.deployment, sets, self.now))
+        return self._reported(steps, wanted)
 
     def _resize(self, changes: Iterable[tuple[Set, int]], only_sizes: bool = False) -> list[Call]:
         """The patches of sizes, with what each ReplicaSet is to remember, and their events."""
@@ -250,10 +252,12 @@ class Turn:
 
     def _reported(self, steps: Iterable[Any], wanted: DeploymentStatus) -> Plan:
         """``steps``, then the status if it has changed; look again when a deadline may be over."""
-        due = status.deadline_at(self.deployment) + _DEADLINE_SLACK_S
+        due = status.deadline_at(self.deployment, wanted) + _DEADLINE_SLACK_S
         return Plan((*steps, *self._status(wanted)), due if due > self.now else 0.0)
 
     def _status(self, wanted: DeploymentStatus) -> list[Call]:
+        if wanted == self.deployment.status:
+            return []
         new = status.status_json(wanted)
         if new == status.status_json(self.deployment.status):
             return []

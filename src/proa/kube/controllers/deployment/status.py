@@ -148,12 +148,13 @@ def _has_timed_out(deployment: Deployment, now: float) -> bool:
     known = condition(deployment.status.conditions, PROGRESSING)
     if known is None or known.reason == NEW_AVAILABLE:
         return False
-    return known.reason == TIMED_OUT or deadline_at(deployment) < now
+    return known.reason == TIMED_OUT or deadline_at(deployment, deployment.status) < now
 
 
-def deadline_at(deployment: Deployment) -> float:
-    """When a rollout that makes no progress has timed out; 0 where it cannot."""
-    known = condition(deployment.status.conditions, PROGRESSING)
+def deadline_at(deployment: Deployment, status: DeploymentStatus) -> float:
+    """When a rollout that makes no more progress than ``status`` says has timed out; 0 where it
+    cannot."""
+    known = condition(status.conditions, PROGRESSING)
     seconds = deployment.spec.progress_deadline_seconds
     if not has_deadline(deployment) or known is None or seconds is None:
         return 0.0

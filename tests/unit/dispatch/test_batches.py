@@ -6,9 +6,9 @@ import asyncio
 
 from proa.base.clock import VirtualClock, run_virtual
 from proa.cloud import compute
+from proa.dispatch.batches import BYTES, OPERATIONS, commit_all, packed
 from proa.dispatch.skin import Parts
 from proa.reconcile.view import View
-from proa.server.batches import BYTES, OPERATIONS, commit_all, packed
 from proa.store.api import Exists, Guard, Put, Transaction
 from proa.store.sqlite import memory_store
 

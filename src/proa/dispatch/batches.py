@@ -1,7 +1,8 @@
 """Many small pieces of writing, in as few transactions as the store allows.
 
-Called where one event concerns many records: hosts that join or leave by the thousand. Pieces
-that a conflict refuses are tried alone and handed back; each is decided again by its owner.
+Called where one event concerns many records: hosts that join or leave by the thousand, the pods
+of a set. Pieces that a conflict refuses are tried alone and handed back; each is decided again by
+its owner.
 """
 
 from __future__ import annotations
@@ -38,12 +39,18 @@ def packed(parts: Iterable[Parts]) -> Iterator[list[Parts]]:
         yield pack
 
 
-def transaction_of(parts: Sequence[Parts]) -> Transaction:
-    """One transaction of all parts."""
-    return Transaction(
+def merged(parts: Sequence[Parts]) -> Parts:
+    """One piece of all parts; equal guards are named once."""
+    return Parts(
         tuple(dict.fromkeys(guard for part in parts for guard in part.guards)),
         tuple(write for part in parts for write in part.writes),
     )
+
+
+def transaction_of(parts: Sequence[Parts]) -> Transaction:
+    """One transaction of all parts."""
+    whole = merged(parts)
+    return Transaction(whole.guards, whole.writes)
 
 
 async def commit_all(store: Store, view: View, parts: Iterable[Parts]) -> list[Parts]:
@@ -63,7 +70,7 @@ async def commit_all(store: Store, view: View, parts: Iterable[Parts]) -> list[P
     packs = list(packed(parts))
     for first in range(0, len(packs), AT_ONCE):
         works = [commit(pack) for pack in packs[first : first + AT_ONCE]]
-        await view.reached(max(await gather(works)))
+        await view.reached(await works[0] if len(works) == 1 else max(await gather(works)))
     if refused:
         await view.reached(await store.version())
     return refused
