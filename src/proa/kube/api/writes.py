@@ -33,6 +33,7 @@ from proa.reconcile.view import Entry
 from proa.store.api import Delete, Exists, Guard, Put, Transaction
 
 ATTEMPTS = 8
+NAMES = 8  # that are tried for an object with generateName
 VERSION_DIGITS = 20  # of an unsigned number of 64 bits
 NODES = ("", "nodes")  # whose creator says their status as well (the node's strategy)
 _SERVER_OWNED = (
@@ -83,7 +84,7 @@ class Writer:
         generated = not metadata.get("name") and metadata.get("generateName")
         for attempt in range(ATTEMPTS):
             if generated:
-                metadata["name"] = metadata["generateName"][:57] + self._api.chance.suffix()
+                metadata["name"] = self._fresh_name(resource, namespace, metadata["generateName"])
             if not metadata.get("name"):
                 raise _name_required(resource)
             try:
@@ -96,6 +97,15 @@ class Writer:
                     raise
                 await self._api.fresh()
         raise AssertionError("the loop returns or raises")
+
+    def _fresh_name(self, resource: Resource, namespace: str, beginning: str) -> str:
+        """A generated name that nothing has, as far as is known; after NAMES that are taken, one
+        that is (kube-apiserver's RetryGenerateName)."""
+        for _ in range(NAMES):
+            name = beginning[:57] + self._api.chance.suffix()
+            if self._api.entry(resource, namespace, name) is None:
+                break
+        return name
 
     def _incoming(
         self, resource: Resource, namespace: str, body: Json, options: WriteOptions
