@@ -129,6 +129,27 @@ faults:
     assert outcome.measures["ready"] == 8
 
 
+def test_what_is_wanted_outlives_reclaims_jumps_of_the_clock_and_broken_lines() -> None:
+    text = """
+  - {name: svc, kind: service, replicas: 6, image: web}
+  - {name: pod, kind: deployment, replicas: 6, image: web}
+churn: {share_per_hour: 10, begin: 30, end: 800}
+agents: {report_every: 1s}
+faults:
+  - {fault: reclaim, between: [60, 60], given: {host: node-1, again_s: 30}}
+  - {fault: jump_clock, between: [250, 250], given: {by_s: 3600, for_s: 60}}
+  - {fault: jump_clock, between: [350, 350], given: {by_s: -30}}
+  - {fault: break_watches, between: [400, 420], times: 3}
+  - {fault: cut_feeds, between: [450, 450]}
+  - {fault: kill_control_plane, between: [500, 500], given: {away_s: 15, steps: 500}}
+"""
+    outcome = played(text)
+    assert outcome.problems == []
+    assert outcome.hosts == ["node-2", "node-3", "node-1-1"]
+    assert outcome.measures["ready"] == 12
+    assert played(text).trace_sha256 == outcome.trace_sha256
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -89,6 +89,7 @@ class Crowd:
         self.machines: dict[str, Machine] = {}
         self._link, self.observe = link, observe
         self.tells = True  # events; without, statuses only
+        self.gather_s = GATHER_S
         # (CPU curve, memory curve) → CPU and memory reserved by what runs with it
         self._loads: dict[tuple[str | float, str | float], list[int]] = {}
         self._dirty: dict[str, tuple[Machine, Box | None]] = {}
@@ -282,7 +283,7 @@ class Crowd:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self.clock.sleep(GATHER_S)
+            await self.clock.sleep(self.gather_s)
             reports = self._gathered()
             while reports and not await self._sent(reports):
                 await self.clock.sleep(RETRY_S)

@@ -97,11 +97,12 @@ class _Play:
         self._measures = Measures(self._stage.clock)
         self._stage.crowd.observe = self._measures.observe
         self._stage.crowd.tells = plan.agents.events
+        self._stage.crowd.gather_s = seconds(plan.agents.report_every)
         self._chance = self._stage.chance.child("play")
-        self._faults = LargeFaults(self._stage, self._stage.chance.child("faults"))
         self._tasks = Tasks(on_crash=self._crashed)
         self._problems: list[str] = []
         self._asker: Asker
+        self._faults: LargeFaults
 
     def _event(self, event: Any) -> None:
         self._measures.event(event)
@@ -118,6 +119,7 @@ class _Play:
                 stage.crowd.add(_hosts(part))
             await stage.clock.sleep(JOINING_S)
             self._asker = Asker(stage, self._subnets())
+            self._faults = LargeFaults(stage, self._asker, stage.chance.child("faults"))
             self._start()
             await self._until(lasts)
             self._look()

@@ -175,9 +175,14 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 class AgentsPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``events``: whether the agents tell users of each step (Pulled, Created, Started …), or
-    report statuses only."""
+    report statuses only. ``report_every``: how long an agent gathers news before it reports them
+    (the kubelet looks at its containers once a second)."""
 
     events: bool = True
+    report_every: Span = 0.25
+
+    def __post_init__(self) -> None:
+        _require(seconds(self.report_every) > 0, "report_every is above 0")
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -27,7 +27,7 @@ from proa.sim.front import Front
 from proa.sim.near import NearLink
 from proa.sim.trace import Trace
 from proa.sim.world import EPOCH, NoNodeLink, schemas, token_key
-from proa.store.api import Event
+from proa.store.api import Event, SlowReader
 from proa.store.memory import MemoryStore
 
 Watcher = Callable[[Event], None]
@@ -68,10 +68,16 @@ class Stage:
         await self.start_plane()
 
     async def _record(self) -> None:
-        async for batch in self.store.watch("/", after=0):
-            for event in batch.events:
-                self.trace.event(event)
-                self._watcher(event)
+        seen = 0
+        while True:
+            try:
+                async for batch in self.store.watch("/", after=seen):
+                    seen = batch.version
+                    for event in batch.events:
+                        self.trace.event(event)
+                        self._watcher(event)
+            except SlowReader:
+                continue  # what was missed is in the log
 
     async def start_plane(self) -> None:
         """A control plane over what the store holds; each life draws its own chance."""
@@ -96,6 +102,11 @@ class Stage:
         self.trace.note("control plane stops")
         front, self.front = self.front, None
         await front.crash()
+        self._link.cut()
+
+    def cut_feeds(self) -> None:
+        """Break the connections of every agent."""
+        self.trace.note("feeds break")
         self._link.cut()
 
     def _front(self) -> Front:

@@ -27,6 +27,7 @@ from proa.store.api import (
     Page,
     Put,
     Record,
+    SlowReader,
     Transaction,
     check_size,
     trimmed,
@@ -107,6 +108,10 @@ class MemoryStore:
 
     def watch(self, prefix: str, *, after: int) -> AsyncIterator[Batch]:
         return self._hub.watch(prefix, after)
+
+    def break_watches(self) -> None:
+        """Every watcher falls behind at once: a fault, for those who simulate."""
+        self._hub.end(SlowReader("this watcher fell behind: list again"))
 
     # Writes
 
