@@ -1,4 +1,4 @@
-"""Clients that cost little, so that what is timed is Proa: aiohttp, one connection per call.
+"""Clients that cost little, so that what is timed is Proa: aiohttp, connections kept open.
 
 ``KubeClient`` speaks the Kubernetes API with the client certificate of a kubeconfig; ``Ecs``
 signs each call by SigV4 with botocore's signer. Both are used by ``start`` and ``api``.
@@ -7,9 +7,10 @@ signs each call by SigV4 with botocore's signer. Both are used by ``start`` and 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from botocore.credentials import Credentials
 
 _TARGET = "AmazonEC2ContainerServiceV20141113"
 _TIMEOUT = aiohttp.ClientTimeout(total=120)
+_KEPT_S = 60.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,11 +76,13 @@ async def _answer(response: aiohttp.ClientResponse) -> Any:
 
 
 class KubeClient:
-    """The Kubernetes API of one server."""
+    """The Kubernetes API of one server, over so many connections at most; 0: as many as calls."""
 
-    def __init__(self, kubeconfig: Kubeconfig) -> None:
+    def __init__(self, kubeconfig: Kubeconfig, connections: int = 0) -> None:
         self._server = kubeconfig.server.rstrip("/")
-        connector = aiohttp.TCPConnector(ssl=kubeconfig.context(), limit=0)
+        connector = aiohttp.TCPConnector(
+            ssl=kubeconfig.context(), limit=connections, keepalive_timeout=_KEPT_S
+        )
         self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
 
     async def close(self) -> None:
@@ -89,18 +93,23 @@ class KubeClient:
         async with self._session.request(method, self._server + path, json=body) as response:
             return await _answer(response)
 
-    async def watch(self, path: str, version: str) -> AsyncGenerator[dict[str, Any], None]:
-        """Events after a resource version, until the caller stops reading."""
+    @contextlib.asynccontextmanager
+    async def watch(self, path: str, version: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Events after a resource version; the block begins once the server has answered."""
         url = f"{self._server}{path}?watch=true&resourceVersion={version}"
         async with self._session.get(url) as response:
             if response.status != 200:
                 await _answer(response)
-            pending = b""
-            async for chunk in response.content.iter_any():
-                *lines, pending = (pending + chunk).split(b"\n")
-                for line in lines:
-                    event: dict[str, Any] = json.loads(line)
-                    yield event
+            yield _events(response)
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    pending = b""
+    async for chunk in response.content.iter_any():
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            event: dict[str, Any] = json.loads(line)
+            yield event
 
 
 def signed(environment: Mapping[str, str], operation: str, body: bytes) -> dict[str, str]:
@@ -124,7 +133,7 @@ class Ecs:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S)
         self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
 
     async def close(self) -> None:
@@ -132,8 +141,16 @@ class Ecs:
 
     async def call(self, operation: str, **members: Any) -> Any:
         """One operation; the decoded answer. Raises RuntimeError for an error."""
+        return await self.asking(operation, **members)()
+
+    def asking(self, operation: str, **members: Any) -> Callable[[], Awaitable[Any]]:
+        """The same call again and again, signed once; its signature lasts for 15 minutes."""
         body = json.dumps(members).encode()
         headers = signed(self._environment, operation, body)
         url = self._environment["AWS_ENDPOINT_URL"] + "/"
-        async with self._session.post(url, data=body, headers=headers) as response:
-            return await _answer(response)
+
+        async def ask() -> Any:
+            async with self._session.post(url, data=body, headers=headers) as response:
+                return await _answer(response)
+
+        return ask

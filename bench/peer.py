@@ -32,6 +32,7 @@ COMMAND = ("sleep", "1000000")
 SUBNET = "10.213.0.0/16"
 _PLUGINS = Path("/usr/lib/cni")
 _CALL_S = 60.0
+_REMOVED_AT_ONCE = 8
 
 
 class BareCri:
@@ -150,15 +151,17 @@ class BareCri:
         await self._runtime.StartContainer(request, timeout=_CALL_S)
 
     async def clear(self) -> None:
-        """Stop and remove every sandbox."""
+        """Stop and remove every sandbox, some at a time."""
         ids, self._sandboxes = self._sandboxes, []
-        for id in ids:
-            await self._runtime.StopPodSandbox(
-                cri.StopPodSandboxRequest(pod_sandbox_id=id), timeout=_CALL_S
-            )
-            await self._runtime.RemovePodSandbox(
-                cri.RemovePodSandboxRequest(pod_sandbox_id=id), timeout=_CALL_S
-            )
+        while ids:
+            now, ids = ids[:_REMOVED_AT_ONCE], ids[_REMOVED_AT_ONCE:]
+            await asyncio.gather(*[self._remove(id) for id in now])
+
+    async def _remove(self, id: str) -> None:
+        request: Any = cri.StopPodSandboxRequest(pod_sandbox_id=id)
+        await self._runtime.StopPodSandbox(request, timeout=_CALL_S)
+        request = cri.RemovePodSandboxRequest(pod_sandbox_id=id)
+        await self._runtime.RemovePodSandbox(request, timeout=_CALL_S)
 
     def halt(self) -> None:
         """Stop the daemon alone."""

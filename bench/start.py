@@ -2,8 +2,10 @@
 
 Three contenders take turns in one run: a pod under the Kubernetes API, a Fargate task under ECS,
 and RunPodSandbox, CreateContainer, StartContainer on the peer's containerd. All run the same
-image and command from images that are there already; no round begins before the last one's
-containers are gone.
+image and command from images that are there already. Every client's connections are open before
+the clock starts, as the peer's channel is, and no round begins before what the last one left
+behind is cleared away. ECS has no watch: its client asks again and again, seldom enough to take
+little from the machine it measures.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,15 +28,18 @@ from bench.peer import BUSYBOX, COMMAND, BareCri, shims
 PLAN = ((1, 10, 2), (50, 3, 1))  # how many at once, measured rounds, rounds of warming up
 _PODS = "/api/v1/namespaces/default/pods"
 _LIMIT_S = 120.0
-_POLL_S = 0.01
+_POLL_S, _POLL_MAX_S = 0.005, 0.05  # between two questions: for each task, and for any number
 _PER_CALL = 10  # RunTask's greatest count
+_CONNECTIONS = 5  # of the Kubernetes client: one of them for the watch
+_REST_S = 1.5  # until a Proa has put away what is left of containers that are gone
 
 
 async def _gone(socket: Path) -> None:
-    """Wait until a containerd holds no sandbox."""
+    """Wait until a containerd holds no sandbox, and its Proa is at rest."""
     async with asyncio.timeout(_LIMIT_S):
         while shims(socket):
             await asyncio.sleep(0.05)
+    await asyncio.sleep(_REST_S)
 
 
 class Pods:
@@ -51,21 +57,22 @@ class Pods:
         self._count += count
         listed = await self._client.call("GET", _PODS)
         version = listed["metadata"]["resourceVersion"]
-        async with asyncio.timeout(_LIMIT_S):
+        async with asyncio.timeout(_LIMIT_S), self._client.watch(_PODS, version) as events:
+            others = range(_CONNECTIONS - 1)
+            await asyncio.gather(*[self._client.call("GET", _PODS) for _ in others])
             began = time.perf_counter()
-            watching = asyncio.create_task(self._all_ready(version))
+            watching = asyncio.create_task(self._all_ready(events))
             posts = [self._client.call("POST", _PODS, _pod(name)) for name in self._names]
             await asyncio.gather(watching, *posts)
         return (watching.result() - began) * 1000
 
-    async def _all_ready(self, version: str) -> float:
+    async def _all_ready(self, events: AsyncIterator[dict[str, Any]]) -> float:
         waited = set(self._names)
-        async with contextlib.aclosing(self._client.watch(_PODS, version)) as events:
-            async for event in events:
-                if event["type"] == "MODIFIED" and _is_ready(event["object"]):
-                    waited.discard(event["object"]["metadata"]["name"])
-                    if not waited:
-                        return time.perf_counter()
+        async for event in events:
+            if event["type"] == "MODIFIED" and _is_ready(event["object"]):
+                waited.discard(event["object"]["metadata"]["name"])
+                if not waited:
+                    return time.perf_counter()
         raise RuntimeError(f"the watch ended before {sorted(waited)} were ready")
 
     async def clear(self) -> None:
@@ -130,6 +137,7 @@ class Tasks:
         """Milliseconds from the first RunTask to the answer that shows the last one RUNNING."""
         shares = [min(_PER_CALL, count - first) for first in range(0, count, _PER_CALL)]
         async with asyncio.timeout(_LIMIT_S):
+            await asyncio.gather(*[self._client.call("ListTasks") for _ in shares])
             began = time.perf_counter()
             answers = await asyncio.gather(*[self._run(share) for share in shares])
             self._arns = [task["taskArn"] for answer in answers for task in answer["tasks"]]
@@ -148,20 +156,29 @@ class Tasks:
         )
 
     async def _all_running(self) -> None:
-        waited = list(self._arns)
+        """Asks about one that is not running; once it is, about all that were not."""
+        waited, pause_s = list(self._arns), min(_POLL_S * len(self._arns), _POLL_MAX_S)
         while waited:
+            ask = self._client.asking("DescribeTasks", tasks=waited[:1])
+            while not _are_running(await ask()):
+                await asyncio.sleep(pause_s)
             answer = await self._client.call("DescribeTasks", tasks=waited)
-            states = {task["taskArn"]: task for task in answer["tasks"]}
-            for task in states.values():
-                if task["lastStatus"] in ("DEPROVISIONING", "STOPPED"):
-                    raise RuntimeError(f"a task stopped: {task.get('stoppedReason')}")
-            waited = [arn for arn in waited if states[arn]["lastStatus"] != "RUNNING"]
-            await asyncio.sleep(_POLL_S if waited else 0)
+            waited = [
+                task["taskArn"] for task in answer["tasks"] if not _are_running({"tasks": [task]})
+            ]
 
     async def clear(self) -> None:
         arns, self._arns = self._arns, []
         await asyncio.gather(*[self._client.call("StopTask", task=arn) for arn in arns])
         await _gone(self._socket)
+
+
+def _are_running(answer: Any) -> bool:
+    """Whether every task of an answer runs. Raises RuntimeError for one that has stopped."""
+    for task in answer["tasks"]:
+        if task["lastStatus"] in ("DEPROVISIONING", "STOPPED"):
+            raise RuntimeError(f"a task stopped: {task.get('stoppedReason')}")
+    return all(task["lastStatus"] == "RUNNING" for task in answer["tasks"])
 
 
 def run() -> Result:
@@ -183,7 +200,7 @@ def run() -> Result:
             ratios[f"{name}_{count}"] = ratio(by_name[name], by_name["bare_cri"])
     return Result(
         name="start",
-        method="API call to running, busybox sleep, image present; contenders take turns",
+        method="API call to running, busybox sleep, image present, connections open; in turns",
         peer="bare CRI on a containerd of the same configuration with the bridge CNI plugin",
         figures=figures,
         ratio=ratios,
@@ -193,7 +210,8 @@ def run() -> Result:
 async def _measure(
     peer: BareCri, instance: Instance, folder: Path
 ) -> dict[int, dict[str, list[float]]]:
-    kube = KubeClient(read_kubeconfig(Path(instance.environment["KUBECONFIG"]), folder))
+    kubeconfig = read_kubeconfig(Path(instance.environment["KUBECONFIG"]), folder)
+    kube = KubeClient(kubeconfig, _CONNECTIONS)
     ecs = Ecs(instance.environment)
     pods, tasks = Pods(instance, kube), Tasks(instance, ecs)
     await peer.connect()
