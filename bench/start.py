@@ -4,8 +4,8 @@ Three contenders take turns in one run: a pod under the Kubernetes API, a Fargat
 and RunPodSandbox, CreateContainer, StartContainer on the peer's containerd. All run the same
 image and command from images that are there already. Every client's connections are open before
 the clock starts, as the peer's channel is, and no round begins before what the last one left
-behind is cleared away. ECS has no watch: its client asks again and again, seldom enough to take
-little from the machine it measures.
+behind is cleared away. ECS has no watch: its client asks again and again, which takes time from the
+very machine it measures, so it asks nothing while no round yet has been done.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ PLAN = ((1, 10, 2), (50, 3, 1))  # how many at once, measured rounds, rounds of 
 _PODS = "/api/v1/namespaces/default/pods"
 _LIMIT_S = 120.0
 _POLL_S, _POLL_MAX_S = 0.005, 0.05  # between two questions: for each task, and for any number
+_QUIET = 0.8  # of the fastest round so far passes before the first question
 _PER_CALL = 10  # RunTask's greatest count
 _CONNECTIONS = 5  # of the Kubernetes client: one of them for the watch
 _REST_S = 1.5  # until a Proa has put away what is left of containers that are gone
@@ -109,6 +110,7 @@ class Tasks:
         self._environment = instance.environment
         self._socket = instance.data_dir / "run" / "containerd.sock"
         self._arns: list[str] = []
+        self._fastest_ms: dict[int, float] = {}  # by how many
 
     async def prepare(self) -> None:
         """Register the task definition; find a subnet."""
@@ -143,8 +145,12 @@ class Tasks:
             self._arns = [task["taskArn"] for answer in answers for task in answer["tasks"]]
             if len(self._arns) != count:
                 raise RuntimeError(f"RunTask: {[answer['failures'] for answer in answers]}")
+            quiet_s = _QUIET * self._fastest_ms.get(count, 0.0) / 1000
+            await asyncio.sleep(began + quiet_s - time.perf_counter())
             await self._all_running()
-            return (time.perf_counter() - began) * 1000
+            took_ms = (time.perf_counter() - began) * 1000
+        self._fastest_ms[count] = min(took_ms, self._fastest_ms.get(count, took_ms))
+        return took_ms
 
     async def _run(self, count: int) -> Any:
         return await self._client.call(
