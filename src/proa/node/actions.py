@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from proa.base.aio import gather
 from proa.base.errors import CallerFault, TryAgain
 from proa.model.sandbox import Container, Probe
 from proa.node.machine import ECS_PULL_ATTEMPTS, StopContainer
@@ -25,6 +27,7 @@ from proa.node.ports import (
     MountError,
     NotFound,
     RegistryAway,
+    RuntimeSandbox,
     SandboxSpec,
 )
 from proa.node.state import ContainerRun
@@ -69,9 +72,9 @@ async def ensure_image(worker: SandboxWorker, name: str) -> None:
 async def _find_or_pull(
     worker: SandboxWorker, container: ContainerRun, reference: str, policy: str
 ) -> ImageInfo:
-    runtime, clock = worker.context.runtime, worker.context.clock
+    clock = worker.context.clock
     if policy != "Always":
-        found = await runtime.image(reference)
+        found = await worker.context.images.find(reference)
         if found is not None:
             text = f'Container image "{reference}" already present on machine'
             worker.tell("Pulled", text, container=container.name)
@@ -151,11 +154,12 @@ async def _show_back_off(worker: SandboxWorker, container: ContainerRun, text: s
 
 
 async def run_sandbox(worker: SandboxWorker, attempt: int) -> None:
-    """Volumes, then namespace, address and CRI sandbox."""
+    """Volumes, namespace, address and CRI sandbox."""
     run, context = worker.run, worker.context
     try:
-        await _make_volumes(worker)
-        run.runtime = await context.runtime.run_sandbox(_sandbox_spec(worker, attempt))
+        if run.runs.delay_s:  # the try before has failed, maybe for its volumes
+            await _make_volumes(worker)
+        run.runtime = await _run_beside_volumes(worker, _sandbox_spec(worker, attempt))
     except (TryAgain, CallerFault) as error:
         run.runs.next(context.clock.monotonic())
         mount = isinstance(error, MountError)
@@ -170,6 +174,24 @@ async def run_sandbox(worker: SandboxWorker, attempt: int) -> None:
     run.attempt = attempt
     run.runs.clear()
     run.ready_at = run.ready_at or context.clock.now()
+
+
+async def _run_beside_volumes(worker: SandboxWorker, spec: SandboxSpec) -> RuntimeSandbox:
+    """The volumes are made while the runtime makes the sandbox, which goes again without them."""
+    runtime = worker.context.runtime
+    made: list[RuntimeSandbox] = []
+
+    async def run() -> None:
+        made.append(await runtime.run_sandbox(spec))
+
+    try:
+        await gather([run(), _make_volumes(worker)])
+    except (TryAgain, CallerFault):
+        for sandbox in made:
+            await _insist(worker, partial(runtime.stop_sandbox, sandbox.id))
+            await _insist(worker, partial(runtime.remove_sandbox, sandbox.id))
+        raise
+    return made[0]
 
 
 async def _make_volumes(worker: SandboxWorker) -> None:

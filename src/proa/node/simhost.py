@@ -13,7 +13,7 @@ from proa.model.feed import Instances, Rules, Zones
 from proa.model.sandbox import Container, Network, Probe, Sandbox, Volume
 from proa.node.agent import Ports
 from proa.node.checkpoint import MemoryCheckpoint
-from proa.node.ports import Bind, ControlLink, Target
+from proa.node.ports import Bind, ControlLink, MountError, Target
 from proa.node.sim import Behaviour, SimRuntime
 
 
@@ -69,8 +69,11 @@ class SimVolumes:
 
     def __init__(self) -> None:
         self.made: dict[str, tuple[Volume, ...]] = {}
+        self.fault = ""  # why no volume can be made
 
     async def prepare(self, sandbox: Sandbox) -> None:
+        if self.fault:
+            raise MountError(self.fault)
         self.made[sandbox.uid] = sandbox.volumes
 
     async def update(self, sandbox: Sandbox) -> None:

@@ -119,6 +119,7 @@ class ContainerdRuntime:
         chance: Chance,
     ) -> None:
         self._layout = layout
+        self._cgroup = layout.cgroup
         self._clock = clock
         self._chance = chance.child("exec")
         self._cni = CniServer(network)
@@ -158,11 +159,11 @@ class ContainerdRuntime:
         wanted = {item.id: item for item in instances.instances if not item.shared}
         try:
             for item in wanted.values():
-                cgroups.make_instance(f"{self._layout.cgroup}/{item.id}", item.capacity)
+                cgroups.make_instance(f"{self._cgroup}/{item.id}", item.capacity)
         except OSError as error:
             raise TryAgain(f"cgroup of an instance: {error}") from error
         for id in [id for id in self._instances if id not in wanted]:
-            cgroups.sweep(f"{self._layout.cgroup}/{id}")
+            cgroups.sweep(f"{self._cgroup}/{id}")
         self._instances = tuple(wanted)
 
     # Images
@@ -209,12 +210,12 @@ class ContainerdRuntime:
         sandbox = spec.sandbox
         self._cni.expect(sandbox.uid, sandbox.network)
         try:
-            parent = cgroup_parent(self._layout.cgroup, sandbox)
+            parent = cgroup_parent(self._cgroup, sandbox)
             cgroups.make(parent, sandbox.memory_limit, 0)
             self._cpu[parent] = cpu_of(labels(sandbox)[CPU_LABEL])
         except OSError as error:
             raise TryAgain(f"cgroup of the sandbox: {error}") from error
-        request = cri.RunPodSandboxRequest(config=sandbox_config(spec, self._layout.cgroup))
+        request = cri.RunPodSandboxRequest(config=sandbox_config(spec, self._cgroup))
         answer = await call(self._runtime.RunPodSandbox(request, timeout=CALL_S), passing=True)
         id = str(answer.pod_sandbox_id)
         place = self._cni.place(sandbox.uid, id)
@@ -259,7 +260,7 @@ class ContainerdRuntime:
         except NotFound as error:  # of one of its containers: somebody else removes it, too
             raise TryAgain(str(error)) from error
         uid, owner = answer.status.metadata.uid, answer.status.labels.get(OWNER_LABEL, "local")
-        parent = f"{self._layout.cgroup}/{owner}/{uid}"
+        parent = f"{self._cgroup}/{owner}/{uid}"
         self._kills.pop(parent, None)
         self._cpu.pop(parent, None)
         self._parents = {key: item for key, item in self._parents.items() if item != parent}
@@ -276,14 +277,14 @@ class ContainerdRuntime:
         request = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id,
             config=config,
-            sandbox_config=sandbox_config(whole, self._layout.cgroup),
+            sandbox_config=sandbox_config(whole, self._cgroup),
         )
         init = ""
         if spec.container.init_process:
             init = str(await asyncio.to_thread(build_init, self._layout.init_dir))
         answer = await call(self._runtime.CreateContainer(request, timeout=CALL_S))
         id = str(answer.container_id)
-        self._parents[id] = cgroup_parent(self._layout.cgroup, whole.sandbox)
+        self._parents[id] = cgroup_parent(self._cgroup, whole.sandbox)
         if self._profiles.wanted(spec.container):
             await self._learn_profile(id, spec.container)
         patch = patch_of(spec, init)
@@ -305,9 +306,13 @@ class ContainerdRuntime:
         request = cri.StartContainerRequest(container_id=id)
         await call(self._runtime.StartContainer(request, timeout=CALL_S))
         self._limit_cpu(self._parents.get(id, ""))
+        return self._pid_of(id)
+
+    def _pid_of(self, id: str) -> int:
+        """As its shim has noted it: to ask for it takes a turn through two daemons."""
         try:
-            return (await self._native.task(id)).pid
-        except NotFound:  # it has ended already: its exit is on its way
+            return int((self._layout.task_dir / id / "init.pid").read_text())
+        except (FileNotFoundError, ValueError):  # it has ended already: its exit is on its way
             return 0
 
     def _limit_cpu(self, parent: str) -> None:
@@ -440,7 +445,7 @@ class ContainerdRuntime:
         for box in boxes:
             of_pod = by_pod.get(box.pod_sandbox_id, {})
             owner = of_pod.get(OWNER_LABEL, "local")
-            parent = f"{self._layout.cgroup}/{owner}/{box.labels.get(UID_LABEL, '')}"
+            parent = f"{self._cgroup}/{owner}/{box.labels.get(UID_LABEL, '')}"
             self._parents[box.id] = parent
             self._kills[parent] = cgroups.oom_kills(parent)
             if box.state == cri.CONTAINER_RUNNING:

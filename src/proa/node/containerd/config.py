@@ -53,6 +53,11 @@ class Layout:
         return self.data_dir / "containerd" / "state"
 
     @property
+    def task_dir(self) -> Path:
+        """A folder for each sandbox and container that its shim keeps while it lives."""
+        return self.state / "io.containerd.runtime.v2.task" / "k8s.io"
+
+    @property
     def config_file(self) -> Path:
         return self.data_dir / "containerd" / "config.toml"
 
