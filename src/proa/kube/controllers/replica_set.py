@@ -26,6 +26,7 @@ from proa.kube.controllers.common import (
     patch,
     service_account,
 )
+from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.ranking import deletion_order
 from proa.kube.controllers.steps import Births
 from proa.kube.events import Said, event_call, event_parts
@@ -140,25 +141,10 @@ def _refused(view: View, entry: Set, active: Pods, now: float, error: ApiError) 
 
 
 def sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
-    """The ReplicaSets that a pod's change concerns: its owner before and after, or for an orphan
-    those that might adopt it."""
-    keys: dict[str, None] = {}
+    """The ReplicaSets that a pod's change concerns."""
     if not counts_otherwise(change):
-        return keys
-    for entry in (change.old, change.new):
-        if entry is None:
-            continue
-        cluster, meta = cluster_of(entry.key), entry.value.metadata
-        owner = meta.controller
-        if owner is not None:
-            for found in view.rows(REPLICA_SETS).by("uid", f"{cluster}/{owner.uid}"):
-                keys[found.key] = None
-        elif entry is change.new:
-            for found in view.rows(REPLICA_SETS).by("namespace", f"{cluster}/{meta.namespace}"):
-                selector = found.value.spec.selector
-                if not selector.empty and selector.matches(meta.labels):
-                    keys[found.key] = None
-    return keys
+        return ()
+    return owners_of_pod(view, change, REPLICA_SETS, "ReplicaSet")
 
 
 def counts_otherwise(change: Change[Pod]) -> bool:

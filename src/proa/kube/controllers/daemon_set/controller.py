@@ -25,6 +25,7 @@ from proa.kube.controllers.common import (
     service_account,
 )
 from proa.kube.controllers.daemon_set.nodes import Fit, bound_to, fits, spec_of, target_of
+from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.replica_set import available_at
 from proa.kube.controllers.revisions import HASH_LABEL, History, history, owner_in, superfluous
 from proa.kube.controllers.steps import Attempt
@@ -313,22 +314,7 @@ def _age(pod: Entry[Pod]) -> tuple[float, str]:
 
 
 def _sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
-    if not view.rows(DAEMON_SETS):
-        return ()
-    keys: dict[str, None] = {}
-    for side in (change.old, change.new):
-        if side is None:
-            continue
-        cluster, meta = cluster_of(side.key), side.value.metadata
-        if meta.controller is not None:
-            for found in view.rows(DAEMON_SETS).by("uid", f"{cluster}/{meta.controller.uid}"):
-                keys[found.key] = None
-        elif side is change.new:
-            for found in view.rows(DAEMON_SETS).by("namespace", f"{cluster}/{meta.namespace}"):
-                selector = found.value.spec.selector
-                if not selector.empty and selector.matches(meta.labels):
-                    keys[found.key] = None
-    return keys
+    return owners_of_pod(view, change, DAEMON_SETS, "DaemonSet")
 
 
 def _sets_of_node(view: View, change: Change[Node]) -> Iterable[str]:

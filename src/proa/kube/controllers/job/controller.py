@@ -33,6 +33,7 @@ from proa.kube.controllers.job.pods import (
     tally,
 )
 from proa.kube.controllers.job.status import Outcome
+from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.ranking import removal_order
 from proa.kube.controllers.steps import Attempt
 from proa.kube.events import Said, event_call
@@ -270,21 +271,5 @@ class _Turn:
 
 
 def jobs_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
-    """The Jobs that a pod's change concerns: its owner before and after, or for an orphan those
-    that might adopt it."""
-    if not view.rows(JOBS):
-        return ()
-    keys: dict[str, None] = {}
-    for entry in (change.old, change.new):
-        if entry is None:
-            continue
-        cluster, meta = cluster_of(entry.key), entry.value.metadata
-        if meta.controller is not None:
-            for found in view.rows(JOBS).by("uid", f"{cluster}/{meta.controller.uid}"):
-                keys[found.key] = None
-        elif entry is change.new:
-            for found in view.rows(JOBS).by("namespace", f"{cluster}/{meta.namespace}"):
-                selector = found.value.spec.selector
-                if not selector.empty and selector.matches(meta.labels):
-                    keys[found.key] = None
-    return keys
+    """The Jobs that a pod's change concerns."""
+    return owners_of_pod(view, change, JOBS, "Job")

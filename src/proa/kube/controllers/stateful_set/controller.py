@@ -22,6 +22,7 @@ from proa.kube.controllers.common import (
     patch,
     service_account,
 )
+from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.replica_set import available_at
 from proa.kube.controllers.revisions import HASH_LABEL, History, history, owner_in, superfluous
 from proa.kube.controllers.stateful_set.identity import (
@@ -260,18 +261,8 @@ class _Turn:
 
 
 def _sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
-    if not view.rows(STATEFUL_SETS):
-        return ()
-    keys: dict[str, None] = {}
-    for side in (change.old, change.new):
-        if side is None:
-            continue
-        cluster, meta = cluster_of(side.key), side.value.metadata
-        if meta.controller is not None:
-            for found in view.rows(STATEFUL_SETS).by("uid", f"{cluster}/{meta.controller.uid}"):
-                keys[found.key] = None
-        elif side is change.new:
-            for found in view.rows(STATEFUL_SETS).by("namespace", f"{cluster}/{meta.namespace}"):
-                if ordinal_of(found.value, side.value) is not None:
-                    keys[found.key] = None
-    return keys
+    return owners_of_pod(view, change, STATEFUL_SETS, "StatefulSet", _numbers)
+
+
+def _numbers(owner: Entry[StatefulSet], pod: Entry[Pod]) -> bool:
+    return ordinal_of(owner.value, pod.value) is not None
