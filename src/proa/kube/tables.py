@@ -63,6 +63,15 @@ def label_value(cluster: str, namespace: str, label: str, text: str) -> str:
     return f"{cluster}/{namespace}/{label}={text}"
 
 
+def _by_selected_label(key: str, service: objects.Service) -> Iterable[str]:
+    """One of the labels that a selected pod has."""
+    selector = service.spec.selector
+    if not selector:
+        return ()
+    place = cluster_of(key), service.metadata.namespace
+    return (label_value(*place, *min(selector.items())),)
+
+
 def _by_service(key: str, value: Any) -> Iterable[str]:
     name = value.metadata.labels.get("kubernetes.io/service-name", "")
     return (f"{cluster_of(key)}/{value.metadata.namespace}/{name}",) if name else ()
@@ -202,7 +211,7 @@ CLAIMS = _table("", "persistentvolumeclaims", objects.Object)
 JOBS = _table("batch", "jobs", Job, _claimed)
 CRON_JOBS = _table("batch", "cronjobs", CronJob)
 BUDGETS = _table("policy", "poddisruptionbudgets", Budget)
-SERVICES = _table("", "services", objects.Service)
+SERVICES = _table("", "services", objects.Service, {"selected": _by_selected_label})
 ENDPOINT_SLICES = _table(
     "discovery.k8s.io", "endpointslices", objects.EndpointSlice, {"service": _by_service}
 )
@@ -266,6 +275,19 @@ def selected_pods(view: View, cluster: str, namespace: str, labels: Mapping[str,
     found = view.rows(PODS).by("label", label_value(cluster, namespace, *first))
     wanted = labels.items()
     return [entry for entry in found if wanted <= entry.value.metadata.labels.items()]
+
+
+def selecting_services(
+    view: View, cluster: str, namespace: str, labels: Mapping[str, str]
+) -> list[Entry[objects.Service]]:
+    """The Services of a namespace whose selectors pods with these labels meet."""
+    rows, there = view.rows(SERVICES), labels.items()
+    return [
+        entry
+        for name, text in there
+        for entry in rows.by("selected", label_value(cluster, namespace, name, text))
+        if entry.value.spec.selector.items() <= there
+    ]
 
 
 def describe(meta: Meta) -> str:

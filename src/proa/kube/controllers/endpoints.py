@@ -22,6 +22,7 @@ from proa.kube.tables import (
     cluster_of,
     namespace_of,
     selected_pods,
+    selecting_services,
 )
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
@@ -89,18 +90,14 @@ def hostname_of(service: Service, pod: Pod) -> str:
 def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     """The Services that select a pod, before or after its change."""
     keys: dict[str, None] = {}
-    if _is_reached_alike(change):
+    if not view.rows(SERVICES) or _is_reached_alike(change):
         return keys
     for side in (change.old, change.new):
         if side is None:
             continue
         meta = side.value.metadata
-        labels = meta.labels.items()
-        namespace = f"{cluster_of(side.key)}/{meta.namespace}"
-        for service in view.rows(SERVICES).by("namespace", namespace):
-            selector = service.value.spec.selector
-            if selector and selector.items() <= labels:
-                keys[service.key] = None
+        found = selecting_services(view, cluster_of(side.key), meta.namespace, meta.labels)
+        keys.update(dict.fromkeys(service.key for service in found))
     return keys
 
 

@@ -8,13 +8,14 @@ What does not fit follows at once, for the service's own change calls it again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from proa.aws.ecs import rollout, status, writes
 from proa.aws.ecs.controllers import deployments
 from proa.aws.ecs.controllers.muster import Muster
-from proa.aws.ecs.controllers.siblings import Siblings
+from proa.aws.ecs.controllers.siblings import InstanceZones, Siblings
 from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
 from proa.aws.ecs.records import COUNTED, PENDING, Service, Task
 from proa.aws.ecs.tables import SERVICES, TASKS
@@ -113,6 +114,7 @@ class ServiceController:
 
     def __init__(self, vpc: Vpc, logs: LogGroups, chance: Chance, settle_s: float) -> None:
         self._vpc, self._logs, self._chance, self._settle_s = vpc, logs, chance, settle_s
+        self._zones = InstanceZones()
         self.triggers: Sequence[Trigger] = (
             Trigger(SERVICES, row_key),
             Trigger(TASKS, _owner),
@@ -209,7 +211,10 @@ class ServiceController:
     def _start(self, view: View, here: _Round, muster: Muster, count: int) -> list[Task]:
         """Create tasks of the primary deployment, as many as the transaction takes."""
         tasks = [item.value for item in muster.by_key.values()]
-        siblings = Siblings(view, here.service, tasks, self._vpc, self._logs, self._chance)
+        zones_of = partial(self._zones.of, view)
+        siblings = Siblings(
+            view, here.service, tasks, self._vpc, self._logs, self._chance, zones_of
+        )
         started: list[Task] = []
         for _ in range(count):
             try:

@@ -7,7 +7,7 @@ provider and address are chosen with them in mind.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from proa.aws.ecs import capacity, launch, writes
 from proa.aws.ecs.keys import cluster_key, task_definition_key
@@ -21,6 +21,27 @@ from proa.dispatch.skin import Parts
 from proa.reconcile.view import View
 
 
+class InstanceZones:
+    """Where clusters have container instances; looked up again once any Instance has changed."""
+
+    def __init__(self) -> None:
+        self._edition = -1
+        self._found: dict[str, list[str]] = {}
+
+    def of(self, view: View, cluster: str) -> list[str]:
+        """The zones of a cluster's container instances, sorted."""
+        rows = view.rows(compute.INSTANCES)
+        if rows.edition != self._edition:
+            self._edition = rows.edition
+            self._found.clear()
+        found = self._found.get(cluster)
+        if found is None:
+            instances = [item.value for item in rows.by("cluster", cluster)]
+            zones = {item.zone for item in instances if is_container_instance(item, cluster)}
+            found = self._found[cluster] = sorted(zones)
+        return found
+
+
 class Siblings:
     """Makes tasks of one deployment of one service."""
 
@@ -32,7 +53,10 @@ class Siblings:
         vpc: Vpc,
         logs: LogGroups,
         chance: Chance,
+        zones_of: Callable[[str], list[str]],
     ) -> None:
+        """``zones_of`` is where a cluster has container instances."""
+        self._zones_of = zones_of
         self._view, self._service, self._vpc, self._chance = view, service, vpc, chance
         self._deployment = service.primary
         self._definition = self._find_definition()
@@ -100,11 +124,7 @@ class Siblings:
 
     def _instance_zones(self) -> list[str]:
         service = self._service
-        cluster = cluster_key(service.account, service.region, service.cluster)
-        entries = self._view.rows(compute.INSTANCES).by("cluster", cluster)
-        return sorted(
-            {item.value.zone for item in entries if is_container_instance(item.value, cluster)}
-        )
+        return self._zones_of(cluster_key(service.account, service.region, service.cluster))
 
     def _tags(self) -> Tags:
         service = self._service
