@@ -1,23 +1,44 @@
 """The typed projection of an Event, and what makes two of them the same or alike.
 
-The table of events finds those about one object; ``kube.events`` looks among them before it tells
-anything.
+There are several Events to a pod, kept for an hour, so an ``Event`` holds only what is looked at:
+of what was said, who said it and about what, digests. The table of events finds those about one
+object; ``kube.events`` looks among them before it tells anything.
 """
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from typing import NamedTuple
 
-from proa.kube.objects import Object, ObjectReference, Thing
+from proa.base.clock import from_iso8601
+from proa.kube.decoding import decoder
+from proa.kube.objects import Meta, Object, ObjectReference, Thing
+
+COMBINED = "(combined from similar events):"
+_NOTHING: dict[str, str] = {}  # shared by all Events without labels, or annotations
 
 
-class EventSource(Thing, frozen=True):
+class _Source(Thing, frozen=True):
     component: str = ""
     host: str = ""
 
 
-class InvolvedObject(ObjectReference, frozen=True):
+class _Involved(ObjectReference, frozen=True):
     field_path: str = ""
+
+
+class _Told(Object, frozen=True):
+    """An Event as it is stored."""
+
+    involved_object: _Involved = _Involved()
+    type: str = ""
+    reason: str = ""
+    message: str = ""
+    source: _Source = _Source()
+    count: int = 1
+    last_timestamp: str = ""
+    event_time: str = ""
 
 
 class Saying(NamedTuple):
@@ -32,25 +53,70 @@ class Saying(NamedTuple):
     message: str
 
     @property
-    def likeness(self) -> tuple[str, ...]:
-        return self[:5]
+    def digest(self) -> bytes:
+        return _digest(self)
+
+    @property
+    def likeness(self) -> bytes:
+        return _digest(self[:5])
+
+
+def _digest(parts: tuple[str, ...]) -> bytes:
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).digest()
 
 
 class Event(Object, frozen=True):
-    involved_object: InvolvedObject = InvolvedObject()
-    type: str = ""
-    reason: str = ""
-    message: str = ""
-    source: EventSource = EventSource()
-    count: int = 1
-    first_timestamp: str = ""
-    last_timestamp: str = ""
-    event_time: str = ""
+    """``about_*`` are of the object that it is about; ``said`` and ``likeness`` are digests of its
+    Saying; ``combined`` stands for many alike; ``last_said_at`` is in seconds of the wall clock."""
 
-    @property
-    def saying(self) -> Saying:
-        """Who said what about which part of which object."""
-        about, by = self.involved_object, self.source
-        return Saying(
-            about.uid, by.component, by.host, self.type, self.reason, about.field_path, self.message
-        )
+    about_uid: str = ""
+    about_kind: str = ""
+    about_name: str = ""
+    said: bytes = b""
+    likeness: bytes = b""
+    combined: bool = False
+    count: int = 1
+    last_said_at: float = 0.0
+
+
+_decode = decoder(_Told)
+
+
+def decode_event(body: bytes) -> Event:
+    """The projection of a stored Event. Raises ValueError."""
+    told = _decode(body)
+    about, by = told.involved_object, told.source
+    saying = Saying(
+        about.uid, by.component, by.host, told.type, told.reason, about.field_path, told.message
+    )
+    latest = told.last_timestamp or told.event_time or told.metadata.creation_timestamp
+    return Event(
+        "v1",
+        "Event",
+        _slim(told.metadata),
+        sys.intern(about.uid),
+        sys.intern(about.kind),
+        sys.intern(about.name),
+        saying.digest,
+        saying.likeness,
+        told.message.startswith(COMBINED),
+        told.count,
+        from_iso8601(latest) if latest else 0.0,
+    )
+
+
+def _slim(meta: Meta) -> Meta:
+    """The same, with what many Events have in common held once."""
+    return Meta(
+        meta.name,
+        sys.intern(meta.namespace),
+        meta.uid,
+        meta.labels or _NOTHING,
+        meta.annotations or _NOTHING,
+        meta.owner_references,
+        meta.finalizers,
+        meta.generation,
+        sys.intern(meta.creation_timestamp),
+        meta.deletion_timestamp,
+        meta.deletion_grace_period_seconds,
+    )

@@ -13,10 +13,10 @@ from zlib import crc32
 import orjson
 
 from proa.base.chance import Chance
-from proa.base.clock import from_iso8601, iso8601
+from proa.base.clock import iso8601
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import Call
-from proa.kube.event_objects import Event, Saying
+from proa.kube.event_objects import COMBINED, Event, Saying
 from proa.kube.keys import object_key
 from proa.kube.objects import Object
 from proa.kube.tables import EVENTS, cluster_of, namespace_of
@@ -27,7 +27,6 @@ from proa.store.api import Guard, Put
 EVENT_TTL_S = 3600.0  # kube-apiserver --event-ttl
 MESSAGE_LIMIT = 1024  # bytes (validation of core/v1 Event messages)
 ALIKE_LIMIT, ALIKE_WITHIN_S = 10, 600.0  # client-go's event aggregator
-COMBINED = "(combined from similar events):"
 _NAME_LIMIT = 230  # a subdomain of 253, less the dot and the number
 
 
@@ -85,24 +84,25 @@ def _known(
     """(what to say, the Event that says it already). The same news is counted; from the tenth
     likeness within ten minutes on, news are combined into one Event (client-go's aggregator)."""
     said = replace(said, message=shortened(said.message))
-    saying = _saying(uid, said)
     about = [
-        (entry, entry.value.saying)
-        for entry in view.rows(EVENTS).by("object", uid)
-        if cluster_of(entry.key) == cluster
+        entry for entry in view.rows(EVENTS).by("object", uid) if cluster_of(entry.key) == cluster
     ]
-    found = [entry for entry, there in about if there == saying]
+    if not about:
+        return said, None
+    saying = _saying(uid, said)
+    digest, likeness = saying.digest, saying.likeness
+    found = [entry for entry in about if entry.value.said == digest]
     if found:
         return said, found[-1]
     recent = [
         entry
-        for entry, there in about
-        if there.likeness == saying.likeness and _last_said(entry.value) > now - ALIKE_WITHIN_S
+        for entry in about
+        if entry.value.likeness == likeness and entry.value.last_said_at > now - ALIKE_WITHIN_S
     ]
     if len(recent) < ALIKE_LIMIT:
         return said, None
     said = replace(said, message=shortened(f"{COMBINED} {said.message}"))
-    combined = [entry for entry in recent if entry.value.message.startswith(COMBINED)]
+    combined = [entry for entry in recent if entry.value.combined]
     return said, combined[-1] if combined else None
 
 
@@ -215,11 +215,6 @@ def field_path(pod: Entry[Any], event: NodeEvent) -> str:
     return f"spec.{part}{{{event.container}}}"
 
 
-def expires_at(event: Entry[Any]) -> float:
+def expires_at(event: Entry[Event]) -> float:
     """When an Event has been there long enough: an hour after it was last said."""
-    return _last_said(event.value) + EVENT_TTL_S
-
-
-def _last_said(event: Event) -> float:
-    latest = event.last_timestamp or event.event_time or event.metadata.creation_timestamp
-    return from_iso8601(latest) if latest else 0.0
+    return event.value.last_said_at + EVENT_TTL_S

@@ -13,7 +13,7 @@ from proa.kube import objects
 from proa.kube.batch_objects import CronJob, Job
 from proa.kube.budget_objects import Budget
 from proa.kube.decoding import decoder
-from proa.kube.event_objects import Event
+from proa.kube.event_objects import Event, decode_event
 from proa.kube.host_ports import HostPorts, decode_host_ports
 from proa.kube.keys import is_resource, object_key, shape_of
 from proa.kube.objects import Container, Meta, Object, Pod
@@ -82,7 +82,7 @@ def _by_node(key: str, value: Pod) -> Iterable[str]:
 
 
 def _by_object(_key: str, event: Event) -> Iterable[str]:
-    return (event.involved_object.uid,)
+    return (event.about_uid,)
 
 
 def _config_maps(key: str, pod: Pod) -> Iterable[str]:
@@ -143,7 +143,7 @@ _LOOKED_AT: Mapping[str, Callable[[Any], object]] = {
     ),
     # What a pod's volumes and environment refer to cannot be changed.
     **dict.fromkeys(("config-map", "secret"), _identity),
-    "object": lambda event: event.involved_object.uid,
+    "object": lambda event: event.about_uid,
     "node": lambda pod: pod.spec.node_name,
     "ended": lambda pod: pod.terminal,
     "ending": lambda item: item.metadata.deleting,
@@ -227,7 +227,15 @@ NAMESPACES = _table(
 SERVICE_ACCOUNTS = _table("", "serviceaccounts", objects.Object)
 CONFIG_MAPS = _table("", "configmaps", objects.ConfigMap)
 SECRETS = _table("", "secrets", objects.Secret)
-EVENTS = _table("", "events", Event, {"object": _by_object})
+EVENTS: Table[Event] = Table(
+    "kube-events",
+    PREFIX,
+    decode_event,
+    lambda key: is_resource(key, "", "events"),
+    {"namespace": _by_namespace, "object": _by_object},
+    shape_of,
+    _LOOKED_AT,
+)
 
 TABLES: tuple[Table[Any], ...] = (
     PODS,

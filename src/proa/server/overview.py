@@ -84,13 +84,12 @@ class Overview:
     def _kube_events(self) -> Iterator[dict[str, str]]:
         entries = sorted(self._core.view.rows(EVENTS).scan(), key=lambda entry: entry.version)
         for entry in entries[-NEWEST_EVENTS:]:
-            body, about = json.loads(entry.body), entry.value.involved_object
-            at = entry.value.last_timestamp or entry.value.event_time
+            body, event = json.loads(entry.body), entry.value
             yield {
-                "at": at or entry.value.metadata.creation_timestamp,
+                "at": iso8601(event.last_said_at),
                 "api": "kubernetes",
                 "kind": body.get("type", ""),
-                "about": f"{about.kind.lower()}/{about.name}",
+                "about": f"{event.about_kind.lower()}/{event.about_name}",
                 "text": f"{body.get('reason', '')}: {body.get('message', '')}",
             }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from proa.base.chance import Chance
-from proa.base.clock import run_virtual
+from proa.base.clock import from_iso8601, run_virtual
+from proa.kube.event_objects import decode_event
 from proa.kube.events import Said, event_call, node_event_parts
 from proa.kube.tables import NAMESPACES, PODS
 from proa.model.sandbox import NodeEvent
@@ -83,3 +84,16 @@ def test_an_agents_news_keep_their_own_time_and_point_at_the_container() -> None
             assert first["reportingComponent"] == "kubelet"
 
     run_virtual(main())
+
+
+def test_an_event_is_kept_as_what_is_looked_at() -> None:
+    body = (
+        b'{"apiVersion":"v1","kind":"Event","metadata":{"name":"e","namespace":"default",'
+        b'"creationTimestamp":"2026-01-02T00:00:00Z"},"involvedObject":{"kind":"Pod","name":"p",'
+        b'"uid":"u"},"reason":"R","message":"m","lastTimestamp":"2026-01-02T03:04:05Z"}'
+    )
+    event, other = decode_event(body), decode_event(body.replace(b'"m"', b'"n"'))
+    assert (event.about_kind, event.about_name, event.about_uid) == ("Pod", "p", "u")
+    assert (event.count, event.last_said_at) == (1, from_iso8601("2026-01-02T03:04:05Z"))
+    assert event.said != other.said and event.likeness == other.likeness
+    assert event.metadata.labels is other.metadata.labels  # held once for all without any

@@ -105,9 +105,9 @@ def events_of(view: View, entry: Entry[Any]) -> Iterator[str]:
     about = [
         event
         for event in view.rows(EVENTS).by("namespace", place)
-        if event.value.involved_object.uid == meta.uid
-        or (event.value.involved_object.kind == "Node"
-            and event.value.involved_object.name == meta.name
+        if event.value.about_uid == meta.uid
+        or (event.value.about_kind == "Node"
+            and event.value.about_name == meta.name
             and not meta.namespace)
     ]  # fmt: skip
     for event in sorted(about, key=lambda event: event.version)[-SHOWN_EVENTS:]:
