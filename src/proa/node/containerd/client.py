@@ -25,6 +25,7 @@ from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.telemetry import get_logger
 from proa.model.feed import Instances
+from proa.model.resources import Resources
 from proa.model.sandbox import Container
 from proa.node.cni.server import CniServer
 from proa.node.containerd import cgroups, mirror
@@ -123,7 +124,7 @@ class ContainerdRuntime:
         self._clock = clock
         self._chance = chance.child("exec")
         self._cni = CniServer(network)
-        self._instances: tuple[str, ...] = ()  # dedicated ones that have a cgroup
+        self._instances: dict[str, Resources] = {}  # dedicated ones that have a cgroup
         self._profiles = RuntimeProfiles(layout.seccomp_dir / ".runtime")
         self._abilities = Abilities.of_this_machine()
         self._parents: dict[str, str] = {}  # container → the cgroup of its Sandbox
@@ -156,15 +157,18 @@ class ContainerdRuntime:
         return f"{answer.runtime_name}://{answer.runtime_version}"
 
     async def ensure(self, instances: Instances) -> None:
-        wanted = {item.id: item for item in instances.instances if not item.shared}
-        try:
-            for item in wanted.values():
-                cgroups.make_instance(f"{self._cgroup}/{item.id}", item.capacity)
-        except OSError as error:
-            raise TryAgain(f"cgroup of an instance: {error}") from error
+        wanted = {item.id: item.capacity for item in instances.instances if not item.shared}
+        for id, capacity in wanted.items():
+            if self._instances.get(id) == capacity:
+                continue
+            try:
+                cgroups.make_instance(f"{self._cgroup}/{id}", capacity)
+            except OSError as error:
+                raise TryAgain(f"cgroup of an instance: {error}") from error
+            self._instances[id] = capacity
         for id in [id for id in self._instances if id not in wanted]:
             cgroups.sweep(f"{self._cgroup}/{id}")
-        self._instances = tuple(wanted)
+            del self._instances[id]
 
     # Images
 
