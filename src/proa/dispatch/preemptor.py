@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from proa.base.aio import Tasks
 from proa.base.clock import Clock
@@ -64,6 +64,16 @@ class Nomination:
     victims: tuple[str, ...] = ()
 
 
+_preempting: dict[type, bool] = {}  # bows; issubclass is slow: it looks at every method
+
+
+def _is_preempting(skin: object) -> TypeGuard[Preempting]:
+    bow = type(skin)
+    if bow not in _preempting:
+        _preempting[bow] = issubclass(bow, Preempting)
+    return _preempting[bow]
+
+
 class Preemptor:
     """``wake`` has a waiting Sandbox tried again."""
 
@@ -86,7 +96,7 @@ class Preemptor:
 
     def restore(self, skin: object, ask: Ask) -> None:
         """Hold what a Sandbox was promised before this process was."""
-        if isinstance(skin, Preempting) and ask.key not in self._held:
+        if _is_preempting(skin) and ask.key not in self._held:
             instance = skin.nominated(self._view, ask.key)
             if instance in self._fleet.number_of:
                 self._hold(skin, ask, instance, ())
@@ -121,7 +131,7 @@ class Preemptor:
     def consider(self, skin: object, ask: Ask) -> str | None:
         """Make room for an ask that found none, if that helps: what ``Unplaced.preemption``
         says."""
-        if not isinstance(skin, Preempting):
+        if not _is_preempting(skin):
             return None
         if not ask.preempts:
             return NEVER

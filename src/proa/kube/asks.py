@@ -26,7 +26,14 @@ from proa.kube.objects import (
     PodAffinityTerm,
     SpreadConstraint,
 )
-from proa.kube.tables import OBJECTS, PREFIX, REPLICA_SETS, SERVICES, STATEFUL_SETS, cluster_of
+from proa.kube.tables import (
+    OBJECTS,
+    PREFIX,
+    REPLICA_SETS,
+    STATEFUL_SETS,
+    cluster_of,
+    selecting_services,
+)
 from proa.model.host import Instance
 from proa.model.resources import Resources
 from proa.placement.asks import (
@@ -164,10 +171,8 @@ def _default_selector(view: View, entry: Entry[Pod]) -> tuple[Requirement, ...]:
     as they are of its ReplicaSet or StatefulSet too."""
     pod, cluster = entry.value, cluster_of(entry.key)
     labels: dict[str, str] = {}
-    for row in view.rows(SERVICES).by("namespace", f"{cluster}/{pod.metadata.namespace}"):
-        wanted = row.value.spec.selector
-        if wanted and wanted.items() <= pod.metadata.labels.items():
-            labels |= wanted
+    for row in selecting_services(view, cluster, pod.metadata.namespace, pod.metadata.labels):
+        labels |= row.value.spec.selector
     found = [Requirement(key, "In", (value,)) for key, value in sorted(labels.items())]
     owner = pod.metadata.controller
     if owner is not None and owner.kind in ("ReplicaSet", "StatefulSet"):

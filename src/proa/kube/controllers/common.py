@@ -8,9 +8,10 @@ owns.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
+
+import orjson
 
 from proa.base.clock import from_iso8601
 from proa.kube.api.call import Call
@@ -41,7 +42,9 @@ def owner_reference(api_version: str, kind: str, meta: Meta) -> dict[str, Any]:
 def copied(template: PodTemplate) -> PodTemplate:
     """A template for a Call's body: admission writes into what it is given, and what the view
     shows must not change with it."""
-    return PodTemplate(deepcopy(template.metadata), deepcopy(template.spec))
+    return PodTemplate(
+        orjson.loads(orjson.dumps(template.metadata)), orjson.loads(orjson.dumps(template.spec))
+    )
 
 
 def reference_json(reference: OwnerReference) -> dict[str, Any]:
