@@ -15,7 +15,7 @@ from proa.cost.prices import load
 from proa.sim.compare import verdict as verdicts
 from proa.sim.compare.page import render
 from proa.sim.compare.question import load_question
-from proa.sim.compare.verdict import Verdict
+from proa.sim.compare.verdict import COLUMNS, Verdict
 from proa.sim.compare.ways import TITLES
 
 
@@ -68,21 +68,9 @@ class _Progress:
 
 def _show(verdict: Verdict) -> None:
     table = Table(title=f"{verdict.question.name}: {verdict.hours:g} h, {verdict.prices.region}")
-    table.add_column("")
-    for name in ("cost", "a month", "CPU", "memory", "start p50", "p99", "missing", "machines"):
-        table.add_column(name, justify="right")
-    for row in verdict.rows():
-        starts = row["start_s"]
-        table.add_row(
-            row["title"],
-            f"${row['cost']:.2f}",
-            f"${row['cost_month']:,.0f}",
-            f"{row['packing_cpu']:.0%}",
-            f"{row['packing_memory']:.0%}",
-            f"{starts.get('p50', 0):.0f} s",
-            f"{starts.get('p99', 0):.0f} s",
-            f"{row['missing_share']:.2%}",
-            str(row["machines_max"]),
-        )
+    for number, name in enumerate(COLUMNS):
+        table.add_column(name, justify="right" if number else "left")
+    for cells in verdict.table():
+        table.add_row(*cells)
     Console().print(table)
     click.echo("CPU and memory: asked for, of what was paid for. A month: 730 h of the same.")

@@ -1,7 +1,8 @@
 """Charts as inline SVG, for pages that must show without a network and without a script.
 
-``compare.page`` draws with them. A chart scales its own axes, has at most seven series, names each
-one in a legend and gives its figures on hover. Colours are told apart by colour-blind readers too.
+The pages of runs and of comparisons draw with them. A chart scales its own axes, has at most seven
+series, names each one in a legend and gives its figures on hover. Colours are told apart by
+colour-blind readers too.
 """
 
 from __future__ import annotations

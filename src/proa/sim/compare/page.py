@@ -5,24 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from proa.sim.charts import Series, bars, lines, page
 from proa.sim.compare.trial import Trial
-from proa.sim.compare.verdict import Verdict
+from proa.sim.compare.verdict import COLUMNS, Verdict
 from proa.sim.compare.ways import ECS_LOOK_S, KUBE_LOOK_S, TITLES
-
-COLUMNS = (
-    "",
-    "cost",
-    "a month",
-    "packing CPU",
-    "memory",
-    "start p50",
-    "p99",
-    "missing",
-    "machines",
-)
 
 
 def render(verdict: Verdict) -> str:
@@ -46,29 +35,12 @@ def render(verdict: Verdict) -> str:
     return page(title, body)
 
 
-def _row(cells: list[str], tag: str = "td") -> str:
+def _row(cells: Sequence[str], tag: str = "td") -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _table(verdict: Verdict) -> str:
-    rows = [_row(list(COLUMNS), "th")]
-    for row in verdict.rows():
-        starts = row["start_s"]
-        rows.append(
-            _row(
-                [
-                    row["title"],
-                    f"${row['cost']:.2f}",
-                    f"${row['cost_month']:,.0f}",
-                    f"{row['packing_cpu']:.0%}",
-                    f"{row['packing_memory']:.0%}",
-                    f"{starts.get('p50', 0):.0f} s",
-                    f"{starts.get('p99', 0):.0f} s",
-                    f"{row['missing_share']:.2%}",
-                    str(row["machines_max"]),
-                ]
-            )
-        )
+    rows = [_row(COLUMNS, "th"), *(_row(cells) for cells in verdict.table())]
     return f"<table>{''.join(rows)}</table>"
 
 

@@ -24,6 +24,11 @@ MONTH_H = 730.0
 GRAVITON = {"t": "t4g", "m": "m7g", "c": "c7g", "r": "r7g"}
 
 
+COLUMNS = (
+    "", "cost", "a month", "packing CPU", "memory", "start p50", "p99", "missing", "machines",
+)  # fmt: skip
+
+
 @dataclass(slots=True, frozen=True)
 class Verdict:
     """All trials of a question under one seed."""
@@ -73,6 +78,10 @@ class Verdict:
             "machines_max": trial.machines,
             "replicas_started": trial.started,
         }
+
+    def table(self) -> list[tuple[str, ...]]:
+        """``rows`` as people read them, under ``COLUMNS``."""
+        return [_cells(row) for row in self.rows()]
 
     def shown(self) -> dict[str, Any]:
         """Everything, as JSON has it."""
@@ -177,3 +186,18 @@ def _arm_share(what: str, prices: Prices) -> float | None:
     if instance_types()[name].architecture == "arm64" or there not in rates:
         return None
     return rates[there] / rates[name]
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    starts = row["start_s"]
+    return (
+        row["title"],
+        f"${row['cost']:.2f}",
+        f"${row['cost_month']:,.0f}",
+        f"{row['packing_cpu']:.0%}",
+        f"{row['packing_memory']:.0%}",
+        f"{starts.get('p50', 0):.0f} s",
+        f"{starts.get('p99', 0):.0f} s",
+        f"{row['missing_share']:.2%}",
+        str(row["machines_max"]),
+    )
