@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+from msgspec import Struct
+
 
 @dataclass(slots=True, frozen=True)
 class Peer:
@@ -19,15 +22,14 @@ class Peer:
     certificate_der: bytes | None = None  # verified client certificate, if one was presented
 
 
-@dataclass(slots=True, frozen=True)
-class Request:
+class Request(Struct, frozen=True):
     """One request. ``path`` is percent-encoded as sent, without the query string;
     header names are lower case; ``query`` keeps order and repetitions, decoded."""
 
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
     raw_query: str = ""
     peer: Peer = Peer()

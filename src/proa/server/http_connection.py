@@ -28,6 +28,7 @@ from proa.server.http_message import (
     length_of,
     plain_answer,
 )
+from proa.server.http_start import start
 
 log = get_logger(__name__)
 HEADER_LIMIT = 64 * 1024  # of the URL, and of all fields together
@@ -57,13 +58,13 @@ class Site:
     clock: Clock = field(default_factory=SystemClock)
     connections: set[Connection] = field(default_factory=set)
     _second: int = 0
-    _date: str = ""
+    _date: bytes = b""
 
-    def date(self) -> str:
+    def date(self) -> bytes:
         """The Date of an answer."""
         now = int(self.clock.now())
         if now != self._second:
-            self._second, self._date = now, formatdate(now, usegmt=True)
+            self._second, self._date = now, formatdate(now, usegmt=True).encode()
         return self._date
 
     def refusal(self, request: Request) -> Response:
@@ -219,6 +220,8 @@ class Connection(asyncio.Protocol):
             self._refuse(431)
         elif self._phase == "body" and self._fed > OVERHEAD + 16 * self._size:
             self._refuse(400)
+        if self._queue and self._turn is None:
+            self._next()
         self.adjust_reading()
 
     # The parser's side
@@ -257,10 +260,10 @@ class Connection(asyncio.Protocol):
             self._upload = upload = Upload(self)
             turn = Turn(head, head.request(self._peer, stream=upload))
             turn.upload = upload
-            self._submit(turn)
+            self._queue.append(turn)
         elif head.length > self._site.max_body:
             self._refuse_body()
-        elif self._turn is None:
+        elif self._turn is None and not self._queue:
             self.proceed()
 
     def on_body(self, body: bytes) -> None:
@@ -289,9 +292,9 @@ class Connection(asyncio.Protocol):
         if not head.length and self._site.streams(head.method, head.path):
             upload = Upload(self)
             upload.end()
-            self._submit(Turn(head, head.request(self._peer, stream=upload)))
+            self._queue.append(Turn(head, head.request(self._peer, stream=upload)))
         else:
-            self._submit(Turn(head, head.request(self._peer, body)))
+            self._queue.append(Turn(head, head.request(self._peer, body)))
 
     def _after_upgrade(self, rest: bytes) -> None:
         """llhttp stops where another protocol may begin, also where a body would."""
@@ -303,7 +306,7 @@ class Connection(asyncio.Protocol):
             self.data_received(head.again(without=UPGRADING) + rest)
         else:
             turn.rest += rest
-            self._submit(turn)
+            self._queue.append(turn)
 
     def _fail(self, status: int) -> None:
         """Make the parser stop; ``data_received`` refuses."""
@@ -315,13 +318,13 @@ class Connection(asyncio.Protocol):
         head = self._head
         head.close, head.old = True, False
         self._deafen()
-        self._submit(Turn(head, None, plain_answer(status)))
+        self._queue.append(Turn(head, None, plain_answer(status)))
 
     def _refuse_body(self) -> None:
         head = self._head
         head.close = True
         self._deafen()
-        self._submit(Turn(head, None, self._site.refusal(head.request(self._peer))))
+        self._queue.append(Turn(head, None, self._site.refusal(head.request(self._peer))))
         raise Refused(413)
 
     def _deafen(self) -> None:
@@ -332,11 +335,6 @@ class Connection(asyncio.Protocol):
 
     # One request after the other
 
-    def _submit(self, turn: Turn) -> None:
-        self._queue.append(turn)
-        if self._turn is None:
-            self._next()
-
     def _next(self) -> None:
         if not self._queue:
             if self._expects:
@@ -346,9 +344,12 @@ class Connection(asyncio.Protocol):
         if turn.answer is not None:
             self._say(turn, turn.answer)
             self._done(turn)
+        elif turn.rest is not None:
+            self._task = self._loop.create_task(self._hand_over(turn))
         else:
-            work = self._hand_over(turn) if turn.rest is not None else self._serve(turn)
-            self._task = self._loop.create_task(work)
+            task = start(self._serve(turn), self._loop)
+            if task is not None:  # else there may be one already, of the request after this one
+                self._task = task
 
     def proceed(self) -> None:
         """Tell a client that waits for it to send its body."""

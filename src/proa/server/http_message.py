@@ -27,24 +27,25 @@ class Head:
     """What stands before a request's body. ``fault`` is the status with which the request has to
     be refused, 0 for none."""
 
-    __slots__ = ("close", "fault", "headers", "length", "method", "old", "pairs", "size", "url")
+    url = b""
+    size = 0  # bytes of names and values
+    method = ""
+    path = ""  # as it was sent, without a query; the path of an absolute URL
+    query = ""
+    old = False  # HTTP/1.0
+    close = False
+    length = 0  # of the body; -1 where it comes in chunks
+    fault = 0
 
     def __init__(self) -> None:
-        self.url = b""
         self.pairs: list[tuple[bytes, bytes]] = []
-        self.size = 0  # bytes of names and values
         self.headers: dict[str, str] = {}
-        self.method = ""
-        self.old = False  # HTTP/1.0
-        self.close = False
-        self.length = 0  # of the body; -1 where it comes in chunks
-        self.fault = 0
 
     def complete(self, method: bytes, version: str, keep_alive: bool) -> None:
         """All fields are there: read them."""
         self.method = _METHODS.get(method) or method.decode()
-        self.old = version == "1.0"
-        self.close = not keep_alive
+        self.path, self.query = _target(self.url)
+        self.old, self.close = version == "1.0", not keep_alive
         headers = self.headers
         for raw, value in self.pairs:
             name, text = _name(raw), value.decode("utf-8", "surrogateescape")
@@ -64,7 +65,7 @@ class Head:
             self._read_coding(coding, length)
         elif length is not None:
             self.length = int(length) if length.isascii() and length.isdigit() else 0
-        if headers.get("expect", "100-continue").lower() != "100-continue":
+        if "expect" in headers and headers["expect"].lower() != "100-continue":
             self.fault = self.fault or 417
 
     def _read_coding(self, coding: str, length: str | None) -> None:
@@ -74,29 +75,14 @@ class Head:
         elif coding.strip().lower() != "chunked":
             self.fault = 501
 
-    @property
-    def path(self) -> str:
-        """As it was sent, without a query; the path of an absolute URL."""
-        return self._target()[0]
-
-    def _target(self) -> tuple[str, str]:
-        target = self.url.decode("utf-8", "surrogateescape")
-        if target[:1] != "/" and "://" in target:
-            beyond = target.partition("://")[2]
-            cut = min((beyond.find(mark) for mark in "/?" if mark in beyond), default=len(beyond))
-            target = beyond[cut:]
-            target = target if target.startswith("/") else f"/{target}"
-        path, _, query = target.partition("?")
-        return path, query
-
     def request(
         self, peer: Peer, body: bytes = b"", stream: AsyncIterator[bytes] | None = None
     ) -> Request:
         """The request that begins with this."""
-        path, query = self._target()
+        query = self.query
         return Request(
             self.method,
-            path,
+            self.path,
             tuple(parse_qsl(query, keep_blank_values=True)) if query else (),
             self.headers,
             body,
@@ -112,6 +98,18 @@ class Head:
         if without and self.close:
             lines.append(b"connection: close")
         return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _target(url: bytes) -> tuple[str, str]:
+    """Path and query."""
+    target = url.decode("utf-8", "surrogateescape")
+    if target[:1] != "/" and "://" in target:
+        beyond = target.partition("://")[2]
+        cut = min((beyond.find(mark) for mark in "/?" if mark in beyond), default=len(beyond))
+        target = beyond[cut:]
+        target = target if target.startswith("/") else f"/{target}"
+    path, _, query = target.partition("?")
+    return path, query
 
 
 @lru_cache(maxsize=512)
@@ -150,31 +148,32 @@ def declared_length(answer: Response) -> int | None:
     return int(said) if said.isdecimal() else None
 
 
-def head_of(
-    answer: Response, length: int | None, date: str, *, close: bool, old: bool, chunked: bool
-) -> bytes:
-    """The head of an answer, up to the blank line; ``old`` for a client of HTTP/1.0. Raises
-    ValueError for line breaks in a header."""
-    text = _status_line(answer.status)
-    lines = 3
-    for name, value in answer.headers.items():
-        if name.lower() in _FRAMING:
-            continue
-        text += f"{name}: {value}\r\n"
-        lines += 1
-    if length is not None:
-        text += f"content-length: {length}\r\n"
-        lines += 1
-    elif chunked:
-        text += "transfer-encoding: chunked\r\n"
-        lines += 1
-    if close:
-        text += "connection: close\r\n"
-        lines += 1
-    elif old:
-        text += "connection: keep-alive\r\n"
-        lines += 1
-    text += f"date: {date}\r\n\r\n"
+@lru_cache(maxsize=1024)
+def _fields(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The status line and what a handler says. Raises ValueError for line breaks in a header."""
+    text = _status_line(status)
+    lines = 1
+    for name, value in headers:
+        if name.lower() not in _FRAMING:
+            text += f"{name}: {value}\r\n"
+            lines += 1
     if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
         raise ValueError("a line break in a header")
     return text.encode("utf-8", "surrogateescape")
+
+
+def head_of(
+    answer: Response, length: int | None, date: bytes, *, close: bool, old: bool, chunked: bool
+) -> bytes:
+    """The head of an answer, up to the blank line; ``old`` for a client of HTTP/1.0. Raises
+    ValueError for line breaks in a header."""
+    fields = _fields(answer.status, tuple(answer.headers.items()))
+    if length is not None:
+        fields += b"content-length: %d\r\n" % length
+    elif chunked:
+        fields += b"transfer-encoding: chunked\r\n"
+    if close:
+        fields += b"connection: close\r\n"
+    elif old:
+        fields += b"connection: keep-alive\r\n"
+    return b"%bdate: %b\r\n\r\n" % (fields, date)

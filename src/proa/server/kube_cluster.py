@@ -12,6 +12,8 @@ from functools import cached_property
 from ipaddress import IPv4Network
 from typing import Any
 
+from msgspec import structs
+
 from proa.base.errors import TryAgain
 from proa.base.http import Request, Response
 from proa.kube.api import bootstrap
@@ -132,7 +134,7 @@ class KubeCluster:
     async def handle(self, request: Request) -> Response:
         """Answer one request; the issuer's documents are also below the issuer's own path."""
         if len(self._below) > 1 and request.path.startswith(self._below + "/"):
-            request = replace(request, path=request.path[len(self._below) :])
+            request = structs.replace(request, path=request.path[len(self._below) :])
         return await self.api.handle(request)
 
     async def prepare(self) -> None:

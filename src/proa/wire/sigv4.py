@@ -13,10 +13,12 @@ import hmac
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
+
+from msgspec.structs import replace
 
 from proa.base.errors import CallerFault
 from proa.base.http import Request

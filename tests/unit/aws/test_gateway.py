@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from proa.aws.gateway.gateway import AwsGateway
 from proa.aws.gateway.service import AwsError, Context, Input, Output, Service

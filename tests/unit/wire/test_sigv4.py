@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proa.base.clock import SystemClock
 from proa.base.http import Request
@@ -134,7 +135,7 @@ def presigned(url: str, signer: Signer, expires_s: int) -> Request:
 
 
 def test_presigned_request_lives_as_long_as_it_says() -> None:
-    signer = replace(SIGNER, service="s3")
+    signer = dataclasses.replace(SIGNER, service="s3")
     request = presigned("http://127.0.0.1:4566/b/k%20y?x=1", signer, 60)
     check(request, NOW + 60)
     assert refused(request, NOW + 61).kind == "expired"
@@ -143,7 +144,7 @@ def test_presigned_request_lives_as_long_as_it_says() -> None:
 
 
 def test_presigned_sts_request_lives_fifteen_minutes() -> None:
-    signer = replace(SIGNER, service="sts")
+    signer = dataclasses.replace(SIGNER, service="sts")
     request = presigned("http://127.0.0.1:4566/?Action=GetCallerIdentity", signer, 60)
     check(request, NOW + 900)
     assert refused(request, NOW + 901).kind == "expired"
@@ -156,14 +157,14 @@ def test_declared_body_hash_must_be_true() -> None:
 
 @pytest.mark.parametrize("payload", ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"])
 def test_only_s3_may_leave_its_body_out_of_the_signature(payload: str) -> None:
-    unsigned = sign(plain(), replace(SIGNER, service="s3"), NOW, payload=payload)
+    unsigned = sign(plain(), dataclasses.replace(SIGNER, service="s3"), NOW, payload=payload)
     check(replace(unsigned, body=b"anything"), NOW)
     elsewhere = sign(plain(), SIGNER, NOW, payload=payload)
     assert refused(elsewhere).kind == "body"
 
 
 def test_session_token_travels_in_the_claim() -> None:
-    signed = sign(plain(), replace(SIGNER, token="T"), NOW)
+    signed = sign(plain(), dataclasses.replace(SIGNER, token="T"), NOW)
     claim = read_claim(signed)
     assert claim is not None
     assert (claim.token, claim.region, claim.service) == ("T", "us-east-1", "ecs")

@@ -10,12 +10,12 @@ its input is parsed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
+from msgspec.structs import replace
 
 from proa.aws.gateway.service import AwsError
 from proa.base.http import Request

@@ -6,8 +6,9 @@ whole, and checksums are verified. Called by the gateway's door to the long tail
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import unquote_plus
+
+from msgspec.structs import replace
 
 from proa.aws.gateway.service import AwsError
 from proa.base.http import Request

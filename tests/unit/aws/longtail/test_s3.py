@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from proa.base.errors import CallerFault
 from proa.base.http import Request
