@@ -95,7 +95,12 @@ def test_every_module_is_used() -> None:
     """Used: imported by the package, or started as a program (named in a string)."""
     used = {name for path in sources() for name in imported(path)}
     text = "\n".join(path.read_text() for path in sources())
-    entry_points = {"proa.cli.main", "proa.sim.__main__", "proa.pytest_plugin"}
+    entry_points = {
+        "proa.cli.main",
+        "proa.sim.__main__",
+        "proa.bench.live.__main__",
+        "proa.pytest_plugin",
+    }
     dead = [
         name
         for name, path in modules().items()

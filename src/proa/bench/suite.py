@@ -1,8 +1,9 @@
 """The suite: every benchmark, how it is run, and what its figures are held against.
 
-``cli.bench`` runs it. Each benchmark is a command that prints one JSON object; ``read`` makes
-findings of it. Those of the real runtime (``live``) are modules of the checkout's own ``bench/``
-and need root; without either they are left out, and said to be.
+``cli.bench`` runs it. Each benchmark is a process of its own that prints one JSON object; ``read``
+makes findings of it. One that fails, or takes too long, costs the others nothing: each is told of
+as soon as it has ended. Those of the real runtime (``live``) need root; what cannot be run here is
+left out, and said to be.
 """
 
 from __future__ import annotations
@@ -21,22 +22,27 @@ from proa.bench.findings import Finding, Run, this_machine
 
 Json = dict[str, Any]
 Read = Callable[[Json], list[Finding]]
-TOP = Path(proa.__file__).parent.parent.parent
+DAY = Path(proa.__file__).parents[2] / "scenarios" / "day.yaml"
+TIMEOUT_S = 1800.0  # of one benchmark
+LEAVE_S = 60.0  # for one that is told to end to take down what it has started
 FLOOR = "kube-scheduler's own floor"
 BOUND = "bound"
 SEED = "7"
+ECS_SIZE = ("1000", "5000")  # container instances, tasks
 DAY_S = 120.0
 
 
 @dataclass(slots=True, frozen=True)
 class Benchmark:
-    """``command`` follows the interpreter; ``live`` ones run in the checkout as root."""
+    """``command`` follows the interpreter; ``live`` ones run as root; ``needs`` is a file that an
+    installed package lacks."""
 
     name: str
     about: str
     command: tuple[str, ...]
     read: Read
     live: bool = False
+    needs: Path | None = None
 
 
 def _scheduling(outcome: Json) -> list[Finding]:
@@ -56,6 +62,22 @@ def _scheduling(outcome: Json) -> list[Finding]:
         Finding(benchmark, "must", outcome["pods_per_s"], "pods/s", True, 3000.0, BOUND, method),
         Finding(benchmark, "join", outcome["joined_s"], "s", False, 20.0, BOUND, size),
         Finding(benchmark, "memory", outcome["loaded_rss_mib"], "MiB", False, 600.0, BOUND, size),
+    ]
+
+
+def _ecs(outcome: Json) -> list[Finding]:
+    method = (
+        "tasks a second from the scheduler's release until every task's record names its instance"
+    )
+    rate, limit = outcome["tasks_per_s"], float(outcome["limit"])
+    return [Finding(outcome["workload"], "rate", rate, "tasks/s", True, limit, BOUND, method)]
+
+
+def _placement(outcome: Json) -> list[Finding]:
+    method = f"processor time of the engine alone, {outcome['rows']} rows with as many bookings"
+    return [
+        Finding("placement", one["kind"], one["us_per_ask"], "us", False, method=method)
+        for one in outcome["kinds"]
     ]
 
 
@@ -113,6 +135,7 @@ def _live(outcome: Json) -> list[Finding]:
 
 def benchmarks() -> dict[str, Benchmark]:
     """All of them, by name."""
+    from proa.bench.ecs import STRATEGIES
     from proa.bench.workloads import WORKLOADS
 
     listed = [
@@ -124,33 +147,44 @@ def benchmarks() -> dict[str, Benchmark]:
         )
         for name in WORKLOADS
     ]
-    day = ("-m", "proa.cli.main", "sim", "run", str(TOP / "scenarios/day.yaml"))
-    listed.append(Benchmark("day", "a day in virtual time", (*day, "--seed", SEED, "--json"), _day))
+    listed += [
+        Benchmark(
+            f"ecs-{name}",
+            f"tasks bound a second: {name}",
+            ("-m", "proa.bench.ecs", name, *ECS_SIZE),
+            _ecs,
+        )
+        for name in STRATEGIES
+    ]
+    alone = ("-m", "proa.bench.placement", "--json")
+    listed.append(Benchmark("placement", "the engine alone, by kind of ask", alone, _placement))
+    day = ("-m", "proa.cli.main", "sim", "run", str(DAY), "--seed", SEED, "--json")
+    listed.append(Benchmark("day", "a day in virtual time", day, _day, needs=DAY))
     for name, about in (
         ("start", "from the API call to running, beside bare CRI"),
         ("api", "reads and writes a second of both APIs, beside nginx"),
         ("memory", "idle memory and processor time"),
         ("up", "proa up to both APIs answering"),
     ):
-        command = ("-m", "bench", name, "--json")
+        command = ("-m", "proa.bench.live", name, "--json")
         listed.append(Benchmark(name, about, command, _live, live=True))
     return {one.name: one for one in listed}
 
 
 def why_not(benchmark: Benchmark) -> str:
     """Why it cannot be run here; "" where it can."""
-    if not benchmark.live:
-        return ""
-    if not (TOP / "bench" / "__main__.py").exists():
-        return "it is part of a checkout"
-    return "" if os.geteuid() == 0 else "it needs root"
+    if benchmark.needs is not None and not benchmark.needs.exists():
+        return f"{benchmark.needs.name} is part of a checkout"
+    return "it needs root" if benchmark.live and os.geteuid() != 0 else ""
 
 
-def run(names: Sequence[str], told: Callable[[str], None]) -> Run:
-    """Run the named ones one after the other; ``told`` hears of each as it begins."""
+def run(names: Sequence[str], told: Callable[[str], None], ended: Callable[[Run], None]) -> Run:
+    """Run the named ones one after the other. ``told`` hears of each as it begins, ``ended`` has
+    all that is known when one is done."""
     known = benchmarks()
     findings: list[Finding] = []
     failed: dict[str, str] = {}
+    run = Run((), {}, this_machine())
     for name in names:
         benchmark = known[name]
         reason = why_not(benchmark)
@@ -161,18 +195,41 @@ def run(names: Sequence[str], told: Callable[[str], None]) -> Run:
             reason = next((item for item in found if isinstance(item, str)), "")
         if reason:
             failed[name] = reason
-    return Run(tuple(findings), failed, this_machine())
+        run = Run(tuple(findings), dict(failed), run.machine)
+        ended(run)
+    return run
 
 
 def _run(benchmark: Benchmark) -> Iterator[Finding | str]:
     """Its findings, or what it died of."""
     command = [sys.executable, *benchmark.command]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TOP)
-    lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-    if done.returncode and not done.stdout.strip().startswith("{"):
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+    try:
+        out, said = process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        yield f"it was not done after {TIMEOUT_S:g} s"
+        return
+    finally:
+        _end(process)
+    lines = said.strip().splitlines() or [f"it ended with {process.returncode}"]
+    if process.returncode and not out.strip().startswith("{"):
         yield lines[-1]
         return
     try:
-        yield from benchmark.read(json.loads(done.stdout))
+        yield from list(benchmark.read(json.loads(out)))
     except (ValueError, KeyError, TypeError) as error:
         yield f"its answer cannot be read: {error!r}"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End one that still runs: gently, so that it takes down what it has started."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.communicate(timeout=LEAVE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()

@@ -7,6 +7,7 @@ running Proa is touched.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -123,15 +124,21 @@ def suite(
         for one in known.values():
             click.echo(f"{one.name:44}{one.about}")
         return 0
-    try:
-        before = read_run(baseline) if baseline else None
-        run = suites.run(only or list(known), lambda name: click.echo(f"{name} …", err=True))
+
+    # as an exception, so that what runs is taken down
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+    def keep(run: Run) -> None:
         for path, text in (
             (save, json.dumps(run.shown(), indent=1)),
             (report, render(run, before)),
         ):
             if path is not None:
                 path.write_text(text + "\n")
+
+    try:
+        before = read_run(baseline) if baseline else None
+        run = suites.run(only or list(known), lambda name: click.echo(f"{name} …", err=True), keep)
     except (CallerFault, OSError) as error:
         click.echo(f"proa: {error}", err=True)
         return 1

@@ -88,3 +88,31 @@ def test_the_suite_runs_each_apart_and_names_what_fails(
 def test_an_unknown_benchmark_is_named() -> None:
     done = CliRunner().invoke(main, ["bench", "--only", "nonsense"])
     assert done.exit_code == 2 and "nonsense" in done.stderr
+
+
+def test_one_that_takes_too_long_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mark = tmp_path / "taken-down"
+    endless = (
+        "import atexit, pathlib, signal, sys, threading\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\n"
+        f"atexit.register(pathlib.Path({str(mark)!r}).touch)\n"
+        "threading.Event().wait()"
+    )
+    monkeypatch.setattr(suite, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(
+        suite, "benchmarks", lambda: listed(("-c", endless), ("-c", "print('{\"value\": 20}')"))
+    )
+    known: list[Run] = []
+    run = suite.run(["one", "two"], lambda _name: None, known.append)
+    assert "not done after 1 s" in run.failed["one"] and mark.exists()
+    assert [one.value for one in run.findings] == [20]
+    assert [len(each.findings) for each in known] == [0, 1]  # told of as each ends
+
+
+def test_what_cannot_be_run_here_is_said(tmp_path: Path) -> None:
+    gone = Benchmark("day", "", (), lambda _outcome: [], needs=tmp_path / "day.yaml")
+    assert suite.why_not(gone) == "day.yaml is part of a checkout"
+    for name, one in suite.benchmarks().items():
+        assert one.name == name and not (suite.why_not(one) and not one.live)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.clients import read_kubeconfig
-from bench.measure import Contender, interleave, ratio, summary
-from bench.wrk import Load
+from proa.bench.live.clients import read_kubeconfig
+from proa.bench.live.measure import Contender, interleave, ratio, summary
+from proa.bench.live.wrk import Load
 
 
 def contender(name: str, samples: Sequence[float], trace: list[str]) -> Contender:

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.instance import COMPONENTS, running
-from bench.measure import Result, scratch
-from bench.peer import BareCri
+from proa.bench.live.instance import COMPONENTS, running
+from proa.bench.live.measure import Result, scratch
+from proa.bench.live.peer import BareCri
 
 SETTLE_S, WINDOW_S, SAMPLES = 10.0, 30.0, 4
 _PEER = "peer_containerd"

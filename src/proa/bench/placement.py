@@ -1,6 +1,6 @@
 """Placement alone: microseconds of processor time an ask, at 5,000 rows with 5,000 bookings.
 
-`.venv/bin/python -m bench.placement [--rows N] [--asks N] [kind …]`. Nothing is stored and nothing
+``python -m proa.bench.placement [--rows N] [--asks N] [kind …]``. Nothing is stored and nothing
 runs: the asks of one workload are compiled beforehand and given to ``engine.place`` in batches of
 64, as the scheduler does. Process time, so that neighbours on the machine count little.
 """
@@ -142,9 +142,15 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--asks", type=int, default=2000)
+    parser.add_argument("--json", action="store_true", help="one object instead of a line a kind")
     chosen = parser.parse_args()
+    found = []
     for kind in chosen.kinds:
-        print(json.dumps(measure(kind, chosen.rows, chosen.asks)), flush=True)
+        found.append(measure(kind, chosen.rows, chosen.asks))
+        if not chosen.json:
+            print(json.dumps(found[-1]), flush=True)
+    if chosen.json:
+        print(json.dumps({"rows": chosen.rows, "kinds": found}))
 
 
 if __name__ == "__main__":

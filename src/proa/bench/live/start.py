@@ -20,10 +20,10 @@ from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 
-from bench.clients import Ecs, KubeClient, read_kubeconfig
-from bench.instance import Instance, running
-from bench.measure import Contender, Result, interleave, ratio, scratch, summary
-from bench.peer import BUSYBOX, COMMAND, BareCri, shims
+from proa.bench.live.clients import Ecs, KubeClient, read_kubeconfig
+from proa.bench.live.instance import Instance, running
+from proa.bench.live.measure import Contender, Result, interleave, ratio, scratch, summary
+from proa.bench.live.peer import BUSYBOX, COMMAND, BareCri, shims
 
 PLAN = ((1, 10, 2), (50, 3, 1))  # how many at once, measured rounds, rounds of warming up
 _PODS = "/api/v1/namespaces/default/pods"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.instance import free_ports
-from bench.measure import wait_until
+from proa.bench.live.instance import free_ports
+from proa.bench.live.measure import wait_until
 
 
 @dataclass(slots=True, frozen=True)

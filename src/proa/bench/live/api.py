@@ -20,12 +20,12 @@ from typing import Any
 
 import uvloop
 
-from bench.clients import KubeClient, Kubeconfig, read_kubeconfig, signed
-from bench.instance import Instance, running
-from bench.measure import Contender, Result, interleave, ratio, scratch, summary
-from bench.watchers import crowd
-from bench.wrk import CONNECTIONS, Figures, Load
-from bench.yardstick import Yardstick, yardstick
+from proa.bench.live.clients import KubeClient, Kubeconfig, read_kubeconfig, signed
+from proa.bench.live.instance import Instance, running
+from proa.bench.live.measure import Contender, Result, interleave, ratio, scratch, summary
+from proa.bench.live.watchers import crowd
+from proa.bench.live.wrk import CONNECTIONS, Figures, Load
+from proa.bench.live.yardstick import Yardstick, yardstick
 
 ROUNDS, WARM_UP, SECONDS = 3, 1, 2
 WATCHERS, CHANGES = 1000, 7

@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from bench.measure import wait_until
+from proa.bench.live.measure import wait_until
 from proa.node.containerd import cgroups
 from proa.node.containerd.config import PAUSE_IMAGE, Layout, write
 from proa.pb import cri_pb2 as cri

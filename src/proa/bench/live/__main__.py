@@ -1,4 +1,4 @@
-"""``python -m bench [name …] [--json]``: run benchmarks and print one object for each.
+"""``python -m proa.bench.live [name …] [--json]``: run benchmarks and print one object for each.
 
 With ``--json`` each object is one line of JSON, else it is indented. All of them run without a
 name. Needs root, as Proa does.
@@ -14,18 +14,18 @@ import signal
 import sys
 
 BENCHMARKS = {
-    "start": "API call to running, one and 50 at once, beside bare CRI",
-    "api": "API reads and writes per second",
-    "memory": "idle memory and processor time of Proa's processes",
-    "up": "proa up to ready",
+    "start": ("proa.bench.live.start", "API call to running, one and 50 at once, beside bare CRI"),
+    "api": ("proa.bench.live.api", "API reads and writes per second"),
+    "memory": ("proa.bench.live.memory", "idle memory and processor time of Proa's processes"),
+    "up": ("proa.bench.live.up", "proa up to ready"),
 }
 
 
 def main() -> int:
     """Run what was asked for; the exit code is 1 without root."""
-    listed = "\n".join(f"  {name:8}{what}" for name, what in BENCHMARKS.items())
+    listed = "\n".join(f"  {name:8}{what}" for name, (_, what) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m bench",
+        prog="python -m proa.bench.live",
         epilog=f"benchmarks:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,7 +46,7 @@ def main() -> int:
     for name in asked.names or BENCHMARKS:
         options = [asked.only] if asked.only else []
         try:
-            result = importlib.import_module(f"bench.{name}").run(*options)
+            result = importlib.import_module(BENCHMARKS[name][0]).run(*options)
         except ValueError as error:
             parser.error(str(error))
         print(json.dumps(result.as_json(), indent=None if asked.json else 1), flush=True)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from bench.clients import Kubeconfig
+from proa.bench.live.clients import Kubeconfig
 
 _OPEN_AT_ONCE = 50
 

@@ -11,9 +11,9 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
-from bench.instance import Instance
-from bench.measure import Contender, Result, interleave, ratio, scratch, summary
-from bench.peer import BareCri
+from proa.bench.live.instance import Instance
+from proa.bench.live.measure import Contender, Result, interleave, ratio, scratch, summary
+from proa.bench.live.peer import BareCri
 
 ROUNDS, WARM_UP = 3, 1
 
