@@ -32,6 +32,7 @@ WAIT_S = 600.0
 POLL_S = 0.1
 _POOL = Resources(cpu_of("4"), bytes_of("32Gi"), bytes_of("100Gi"), 110)
 _ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
+DISTINCT = "distinct-instance"  # a constraint: an Instance for each task
 STRATEGIES: dict[str, list[Json]] = {
     "random": [{"type": "random"}],
     "spread-instance": [{"type": "spread", "field": "instanceId"}],
@@ -42,6 +43,7 @@ STRATEGIES: dict[str, list[Json]] = {
         {"type": "spread", "field": "attribute:ecs.availability-zone"},
         {"type": "binpack", "field": "memory"},
     ],
+    DISTINCT: [],
 }
 
 
@@ -79,7 +81,9 @@ class _Bound:
 
 
 async def run(strategy: str, nodes: int, tasks: int) -> Outcome:
-    """One service under one strategy, on a control plane of its own."""
+    """One service under one strategy, on a control plane of its own; with one Instance a task at
+    least where they must be distinct."""
+    nodes = max(nodes, tasks) if strategy == DISTINCT else nodes
     with tempfile.TemporaryDirectory(prefix="proa-bench-") as folder:
         plane = await Plane.open(Path(folder), Path(tempfile.gettempdir()) / "proa-bench.schemas")
         try:
@@ -93,6 +97,7 @@ async def _played(plane: Plane, strategy: str, nodes: int, tasks: int) -> Outcom
     await plane.join([_host(number) for number in range(nodes)])
     container = {"name": "main", "image": "busybox", "cpu": 100, "memory": 128}
     await _ecs(plane, "RegisterTaskDefinition", family="bench", containerDefinitions=[container])
+    distinct = [{"type": "distinctInstance"}] if strategy == DISTINCT else []
     scheduler.hold()
     start = clock.monotonic()
     await _ecs(
@@ -102,6 +107,7 @@ async def _played(plane: Plane, strategy: str, nodes: int, tasks: int) -> Outcom
         taskDefinition="bench",
         desiredCount=tasks,
         placementStrategy=STRATEGIES[strategy],
+        placementConstraints=distinct,
     )
     async with asyncio.timeout(WAIT_S):
         while scheduler.waiting < tasks:
