@@ -24,6 +24,11 @@ def decoder(kind: type[T]) -> Callable[[bytes], T]:
     return decode
 
 
+# An object by its members, none of them read: who changes one leaves the others as they are.
+members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+whole = msgspec.json.Encoder()
+
+
 def without_nulls(value: Any) -> Any:
     """A JSON value without members that are null."""
     if isinstance(value, dict):

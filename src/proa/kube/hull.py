@@ -256,7 +256,7 @@ class KubeSkin:
             return None
         renewals: list[float] = []
         sources = self._sources(view, entry, instance, held, renewals)
-        sandbox = compile_pod(orjson.loads(entry.body), key, instance.id, sources)
+        sandbox = compile_pod(entry.body, pod, key, instance.id, sources)
         meta = pod.metadata
         grace = meta.deletion_grace_period_seconds
         grace_s = sandbox.grace_s if grace is None else grace

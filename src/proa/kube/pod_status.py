@@ -14,7 +14,7 @@ import orjson
 
 from proa.base.clock import iso8601
 from proa.kube.compile.requests import quality_of_service
-from proa.kube.decoding import without_nulls
+from proa.kube.decoding import members, whole, without_nulls
 from proa.kube.objects import Pod
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.view import Entry
@@ -40,14 +40,17 @@ def reported_body(
     another pod of the same name."""
     if entry.value.metadata.uid != status.uid:
         return None
-    pod = orjson.loads(entry.body)
-    present = pod.get("status") or {}
+    stored = members.decode(entry.body)
+    present = (orjson.loads(bytes(stored["status"])) if "status" in stored else None) or {}
+    meta = {"generation": entry.value.metadata.generation or None}
+    pod = {"metadata": meta, "spec": orjson.loads(bytes(stored["spec"])), "status": present}
     wanted = pod_status(pod, status, now, host_address)
     if all(present.get(name) == value for name, value in wanted.items()):
         return None
     merged = {**present, **wanted}
-    pod["status"] = {name: value for name, value in merged.items() if value is not None}
-    return orjson.dumps(pod)
+    shown = {name: value for name, value in merged.items() if value is not None}
+    stored["status"] = msgspec.Raw(orjson.dumps(shown))
+    return whole.encode(stored)
 
 
 def pod_status(

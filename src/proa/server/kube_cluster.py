@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -188,6 +188,7 @@ def server_addresses(service_cidr: str, listen: str) -> Sequence[str]:
     return sorted(names - {"0.0.0.0"})
 
 
+@lru_cache(maxsize=1024)
 def nth(cidr: str, offset: int) -> str:
     """The address ``offset`` places after the network's own."""
     return str(IPv4Network(cidr).network_address + offset)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 
 from proa.base.clock import iso8601
@@ -19,6 +20,7 @@ from proa.kube.api import schemas
 from proa.kube.api.call import Call
 from proa.kube.api.context import Api
 from proa.kube.api.failures import modified, not_found
+from proa.kube.decoding import members, whole
 from proa.kube.keys import object_key
 from proa.kube.schema.kinds import Resource
 from proa.kube.schema.versions import has_versions
@@ -78,13 +80,13 @@ async def patch_status(api: Api, resource: Resource, call: Call) -> int:
             entry = api.entry(resource, call.namespace, call.name)
             if entry is None or (call.uid and entry.value.metadata.uid != call.uid):
                 raise not_found(resource, call.name)
-        obj = orjson.loads(entry.body)
-        old = obj.get("status") or {}
+        parts = members.decode(entry.body)
+        old = (orjson.loads(bytes(parts["status"])) if "status" in parts else None) or {}
         new = _merged(resource, old, call)
         if new == old:
             return entry.version
-        obj["status"] = new
-        write = Transaction((Guard(key, entry.version),), (Put(key, orjson.dumps(obj)),))
+        parts["status"] = msgspec.Raw(orjson.dumps(new))
+        write = Transaction((Guard(key, entry.version),), (Put(key, whole.encode(parts)),))
         try:
             done = await api.store.commit(write)
         except Conflict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
+import orjson
 
 from proa.base.clock import from_iso8601
 from proa.kube.compile.containers import container
@@ -24,11 +24,13 @@ RUNTIME = "runc"
 _HOSTNAME_LIMIT = 63
 
 
-def compile_pod(pod: dict[str, Any], key: str, instance: str, sources: Sources) -> Sandbox:
-    """The Sandbox of a bound pod. ``key`` is its store key, ``instance`` the Instance's id. A
-    reference that finds nothing blocks what needs it and names it; it does not raise."""
-    pod = without_nulls(pod)
-    typed = msgspec.convert(pod, Pod)
+def compile_pod(body: bytes, typed: Pod, key: str, instance: str, sources: Sources) -> Sandbox:
+    """The Sandbox of a bound pod. ``body`` is the pod as it is stored, ``typed`` the projection of
+    it, ``key`` its store key, ``instance`` the Instance's id. A reference that finds nothing
+    blocks what needs it and names it; it does not raise."""
+    pod: dict[str, Any] = orjson.loads(body)
+    if b"null" in body:
+        pod = without_nulls(pod)
     meta, spec = pod["metadata"], pod["spec"]
     cluster = cluster_of(key)
     made, missing = volumes(pod, cluster, sources)

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 
 from proa.base.quantity import CPU_PER_MILLICORE, MIB
@@ -14,6 +15,7 @@ from proa.kube.compile.environment import environment, expand
 from proa.kube.compile.pod import compile_pod
 from proa.kube.compile.requests import pod_reserve, quality_of_service, shares_of
 from proa.kube.compile.sources import Sources, TokenRequest
+from proa.kube.decoding import decoder
 from proa.kube.objects import Pod, Service
 from proa.model.resources import Port, Resources
 from proa.model.sandbox import HttpProbe, Sandbox
@@ -55,7 +57,8 @@ def main(**more: Any) -> dict[str, Any]:
 
 
 def compiled(body: dict[str, Any], **more: Any) -> Sandbox:
-    return compile_pod(body, KEY, "i-1", sources(**more))
+    text = orjson.dumps(body)
+    return compile_pod(text, decoder(Pod)(text), KEY, "i-1", sources(**more))
 
 
 def values(*env: dict[str, Any], **more: Any) -> dict[str, str]:
