@@ -4,14 +4,16 @@
 ``head`` says which entry is a key's newest; ``lease`` the terms of leases, ``meta`` counters.
 ``SqliteStore`` is the only caller: one ``Tables`` on the writer's connection, one on the readers'.
 Nothing here waits or knows of threads; every read that needs two statements makes them in one
-snapshot. Rows are written many to a statement: each statement gives up the interpreter's lock and
-must win it back.
+snapshot. Each statement gives up the interpreter's lock and must win it back from a busy loop,
+which takes far longer than SQLite's own work: so a group of usual size is one statement.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -53,6 +55,15 @@ INSERT OR REPLACE INTO meta SELECT 'compacted', max(
     WHERE EXISTS (SELECT 1 FROM log);
 DROP TABLE current; DROP TABLE log;
 """,
+    # Heads follow entries by themselves: what is written is one statement.
+    """
+CREATE TRIGGER entry_put AFTER INSERT ON entry WHEN new.kind = 'put' BEGIN
+    INSERT OR REPLACE INTO head VALUES (new.key, new.version);
+END;
+CREATE TRIGGER entry_delete AFTER INSERT ON entry WHEN new.kind = 'delete' BEGIN
+    DELETE FROM head WHERE key = new.key;
+END;
+""",
 )
 BUSY_ATTEMPTS = 5000
 _COLUMNS = "e.key, e.body, e.version, e.created, e.schema, e.lease"
@@ -67,7 +78,10 @@ SELECT key, version FROM (
 ) ORDER BY key LIMIT ?5"""
 _NOW = f"SELECT key, version FROM head WHERE {_SPAN} ORDER BY key LIMIT ?4"
 _SET_COUNTERS = "INSERT OR REPLACE INTO meta VALUES " + ", ".join(["(?, ?)"] * len(COUNTERS))
-_AT_ONCE = (512, 64, 8, 1)  # rows a statement, the largest that fits first
+_ALONE = 64  # rows that are written by one statement of their number
+_AT_ONCE = (512, 64, 8, 1)  # rows a statement within a transaction, the largest that fits first
+_STATEMENTS = 256  # that stay prepared
+_ENTRY = f"({','.join('?' * 8)})"
 
 
 def beyond(prefix: str) -> str:
@@ -87,7 +101,8 @@ class Tables:
     """One connection to the file."""
 
     def __init__(self, path: str) -> None:
-        self._sql = apsw.Connection(path)
+        self._sql = apsw.Connection(path, statementcachesize=_STATEMENTS)
+        self._written = Counters()  # what the file says, but for the revision
         self._sql.set_busy_handler(_wait_a_little)
         self._sql.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
         self._migrate()
@@ -106,9 +121,15 @@ class Tables:
     # Reads
 
     def counters(self) -> Counters:
-        """The numbers in the file."""
-        rows: Any = self._sql.execute("SELECT name, value FROM meta").fetchall()
-        return Counters(**{name: int(value) for name, value in rows if name in COUNTERS})
+        """The numbers in the file. The revision is written only with the others: it is that of
+        the newest entry, or what was noted when that was still there."""
+        rows: Any = self._sql.execute(
+            "SELECT name, value FROM meta UNION ALL SELECT '', max(version) FROM entry"
+        ).fetchall()
+        known = {name: int(value or 0) for name, value in rows}
+        found = Counters(**{name: known[name] for name in COUNTERS if name in known})
+        found.revision = max(found.revision, (known[""] >> 8) - found.offset)
+        return found
 
     def leases(self) -> dict[int, float]:
         """Every lease's term in seconds, by id."""
@@ -178,31 +199,31 @@ class Tables:
     # Writes
 
     def write(self, group: Group) -> None:
-        """Make a group durable, in one transaction. It takes the write lock at once: SQLite does
-        not wait for the lock on behalf of a transaction that has already read."""
+        """Make a group durable, in one transaction."""
+        rows, counters = group.entries, group.counters
+        plain = not group.statements and replace(counters, revision=0) == self._written
+        if plain and len(rows) <= _ALONE:
+            if rows:
+                self._sql.execute(_inserting(len(rows)), _flat(rows))
+            return
+        # SQLite does not wait for the lock on behalf of a transaction that has already read.
         self._sql.transaction_mode = "IMMEDIATE"
-        counters = group.counters
-        heads = ((k, record.version) for k, record in group.heads.items() if record is not None)
-        gone = ((key,) for key, record in group.heads.items() if record is None)
         with self._sql:
-            self._insert("INSERT INTO entry VALUES ", 8, group.entries)
-            self._insert("INSERT OR REPLACE INTO head VALUES ", 2, list(heads))
-            for key in gone:
-                self._sql.execute("DELETE FROM head WHERE key = ?", key)
+            start = 0
+            for size in _AT_ONCE:
+                while len(rows) - start >= size:
+                    self._sql.execute(_inserting(size), _flat(rows[start : start + size]))
+                    start += size
             for sql, values in group.statements:
                 self._sql.execute(sql, values)
             numbers = [(name, getattr(counters, name)) for name in COUNTERS]
             self._sql.execute(_SET_COUNTERS, _flat(numbers))
+        self._written = replace(counters, revision=0)
 
-    def _insert(self, sql: str, columns: int, rows: Sequence[Row]) -> None:
-        """Insert rows, as many to a statement as there are."""
-        one = f"({','.join('?' * columns)})"
-        start = 0
-        for size in _AT_ONCE:
-            text = sql + ",".join([one] * size)
-            while len(rows) - start >= size:
-                self._sql.execute(text, _flat(rows[start : start + size]))
-                start += size
+
+@cache
+def _inserting(rows: int) -> str:
+    return "INSERT INTO entry VALUES " + ",".join([_ENTRY] * rows)
 
 
 def _flat(rows: Iterable[Row]) -> Row:

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from proa.store import tables
-from proa.store.api import Compacted, Guard, Put, Transaction
+from proa.store.api import Compacted, Delete, Guard, Put, Transaction
 from proa.store.sqlite import SqliteStore
 
 
@@ -66,5 +66,47 @@ def test_what_was_replaced_leaves_the_file_once_it_is_compacted(tmp_path: Path) 
         await store.close()
         rows = apsw.Connection(str(path)).execute("SELECT key, body FROM entry ORDER BY version")
         assert rows.fetchall() == [("/a", b"19"), ("/b", b"kept")]
+
+    asyncio.run(main())
+
+
+def test_versions_go_on_after_the_newest_entry_was_forgotten(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "store.db"
+        store = await SqliteStore.open(path)
+        await store.commit(Transaction(writes=(Put("/a", b"1"),)))
+        gone = await store.commit(Transaction(writes=(Delete("/a"),)))
+        await store.compact(gone.version)
+        await store.close()
+        again = await SqliteStore.open(path)
+        assert await again.version() >= gone.version
+        made = await again.commit(Transaction(writes=(Put("/b", b"2"),)))
+        assert made.version > gone.version
+        await again.close()
+
+    asyncio.run(main())
+
+
+def test_heads_follow_what_is_written_in_any_number(tmp_path: Path) -> None:
+    """One row, a whole statement's, more than one: the file holds the newest of each key."""
+
+    async def main() -> None:
+        path = tmp_path / "store.db"
+        store = await SqliteStore.open(path)
+        wanted: dict[str, bytes] = {}
+        for count in (1, 2, tables._ALONE, 100):
+            puts = tuple(Put(f"/{number:03}", b"%d" % count) for number in range(count))
+            await store.commit(Transaction(writes=puts))
+            wanted |= {put.key: put.body for put in puts}
+        await asyncio.gather(
+            *(store.commit(Transaction(writes=(Delete(f"/{number:03}"),))) for number in range(90))
+        )
+        await store.close()
+        again = await SqliteStore.open(path)
+        page = await again.range("/")
+        assert [(item.key, item.body) for item in page.records] == [
+            item for item in sorted(wanted.items()) if item[0] >= "/090"
+        ]
+        await again.close()
 
     asyncio.run(main())
