@@ -7,9 +7,8 @@ inside ``run_virtual``; everything that happens is a function of the seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from proa.base.aio import Tasks
 from proa.base.chance import Chance
 from proa.base.clock import VirtualClock
 from proa.base.config import Config
@@ -27,7 +26,7 @@ from proa.sim.front import Front
 from proa.sim.near import NearLink
 from proa.sim.trace import Trace
 from proa.sim.world import EPOCH, NoNodeLink, schemas, token_key
-from proa.store.api import Event, SlowReader
+from proa.store.api import Event
 from proa.store.memory import MemoryStore
 
 Watcher = Callable[[Event], None]
@@ -45,7 +44,7 @@ class Stage:
         self.chance = Chance(seed)
         self.config, self.keys = config, ("", "")
         self.trace = Trace(self.clock, keep)
-        self.store = MemoryStore(self.clock)
+        self.store = MemoryStore(self.clock, self._record)
         self.front: Front | None = None
         self._link = NearLink(self._hull)
         self.crowd = Crowd(self._link, self.clock, self.chance.child("crowd"), manners)
@@ -55,7 +54,6 @@ class Stage:
         self.failing = 0.0  # the share of requests that are answered with 503
         self._line_chance = self.chance.child("lines")
         self._lives = 0
-        self._tasks = Tasks()
 
     @property
     def view(self) -> View:
@@ -64,20 +62,12 @@ class Stage:
 
     async def open(self) -> None:
         """The first control plane."""
-        self._tasks.spawn(self._record(), "trace")
         await self.start_plane()
 
-    async def _record(self) -> None:
-        seen = 0
-        while True:
-            try:
-                async for batch in self.store.watch("/", after=seen):
-                    seen = batch.version
-                    for event in batch.events:
-                        self.trace.event(event)
-                        self._watcher(event)
-            except SlowReader:
-                continue  # what was missed is in the log
+    def _record(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.trace.event(event)
+            self._watcher(event)
 
     async def start_plane(self) -> None:
         """A control plane over what the store holds; each life draws its own chance."""
@@ -143,5 +133,4 @@ class Stage:
         await self.crowd.close()
         if self.front is not None:
             await self.front.crash()
-        await self._tasks.close()
         await self.store.close()

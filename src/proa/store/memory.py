@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import islice
 
 from proa.base.clock import Clock
@@ -40,8 +40,11 @@ HISTORY_SLICE = 1000  # events given to a watch without letting others run
 class MemoryStore:
     """See ``store.api.Store``."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Clock, told: Callable[[Sequence[Event]], None] = lambda _events: None
+    ) -> None:
+        """``told`` is called with every commit's events, at once and in order."""
+        self._clock, self._told = clock, told
         self._records: dict[str, Record] = {}
         self._keys: list[str] | None = []  # sorted; None: to be sorted when next asked for
         self._log: deque[Event] = deque()
@@ -154,6 +157,7 @@ class MemoryStore:
             return Committed(self._version, (self._version,) * len(transaction.writes))
         self._revision += 1
         self._log.extend(events)
+        self._told(events)
         self._hub.publish(events, self._version)
         last = events[-1].record.version
         of_key = {event.record.key: event.record.version for event in events}

@@ -27,6 +27,7 @@ from proa.kube.schema.versions import has_versions
 from proa.store.api import Exists, Guard, Put, Transaction
 
 ATTEMPTS = 8
+MERGE = "application/merge-patch+json"
 
 
 def is_own_status(call: Call, resource: Resource) -> bool:
@@ -98,6 +99,10 @@ async def patch_status(api: Api, resource: Resource, call: Call) -> int:
 
 
 def _merged(resource: Resource, old: dict[str, Any], call: Call) -> dict[str, Any]:
+    given: dict[str, Any] = call.body["status"]
+    if call.patch_type == MERGE and not any(isinstance(value, dict) for value in given.values()):
+        merged = {**old, **given}  # RFC 7386, where nothing is nested
+        return {name: value for name, value in merged.items() if value is not None}
     whole = schemas.patched(resource, {"status": old}, call.body, call.patch_type)
     status: dict[str, Any] = whole.get("status") or {}
     return status

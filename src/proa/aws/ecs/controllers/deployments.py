@@ -39,8 +39,9 @@ def is_available(task: Task, now: float, settle_s: float) -> bool:
     of them it has been RUNNING for ``settle_s``."""
     if task.last_status != "RUNNING" or task.desired_status != "RUNNING":
         return False
-    if any(item.essential and item.health_checked for item in task.containers):
-        return task.health == "HEALTHY"
+    for item in task.containers:
+        if item.essential and item.health_checked:
+            return task.health == "HEALTHY"
     return now - task.started_at >= settle_s
 
 
