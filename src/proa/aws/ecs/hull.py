@@ -318,6 +318,7 @@ def _outset(task: Task) -> Task:
         healthy_at=0.0,
         connected_at=0.0,
         changes=0,
+        interface=task.interface and msgspec.structs.replace(task.interface, status=""),
         containers=tuple(
             msgspec.structs.replace(
                 container,

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from proa.aws.ecs.fargate import NO_CAPACITY
+from proa.aws.ecs.tables import TASKS
 from proa.aws.gateway.service import AwsError
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
 from proa.cloud import compute, network
 from proa.model.resources import Resources
+from proa.reconcile.view import Change, Table
 from tests.unit.aws.ecs.world import Behaviour, World, run_world
 
 FARGATE = {"launchType": "FARGATE"}
@@ -43,6 +45,29 @@ def test_a_fargate_task_goes_from_provisioning_to_running_with_its_interface() -
         assert task["createdAt"] <= task["pullStartedAt"] <= task["startedAt"]
         assert task["group"] == "family:web" and task["platformVersion"] == "1.4.0"
         assert (await world.call("ListTasks", startedBy="me"))["taskArns"] == [task["taskArn"]]
+
+    run_world(story)
+
+
+def test_a_task_is_told_to_its_agent_once_and_not_again_for_how_far_it_has_come() -> None:
+    async def story(world: World) -> None:
+        await world.define()
+        told: list[tuple[str, bool]] = []
+
+        def changed(table: Table[Any], change: Change[Any]) -> None:
+            if table is TASKS and change.old is not None:
+                told.append((change.new.value.last_status, world.skin.alters(change)))
+
+        world.view.subscribe(changed)
+        arn = (await started(world))["tasks"][0]["taskArn"]
+        task = await world.until_status(arn, "RUNNING")
+        assert task["attachments"][0]["status"] == "ATTACHED"
+        assert told[0] == ("PENDING", True)
+        assert told[-1] == ("RUNNING", False)
+        assert not any(again for _, again in told[1:])
+        await world.call("StopTask", task=arn)
+        await world.clock.sleep(1)
+        assert told[-1][1]
 
     run_world(story)
 
