@@ -145,7 +145,9 @@ class HullApi:
         try:
             await self._heartbeat([report.host for report in reports])
         finally:
-            await self._take(reports)
+            news = [report for report in reports if report.statuses or report.events]
+            if news:
+                await self._take(news)
 
     async def _take(self, reports: Sequence[Report]) -> None:
         said = [status for report in reports for status in report.statuses]

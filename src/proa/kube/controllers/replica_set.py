@@ -73,22 +73,25 @@ class ReplicaSetController:
         )
         if claimed.calls:
             return Plan(tuple(claimed.calls))
-        active = [pod for pod in claimed.owned if pod.value.active]
-        work = [] if meta.deleting else self._manage(view, entry, active, now)
-        steps = work or _status(entry, status_of(entry.value, claimed.owned, now, ""))
-        return Plan(tuple(steps), _next_look(entry.value, active, now))
+        status = status_of(entry.value, claimed.owned, now, "")
+        surplus = status["replicas"] - spec.replicas
+        work: Sequence[Any] = ()
+        if surplus and not meta.deleting:
+            work = self._manage(view, entry, claimed.owned, surplus, now)
+        steps = work or _status(entry, status)
+        return Plan(tuple(steps), _next_look(entry.value, claimed.owned, now))
 
-    def _manage(self, view: View, entry: Set, active: Pods, now: float) -> Sequence[Any]:
+    def _manage(
+        self, view: View, entry: Set, owned: Pods, surplus: int, now: float
+    ) -> Sequence[Any]:
         """What creates or deletes pods, and the events that tell of it."""
-        surplus = len(active) - entry.value.spec.replicas
+        active = [pod for pod in owned if pod.value.active]
         if surplus < 0:
             home = namespace_of(view, cluster_of(entry.key), entry.value.metadata.namespace)
             if home is not None and home.value.metadata.deleting:
                 return ()
             return (self._births(view, entry, active, min(-surplus, BURST), now),)
-        if surplus > 0:
-            return _delete(view, entry, active, min(surplus, BURST), now)
-        return ()
+        return _delete(view, entry, active, min(surplus, BURST), now)
 
     def _births(self, view: View, entry: Set, active: Pods, count: int, now: float) -> Births:
         children: list[tuple[Call, Sequence[Parts]]] = []
@@ -175,11 +178,12 @@ def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) ->
         pod = entry.value
         if pod.terminal:
             continue
-        if pod.metadata.deletion_timestamp:
+        meta = pod.metadata
+        if meta.deletion_timestamp:
             terminating += 1
             continue
         active += 1
-        labels = pod.metadata.labels
+        labels = meta.labels
         labelled += labels == wanted or wanted.items() <= labels.items()
         if pod.ready_since is not None:
             ready += 1
@@ -228,10 +232,11 @@ def _status(entry: Set, wanted: dict[str, Any]) -> list[Call]:
     return [] if present == wanted else [patch(entry, {"status": wanted}, USER, "status")]
 
 
-def _next_look(replica_set: ReplicaSet, active: Pods, now: float) -> float:
+def _next_look(replica_set: ReplicaSet, owned: Pods, now: float) -> float:
     """When the next Ready pod becomes available."""
     minimum = replica_set.spec.min_ready_seconds
     if not minimum:
         return 0.0
-    due = [at for pod in active if (at := available_at(pod.value, minimum)) is not None]
+    active = [pod.value for pod in owned if pod.value.active]
+    due = [at for pod in active if (at := available_at(pod, minimum)) is not None]
     return min((at for at in due if at > now), default=0.0)
