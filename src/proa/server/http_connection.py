@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -35,6 +35,7 @@ HEADER_LIMIT = 64 * 1024  # of the URL, and of all fields together
 HEADERS_MAX = 256
 UPLOAD_AHEAD = 256 * 1024  # bytes of an upload that wait for their reader
 OVERHEAD = 1024 * 1024  # of a body in chunks, beyond a share of what it carries
+FRAMES_KEPT = 16  # pieces of streamed answers, most often of 64 KiB
 WRITE_AHEAD = 128 * 1024  # bytes that wait for the client
 IDLE_S, HEAD_S, BODY_S = 120.0, 30.0, 120.0  # without a request; for a head; between parts of one
 IGNORED = frozenset({"h2c", "tls/1.2"})  # protocols that are offered and not needed
@@ -59,6 +60,7 @@ class Site:
     connections: set[Connection] = field(default_factory=set)
     _second: int = 0
     _date: bytes = b""
+    _frames: OrderedDict[int, tuple[bytes, bytes]] = field(default_factory=OrderedDict)
 
     def date(self) -> bytes:
         """The Date of an answer."""
@@ -66,6 +68,19 @@ class Site:
         if now != self._second:
             self._second, self._date = now, formatdate(now, usegmt=True).encode()
         return self._date
+
+    def frame(self, chunk: bytes) -> bytes:
+        """A piece of a streamed answer in chunked coding. What a change makes is the same piece
+        for a thousand watchers, so the newest are kept."""
+        kept = self._frames.get(id(chunk))
+        if kept is not None:  # what is kept keeps its identity
+            return kept[1]
+        framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        if len(framed) <= WRITE_AHEAD and isinstance(chunk, bytes):
+            self._frames[id(chunk)] = (chunk, framed)
+            if len(self._frames) > FRAMES_KEPT:
+                self._frames.popitem(last=False)
+        return framed
 
     def refusal(self, request: Request) -> Response:
         """The answer to a body that is too large."""
@@ -427,8 +442,7 @@ class Connection(asyncio.Protocol):
                         raise ConnectionResetError("the client left")
                     if chunk:
                         sent += len(chunk)
-                        framed = b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk
-                        self._transport.write(framed)
+                        self._transport.write(self._site.frame(chunk) if chunked else chunk)
                         while self._paused:
                             await self._drain()
                 if chunked:

@@ -11,6 +11,7 @@ import aiohttp
 import uvloop
 
 from proa.base.http import Request, Response, Socket
+from proa.server import http_connection
 from proa.server.http import Shell
 from tests.unit.server.shells import Handler, get, running, status_of, talk, tls
 
@@ -388,3 +389,16 @@ def test_the_loop_of_the_standard_library_serves_as_well() -> None:
         await shell.close()
 
     asyncio.run(run())
+
+
+def test_pieces_of_streams_are_framed_by_what_they_are_and_few_are_kept() -> None:
+    site = Shell(Handler())._site
+    pieces = [b"%d." % number for number in range(100)]
+    for _ in range(2):
+        assert [site.frame(piece) for piece in pieces] == [
+            b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces
+        ]
+    assert len(site._frames) <= http_connection.FRAMES_KEPT
+    large = b"x" * (http_connection.WRITE_AHEAD + 1)
+    assert site.frame(large).endswith(large + b"\r\n")
+    assert large not in [piece for piece, _ in site._frames.values()]

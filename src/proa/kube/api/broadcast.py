@@ -27,6 +27,7 @@ from proa.store.api import SlowReader
 Match = Callable[[Entry[Object]], bool]
 Line = Callable[[str, Entry[Object]], bytes]
 BYTES_MAX = 64 * 1024 * 1024  # that wait for one reader
+CHUNK = 64 * 1024  # bytes that are handed out as one piece, unless one line is longer
 PENDING_MAX = 5_000  # lines of one audience that are handed out together at most
 MANY = 64  # readers, from which on handing out rests
 SHARE = 3.0  # this many times as long as it took
@@ -64,16 +65,15 @@ class Reader:
         if self._error is not None:
             raise self._error
 
-    def take(self) -> bytes:
-        """All that has come."""
-        chunks, self._size = self._chunks, 0
-        if len(chunks) == 1:
-            return chunks.popleft()
-        taken = b"".join(chunks)
-        chunks.clear()
+    def take(self) -> list[bytes]:
+        """All that has come, in pieces that every reader of the audience gets: nothing is copied
+        for each of them."""
+        taken = list(self._chunks)
+        self._chunks.clear()
+        self._size = 0
         return taken
 
-    def take_all(self) -> bytes:
+    def take_all(self) -> list[bytes]:
         """All that has come and what is about to be handed out."""
         self._audience.hand_out()
         return self.take()
@@ -131,15 +131,30 @@ class Audience:
 
     def hand_out(self) -> None:
         if self._lines:
-            chunk = b"".join(self._lines)
-            self._lines.clear()
-            for reader in self.readers:
-                reader.give(chunk)
+            lines, self._lines = self._lines, []
+            for chunk in _joined(lines):
+                for reader in self.readers:
+                    reader.give(chunk)
 
     def leave(self, reader: Reader) -> None:
         self.readers.pop(reader, None)
         if not self.readers:
             self._left(self)
+
+
+def _joined(lines: list[bytes]) -> list[bytes]:
+    """Lines as few pieces of at most CHUNK bytes, or of one line."""
+    chunks: list[bytes] = []
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if piece and size + len(line) > CHUNK:
+            chunks.append(b"".join(piece))
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    chunks.append(b"".join(piece))
+    return chunks
 
 
 class Broadcast:

@@ -205,14 +205,13 @@ class Watcher:
         while True:
             alarm.at(min(deadline, bookmark_at))
             await reader.wait()
-            chunk = reader.take()
-            if chunk:
+            for chunk in reader.take():
                 yield chunk
             now = clock.monotonic()
             if now < deadline and now < bookmark_at:
                 continue
-            chunk, version = reader.take_all(), self._api.view.version
-            if chunk:
+            chunks, version = reader.take_all(), self._api.view.version
+            for chunk in chunks:
                 yield chunk
             if wanted.bookmarks:
                 yield self._bookmark(wanted, version)

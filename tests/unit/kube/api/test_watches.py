@@ -296,3 +296,12 @@ def test_a_reader_who_takes_nothing_is_told_to_list_again(
         assert events[-1]["type"] == "ERROR" and events[-1]["object"]["code"] == 410
 
     serving(check)
+
+
+def test_many_changes_are_handed_out_in_pieces_that_hold_whole_lines() -> None:
+    lines = [b"%d" % number * 5_000 + b"\n" for number in range(100)]
+    pieces = broadcast._joined(lines)
+    assert b"".join(pieces) == b"".join(lines)
+    assert all(len(piece) <= broadcast.CHUNK and piece.endswith(b"\n") for piece in pieces)
+    long = b"x" * (broadcast.CHUNK + 1)
+    assert broadcast._joined([b"a\n", long, b"b\n"]) == [b"a\n", long, b"b\n"]
