@@ -9,59 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import TypeGuard
 
-from proa.base.aio import Tasks
+from msgspec.structs import replace
+
+from proa.base.aio import Tasks, gather
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
+from proa.dispatch.nominations import Nomination, Nominations
+from proa.dispatch.skin import Preempting
 from proa.placement import engine
 from proa.placement.asks import Ask
 from proa.placement.fleet import Booking, Fleet
-from proa.placement.preemption import Budget, preempt
+from proa.placement.preemption import preempt
 from proa.reconcile.plan import Plan
 from proa.reconcile.view import View
 
 log = get_logger(__name__)
 NEVER = "not eligible due to preemptionPolicy=Never."
 ENDING = "not eligible due to a terminating pod on the nominated node."
-
-
-@runtime_checkable
-class Preempting(Protocol):
-    """What a bow offers whose Sandboxes have priorities. All are pure over the view."""
-
-    def nominated(self, view: View, key: str) -> str:
-        """The Instance's id that a waiting Sandbox was promised room of, "" for none."""
-        ...
-
-    def budgets(self, view: View, ask: Ask) -> Sequence[Budget]:
-        """How many Sandboxes of the ask's cluster may go."""
-        ...
-
-    def started(self, view: View, key: str) -> float:
-        """When a Sandbox began, in seconds of the wall clock; 0 before."""
-        ...
-
-    def nominate(self, view: View, key: str, instance: str) -> Plan:
-        """Write down what a Sandbox is promised, "" for nothing any more."""
-        ...
-
-    def evict(self, view: View, ask: Ask, victim: str, instance: str, now: float) -> Plan:
-        """End a Sandbox gracefully so that the ask has its room."""
-        ...
-
-
-@dataclass(slots=True, frozen=True)
-class Nomination:
-    """The room that is held, and what must leave it first."""
-
-    skin: Preempting
-    ask: Ask
-    booking: Booking
-    victims: tuple[str, ...] = ()
 
 
 _preempting: dict[type, bool] = {}  # bows; issubclass is slow: it looks at every method
@@ -87,7 +55,7 @@ class Preemptor:
     ) -> None:
         self._fleet, self._view, self._clock = fleet, view, clock
         self._perform, self._wake = perform, wake
-        self._held: dict[str, Nomination] = {}
+        self._held = Nominations()
         self._tasks = Tasks()
 
     async def close(self) -> None:
@@ -96,37 +64,49 @@ class Preemptor:
 
     def restore(self, skin: object, ask: Ask) -> None:
         """Hold what a Sandbox was promised before this process was."""
-        if _is_preempting(skin) and ask.key not in self._held:
+        if _is_preempting(skin) and self._held.get(ask.key) is None:
             instance = skin.nominated(self._view, ask.key)
             if instance in self._fleet.number_of:
                 self._hold(skin, ask, instance, ())
 
     def forget(self, key: str) -> None:
         """A Sandbox waits no longer: nothing is held for it."""
-        nomination = self._held.pop(key, None)
+        nomination = self._held.pop(key)
         if nomination is not None:
             self._fleet.release(nomination.booking.uid)
 
+    def heard(self, skin: object, key: str) -> None:
+        """Something of a Sandbox that holds room has changed: maybe it has begun."""
+        booking = self._fleet.bookings.get(key)
+        if booking is None or booking.since or not _is_preempting(skin):
+            return
+        since = skin.started(self._view, key)
+        if since:
+            self._fleet.book(replace(booking, since=since))
+
     def on_rows(self, rows: Iterable[int]) -> list[str]:
-        """Who is promised room of these rows."""
-        wanted = set(rows) if self._held else set()
-        return [key for key, one in self._held.items() if one.booking.row in wanted]
+        """Who is promised room of these rows that nobody is yet to leave."""
+        if self.idle:
+            return []
+        return [
+            one.ask.key
+            for row in dict.fromkeys(rows)
+            for one in self._held.on_row(row)
+            if not self._waits(one)
+        ]
 
     @contextmanager
     def as_seen_by(self, ask: Ask) -> Iterator[None]:
         """The fleet without what is held for the ask itself and for those of lower priority."""
-        aside = [
-            one.booking.uid
-            for key, one in self._held.items()
-            if key == ask.key or one.ask.priority < ask.priority
-        ]
-        with self._fleet.without(aside):
+        own = self._held.get(ask.key)
+        aside = [one.booking.uid for one in self._held.below(ask.priority)]
+        with self._fleet.without([own.booking.uid, *aside] if own is not None else aside):
             yield
 
     @property
     def idle(self) -> bool:
         """Whether no room is held for anybody."""
-        return not self._held
+        return not len(self._held)
 
     def consider(self, skin: object, ask: Ask) -> str | None:
         """Make room for an ask that found none, if that helps: what ``Unplaced.preemption``
@@ -142,20 +122,15 @@ class Preemptor:
             self._withdraw(skin, ask)
             return None
         with self.as_seen_by(ask):
-            found = preempt(
-                self._fleet,
-                ask,
-                skin.budgets(self._view, ask),
-                lambda key: skin.started(self._view, key),
-            )
+            found = preempt(self._fleet, ask, skin.budgets(self._view, ask))
         if found is None:
             self._withdraw(skin, ask)
             return None
         self.forget(ask.key)
         row = self._fleet.number_of[found.instance]
-        for key, other in list(self._held.items()):
-            if other.booking.row == row and other.ask.priority < ask.priority:
-                self._drop(key, other)
+        for other in self._held.on_row(row):
+            if other.ask.priority < ask.priority:
+                self._drop(other)
         self._hold(skin, ask, found.instance, found.victims)
         self._tasks.spawn(self._carry_out(skin, ask, found.instance, found.victims), "preempt")
         return ""
@@ -174,16 +149,17 @@ class Preemptor:
         pool = found.host if found else ""
         made = engine.booking_for(self._fleet, ask, instance, pool)
         booking = Booking(f"nominated:{ask.key}", made.row, made.pool, made.claim)
-        self._held[ask.key] = Nomination(skin, ask, booking, victims)
+        self._held.add(Nomination(skin, ask, booking, victims))
         self._fleet.book(booking)
 
     def _withdraw(self, skin: Preempting, ask: Ask) -> None:
         before = self._held.get(ask.key)
         if before is not None:
-            self._drop(ask.key, before)
+            self._drop(before)
 
-    def _drop(self, key: str, nomination: Nomination) -> None:
+    def _drop(self, nomination: Nomination) -> None:
         """Nothing is promised any more; it is tried again elsewhere."""
+        key = nomination.ask.key
         self.forget(key)
         self._tasks.spawn(self._tell(nomination.skin.nominate(self._view, key, "")), "nomination")
 
@@ -199,10 +175,11 @@ class Preemptor:
         self, skin: Preempting, ask: Ask, instance: str, victims: Sequence[str]
     ) -> None:
         await self._tell(skin.nominate(self._view, ask.key, instance))
-        done = True
-        for victim in victims:
-            plan = skin.evict(self._view, ask, victim, instance, self._clock.now())
-            done = await self._tell(plan) and done
-        if not done and ask.key in self._held:
-            self._drop(ask.key, self._held[ask.key])
+        now = self._clock.now()
+        done = await gather(
+            [self._tell(skin.evict(self._view, ask, victim, instance, now)) for victim in victims]
+        )
+        held = self._held.get(ask.key)
+        if not all(done) and held is not None:
+            self._drop(held)
             self._wake(ask.key)

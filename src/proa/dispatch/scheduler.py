@@ -96,8 +96,10 @@ class Scheduler:
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
         skin = self._skins.get(table)
         if skin is not None:
-            if change.key not in self.fleet.bookings or skin.alters(change):
-                self._sandbox(skin, change.key)  # else only how far it has come
+            if skin.alters(change) or not self._knows(change.key):
+                self._sandbox(skin, change.key)
+            else:  # only how far it has come
+                self._preemptor.heard(skin, change.key)
         elif table is compute.INSTANCES:
             if change.new is not None:
                 self._instance(change.new.value)
@@ -114,6 +116,10 @@ class Scheduler:
                 self._instance(instance)
         elif table in self._namespaces:
             self._namespace(change, self._namespaces[table])
+
+    def _knows(self, key: str) -> bool:
+        """Whether a Sandbox holds room, or waits for it."""
+        return key in self.fleet.bookings or self._backlog.get(key) is not None
 
     def _namespace(self, change: Change[Any], skin: Skin) -> None:
         if self.fleet.set_namespace(*skin.namespace(change)):
@@ -168,6 +174,7 @@ class Scheduler:
         self.fleet.book(
             engine.booking_for(self.fleet, held.ask, held.instance, pool, held.terminating)
         )
+        self._preemptor.heard(skin, key)
         self._counts_changed = True
 
     def _forget(self, key: str) -> None:

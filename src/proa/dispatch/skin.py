@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -16,6 +16,7 @@ from proa.model.feed import ServiceRange, Vip, ZoneRecord
 from proa.model.host import Instance
 from proa.model.sandbox import Assignment, NodeEvent, SandboxStatus
 from proa.placement.asks import Ask, Row, Unplaced
+from proa.placement.preemption import Budget
 from proa.reconcile.plan import Plan
 from proa.reconcile.view import Change, Table, View
 from proa.store.api import Delete, Exists, Guard, Put
@@ -114,3 +115,28 @@ class Skin(Protocol):
     def vips(self, view: View) -> tuple[Vip, ...]: ...
 
     def zones(self, view: View) -> tuple[ZoneRecord, ...]: ...
+
+
+@runtime_checkable
+class Preempting(Protocol):
+    """What a bow offers whose Sandboxes have priorities. All are pure over the view."""
+
+    def nominated(self, view: View, key: str) -> str:
+        """The Instance's id that a waiting Sandbox was promised room of, "" for none."""
+        ...
+
+    def budgets(self, view: View, ask: Ask) -> Sequence[Budget]:
+        """How many Sandboxes of the ask's cluster may go."""
+        ...
+
+    def started(self, view: View, key: str) -> float:
+        """When a Sandbox began, in seconds of the wall clock; 0 before."""
+        ...
+
+    def nominate(self, view: View, key: str, instance: str) -> Plan:
+        """Write down what a Sandbox is promised, "" for nothing any more."""
+        ...
+
+    def evict(self, view: View, ask: Ask, victim: str, instance: str, now: float) -> Plan:
+        """End a Sandbox gracefully so that the ask has its room."""
+        ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from proa.placement.ledger import Claim, Description, Table, Tally, satisfies
 from proa.placement.pods import Counts, PodRules
 from proa.placement.spread import HOSTNAME, HardSpread, SoftSpread, SoftSpreads
 from proa.placement.standing import Standing, shape_of
+
+if TYPE_CHECKING:
+    from proa.placement.preemption import Found
 
 _BARE = (
     "cluster", "reserve", "ports", "namespace", "node_selector", "affinity", "preferred",
@@ -49,6 +53,7 @@ class AskClass:
         self._left: dict[tuple[int, ...], tuple[Bad, list[Mask]]] = {}
         self._bad: Bad = np.zeros(0, dtype=np.int16)
         self._preferences: Narrow | None = None  # as of what is known
+        self.found: Found | None = None  # candidates for preemption
         self.refusal: tuple[int, tuple[Reason, ...]] | None = None  # as of the end of the log
 
     def extremes(self, domains: Domains) -> Extremes:

@@ -148,6 +148,8 @@ class Fleet(Rows):
                 return
             if old == replace(booking, since=old.since):
                 self.bookings[booking.uid] = booking
+                if booking.row >= 0:
+                    self.changed(booking.row)
                 return
             self.release(booking.uid)
         self.bookings[booking.uid] = booking

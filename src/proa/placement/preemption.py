@@ -8,13 +8,13 @@ other rows on the same Pool, as ECS tasks' are, are never victims.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from zlib import crc32
 
 import numpy as np
-from msgspec.structs import replace
 
 from proa.placement import filters
 from proa.placement.asks import Ask, Requirement
@@ -25,6 +25,7 @@ from proa.placement.ledger import satisfies
 
 CANDIDATES_PERCENT, CANDIDATES_LEAST = 10, 100  # DefaultPreemptionArgs
 _LOWEST = -(1 << 31)  # so that sums of priorities favour few victims
+Verdict = tuple[tuple[float, ...], "Candidate"]  # its rank: the least wins
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,14 +60,31 @@ class Candidate:
     violations: int
 
 
-def preempt(
-    fleet: Fleet,
-    ask: Ask,
-    budgets: Sequence[Budget],
-    started: Callable[[str], float] | None = None,
-) -> Candidate | None:
-    """Where an ask without room would find it, and whose room; None if removal helps nowhere.
-    ``started`` gives when the Sandbox of a key began, where bookings do not know."""
+class Found:
+    """What rows would give the asks of one class, for as long as a row is as it was: of the many
+    candidates that are looked at for each ask, few have changed since the last."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._seen = 0
+        self._budgets: tuple[Budget, ...] = ()
+        self.on_row: dict[int, Verdict | None] = {}
+
+    def follow(self, budgets: Sequence[Budget]) -> None:
+        """Forget the rows that have changed, and all when the budgets have."""
+        fleet, now = self._fleet, tuple(budgets)
+        start = self._seen - fleet.log_start
+        if start < 0 or now != self._budgets:
+            self.on_row.clear()
+        else:
+            for row in fleet.log[start:]:
+                self.on_row.pop(row, None)
+        self._budgets = now
+        self._seen = fleet.log_start + len(fleet.log)
+
+
+def preempt(fleet: Fleet, ask: Ask, budgets: Sequence[Budget]) -> Candidate | None:
+    """Where an ask without room would find it, and whose room; None if removal helps nowhere."""
     levels = [level for level in fleet.levels if level < ask.priority]
     if not levels or ask.fargate:
         return None
@@ -76,22 +94,35 @@ def preempt(
         return None
     start = crc32(ask.uid.encode()) % len(potential)
     wanted = _count(len(potential))
-    found: list[tuple[Candidate, list[Booking]]] = []
+    order = np.roll(potential, -start)
+    known = _remembered(fleet, kind, budgets)
+    found: list[Verdict] = []
     sound = False  # one was found that breaks no budget
-    for row in np.roll(potential, -start).tolist():
-        if not worthwhile[row]:
-            continue
-        one = _on_row(fleet, kind, row, budgets, started)
+    for row in order[worthwhile[order]].tolist():
+        if known is None:
+            one = _on_row(fleet, kind, row, budgets)
+        elif row in known:
+            one = known[row]
+        else:
+            one = known[row] = _on_row(fleet, kind, row, budgets)
         if one is not None:
             found.append(one)
-            sound = sound or not one[0].violations
+            sound = sound or not one[1].violations
             if sound and len(found) >= wanted:
                 break
-    if not found:
+    return min(found, key=itemgetter(0))[1] if found else None
+
+
+def _remembered(
+    fleet: Fleet, kind: AskClass, budgets: Sequence[Budget]
+) -> dict[int, Verdict | None] | None:
+    """What was found on rows before; None for asks that look beyond the row."""
+    if not _is_plain(kind):
         return None
-    # Those that break no budget are considered first, as upstream's two lists are.
-    found.sort(key=lambda one: one[0].violations > 0)
-    return min(found, key=_rank)[0]
+    if kind.found is None:
+        kind.found = Found(fleet)
+    kind.found.follow(budgets)
+    return kind.found.on_row
 
 
 def _rows(fleet: Fleet, kind: AskClass, levels: Sequence[int]) -> tuple[Ints, Mask]:
@@ -128,13 +159,12 @@ def _importance(booking: Booking) -> tuple[int, float, str]:
     return -booking.priority, booking.since or float("inf"), booking.uid
 
 
-def _rank(one: tuple[Candidate, list[Booking]]) -> tuple[float, ...]:
+def _rank(violations: int, victims: Sequence[Booking]) -> tuple[float, ...]:
     """pickOneNodeForPreemption: the least wins."""
-    candidate, victims = one
     highest = victims[0].priority
     earliest = min(_started(item) for item in victims if item.priority == highest)
     total = sum(item.priority - _LOWEST for item in victims)
-    return candidate.violations, highest, total, len(victims), -earliest
+    return violations, highest, total, len(victims), -earliest
 
 
 def _started(booking: Booking) -> float:
@@ -146,13 +176,10 @@ def _on_row(
     kind: AskClass,
     row: int,
     budgets: Sequence[Budget],
-    started: Callable[[str], float] | None,
-) -> tuple[Candidate, list[Booking]] | None:
+) -> Verdict | None:
     """SelectVictimsOnNode: all of lower priority go, then as many as possible stay."""
     held = [fleet.bookings[uid] for uid in fleet.on_row.get(row, ())]
     lower = [booking for booking in held if booking.priority < kind.ask.priority]
-    if started is not None:
-        lower = [replace(booking, since=started(booking.uid)) for booking in lower]
     lower.sort(key=_importance)
     if not lower:
         return None
@@ -174,7 +201,7 @@ def _on_row(
     chosen = fleet.rows[row]
     assert chosen is not None, "a row that may be tried is live"
     keys = tuple(booking.uid for booking in victims)
-    return Candidate(chosen.id, keys, violations), victims
+    return _rank(violations, victims), Candidate(chosen.id, keys, violations)
 
 
 def _by_budgets(
@@ -192,6 +219,12 @@ def _by_budgets(
                 breaks = breaks or left[number] < 0
         (breaking if breaks else others).append(booking)
     return breaking, others
+
+
+def _is_plain(kind: AskClass) -> bool:
+    """Whether its asks look at nothing but amounts, once a row is one they may go to at all."""
+    kind.pods.follow()
+    return not (kind.hard or kind.ask.ports or kind.ask.distinct) and bool(kind.pods.silent)
 
 
 class _Sums:
@@ -248,8 +281,7 @@ class _Whole:
 def _trial(
     fleet: Fleet, kind: AskClass, row: int, lower: Sequence[Booking]
 ) -> Iterator[_Sums | _Whole]:
-    kind.pods.follow()
-    if not (kind.hard or kind.ask.ports or kind.ask.distinct) and kind.pods.silent:
+    if _is_plain(kind):
         yield _Sums(fleet, kind, row, lower)
         return
     with fleet.without([booking.uid for booking in lower]):

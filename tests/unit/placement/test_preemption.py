@@ -1,5 +1,6 @@
 """Preemption against plain loops over random histories: which row, which victims, which budgets."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -28,7 +29,7 @@ def takes(world: World, ask: Ask, row: Row) -> bool:
 
 
 def victims_on(
-    world: World, ask: Ask, row: Row, budgets: list[Budget], since: dict[str, float]
+    world: World, ask: Ask, row: Row, budgets: Sequence[Budget], since: dict[str, float]
 ) -> Verdict | None:
     """One row by the text of the rules: take all lower ones out, put back what fits."""
 
@@ -74,6 +75,8 @@ def victims_on(
 class Story(compare.History):
     """A history whose asks have priorities, and budgets for some of them."""
 
+    now: Sequence[Budget] = ()
+
     def kind(self) -> Ask:
         return replace(super().kind(), priority=self.chance.choice((0, 0, 5, 10, 1000)))
 
@@ -102,7 +105,9 @@ class Story(compare.History):
         if not isinstance(decision, Unplaced):
             self.world.held[ask.key] = reference.Held(ask, decision.instance, decision.pool)
             return False
-        budgets = self.budgets()
+        if self.some(40):  # else those of before: what was found then may still be known
+            self.now = self.budgets()
+        budgets = self.now
         since = {key: booking.since for key, booking in self.fleet.bookings.items()}
         expected = {}
         for row in self.world.of(ask.cluster):
