@@ -8,7 +8,7 @@ registers for each subresource.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from proa.kube.api.failures import method_not_allowed, no_such_path
 from proa.kube.api.paths import Target

@@ -8,10 +8,11 @@ options, the form of the answer, the body's type) is refused before anything is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from proa.base.http import Request, Response
 from proa.kube.api import bodies, negotiation, schemas
@@ -71,10 +72,11 @@ class Mutations:
         return self._shown(wanted, written)
 
     def _body(self, wanted: Wanted, form: str) -> tuple[Json, WriteOptions]:
-        write_options(wanted.request, form)  # refused before the body is looked at
+        options = write_options(wanted.request, form)  # refused before the body is looked at
         body, twice = bodies.read_object(wanted.request, wanted.resource.kind)
-        approve = self._approval(wanted)
-        return body, write_options(wanted.request, form, said=tuple(twice), approve=approve)
+        if twice or wanted.resource.group == GROUP:
+            options = replace(options, said=tuple(twice), approve=self._approval(wanted))
+        return body, options
 
     def _approval(self, wanted: Wanted) -> Callable[[Json], None]:
         """Nobody grants by roles and bindings what they may not do themselves."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proa.base.http import Request
 from proa.kube.api.call import ApiError
@@ -28,8 +29,7 @@ def _anything(_obj: Json) -> None:
     """Approves of every object."""
 
 
-@dataclass(slots=True, frozen=True)
-class WriteOptions:
+class WriteOptions(Struct, frozen=True):
     """``manager`` is who writes, for managedFields; ``applied`` says that the object already
     carries those of a server-side apply. ``said`` is what a strict decoder says of the body,
     ``patch`` the text of a patch, which its errors repeat. ``approve`` sees the object as it will
@@ -50,14 +50,12 @@ def write_options(
     form: str,
     *,
     applying: bool = False,
-    said: tuple[str, ...] = (),
-    approve: Callable[[Json], None] = _anything,
 ) -> WriteOptions:
     """The options of a query; ``form`` names them in errors (CreateOptions, …). Raises 422 for
     values that apimachinery's validation refuses."""
     agent = request.headers.get("user-agent", "unknown").split("/")[0] or "unknown"
     if not request.query and not applying:  # as most requests are
-        return WriteOptions(manager=agent, said=said, approve=approve)
+        return WriteOptions(manager=agent)
     stages = [value for key, value in request.query if key == "dryRun"]
     validation = request.param("fieldValidation")
     manager, force = request.param("fieldManager"), request.param("force")
@@ -81,8 +79,6 @@ def write_options(
         field_validation=validation or "Warn",
         manager=manager or agent,
         force=flag(request, "force"),
-        said=said,
-        approve=approve,
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from proa.kube.api.call import ApiError
 from proa.kube.api.context import Api, Json, User
@@ -24,8 +24,7 @@ GRANT_LIMIT = 10_000  # single permissions of one rule that are looked at
 MISSING_SHOWN = 10
 
 
-@dataclass(slots=True, frozen=True)
-class Attributes:
+class Attributes(Struct, frozen=True):
     """What is asked for: a resource, or a path that is none."""
 
     verb: str
