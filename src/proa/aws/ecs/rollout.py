@@ -71,8 +71,6 @@ def decide(
         occupied += unit.counted
         if unit.wanted and unit.counted:
             (old if unit.deployment != primary else sick if unit.unhealthy else sound).append(unit)
-    if len(sound) == desired and not sick and not old:
-        return Decision()  # as wanted
     live = [*sound, *sick, *old]
 
     missing = max(0, desired - len(sound))

@@ -18,22 +18,20 @@ DRAINED = "draining"  # stands for the deployment of a task that has to leave it
 
 
 class Muster:
-    """``primary`` is the deployment that is judged by. ``units`` are the tasks that are not
-    STOPPED; ``available`` those of the primary deployment that serve; ``ended`` those whose end
-    nobody has taken note of; ``settling`` when the running ones will have settled; ``left`` the
-    deployments that have tasks, of which ``counted`` are RUNNING or PENDING; ``starved`` is the
-    first that placement has found no room for."""
+    """``primary`` is the deployment that is judged by. ``available`` are its tasks that serve;
+    ``ended`` those whose end nobody has taken note of; ``settling`` when the running ones will
+    have settled; ``left`` the deployments that have tasks, of which ``counted`` are RUNNING or
+    PENDING; ``starved`` is the first that placement has found no room for."""
 
     __slots__ = (
-        "available", "by_key", "counted", "ended", "left", "primary", "settling", "starved",
-        "units",
+        "_amiss", "_sound", "_standing", "available", "by_key", "counted", "ended", "left",
+        "primary", "settling", "starved",
     )  # fmt: skip
 
     def __init__(
         self, view: View, tasks: Sequence[Entry[Task]], primary: str, now: float, settle_s: float
     ) -> None:
         self.primary = primary
-        self.units: list[Unit] = []
         self.available: list[Task] = []
         self.ended: list[Entry[Task]] = []
         self.settling: list[float] = []
@@ -41,6 +39,8 @@ class Muster:
         self.counted = 0
         self.starved: Task | None = None
         self.by_key = {item.key: item for item in tasks}
+        self._standing: list[tuple[Entry[Task], str, bool]] = []  # deployment, available
+        self._sound, self._amiss = 0, False
         instances = view.rows(INSTANCES)
         for item in tasks:
             task = item.value
@@ -50,33 +50,46 @@ class Muster:
                 continue
             place = instances.get(instance_key(task.instance)) if task.instance else None
             is_drained = place is not None and place.value.state == "draining"
-            self._add(item.key, task, DRAINED if is_drained else task.deployment, now, settle_s)
+            self._add(item, DRAINED if is_drained else task.deployment, now, settle_s)
 
-    def _add(self, key: str, task: Task, deployment: str, now: float, settle_s: float) -> None:
+    def _add(self, item: Entry[Task], deployment: str, now: float, settle_s: float) -> None:
         """A task on a DRAINING container instance is replaced as an older deployment's is."""
+        task = item.value
         is_primary, status = task.deployment == self.primary, task.last_status
         available = is_available(task, now, settle_s if is_primary else 0.0)
-        counted = status in COUNTED
-        if counted:
+        self._standing.append((item, deployment, available))
+        if status in COUNTED:
             self.counted += 1
             self.left.add(task.deployment)
+            if task.desired_status == "RUNNING":
+                self._sound += 1
+                self._amiss |= deployment != self.primary or task.health == "UNHEALTHY"
         if is_primary and status == "RUNNING":
             self.settling.append(task.started_at + settle_s)
             if available:
                 self.available.append(task)
-        starved = status == "PROVISIONING" and bool(task.unplaced)
-        if starved and self.starved is None:
+        if self.starved is None and task.unplaced and status == "PROVISIONING":
             self.starved = task
-        unit = Unit(
-            key,
-            deployment,
-            task.desired_status == "RUNNING",
-            counted,
-            available,
-            status == "RUNNING" and task.health == "UNHEALTHY",
-            starved,
-            task.zone,
-            task.instance,
-            task.created_at,
-        )
-        self.units.append(unit)
+
+    def is_as_wanted(self, desired: int) -> bool:
+        """Whether there is nothing to start and nothing to stop: as many tasks as are desired, all
+        of the primary deployment and none of them unhealthy."""
+        return self._sound == desired and not self._amiss
+
+    def units(self) -> list[Unit]:
+        """The tasks that are not STOPPED, as ``rollout.decide`` sees them."""
+        return [
+            Unit(
+                item.key,
+                deployment,
+                item.value.desired_status == "RUNNING",
+                item.value.last_status in COUNTED,
+                available,
+                item.value.last_status == "RUNNING" and item.value.health == "UNHEALTHY",
+                item.value.last_status == "PROVISIONING" and bool(item.value.unplaced),
+                item.value.zone,
+                item.value.instance,
+                item.value.created_at,
+            )
+            for item, deployment, available in self._standing
+        ]

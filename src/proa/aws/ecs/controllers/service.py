@@ -165,13 +165,15 @@ class ServiceController:
     def _step(self, view: View, here: _Round, muster: Muster) -> None:
         service, primary = here.service, here.service.primary
         held = here.now < primary.hold_until
-        decision = rollout.decide(
-            service.desired_count,
-            rollout.bounds(service.desired_count, service.configuration),
-            primary.id,
-            muster.units,
-            may_start=not held and primary.rollout_state != "FAILED",
-        )
+        decision = rollout.Decision()
+        if not muster.is_as_wanted(service.desired_count):
+            decision = rollout.decide(
+                service.desired_count,
+                rollout.bounds(service.desired_count, service.configuration),
+                primary.id,
+                muster.units(),
+                may_start=not held and primary.rollout_state != "FAILED",
+            )
         here.again_at += (primary.hold_until, *muster.settling)
         stopped = self._stop(here, [muster.by_key[key] for key in decision.stop], primary.id)
         started = self._start(view, here, muster, decision.start) if decision.start else []
