@@ -28,7 +28,6 @@ from proa.server.http_message import (
     length_of,
     plain_answer,
 )
-from proa.server.http_start import start
 
 log = get_logger(__name__)
 HEADER_LIMIT = 64 * 1024  # of the URL, and of all fields together
@@ -362,9 +361,7 @@ class Connection(asyncio.Protocol):
         elif turn.rest is not None:
             self._task = self._loop.create_task(self._hand_over(turn))
         else:
-            task = start(self._serve(turn), self._loop)
-            if task is not None:  # else there may be one already, of the request after this one
-                self._task = task
+            self._task = self._loop.create_task(self._serve(turn))
 
     def proceed(self) -> None:
         """Tell a client that waits for it to send its body."""
