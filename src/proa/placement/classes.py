@@ -32,7 +32,8 @@ _BARE = (
     "pod_anti_affinity", "pod_preferred",
 )  # fmt: skip
 _bare, _same = attrgetter(*_BARE), attrgetter(*_BARE, "labels")
-CLASSES = 128
+CLASSES = 128  # that are kept at least; more, as long as their columns stay within CELLS
+CELLS = 2_000_000  # rows times classes: some tens of megabytes
 PATTERNS = 16  # combinations of rejections that a class keeps
 STANDINGS = 48
 
@@ -250,14 +251,15 @@ class Classes:
         self._domains.clear()
 
     def _make_room(self) -> None:
-        while len(self._classes) >= CLASSES:
+        most = max(CLASSES, CELLS // max(1, self._fleet.count))
+        while len(self._classes) >= most:
             del self._classes[next(iter(self._classes))]
         self._made += 1
-        if self._made >= CLASSES:
+        if self._made >= most:
             self._made = 0
             kept = {id(tally) for item in self._classes.values() for tally in item.tallies()}
             self._fleet.forget(kept)
-            if len(self._eligible) > CLASSES:
+            if len(self._eligible) > most:
                 self._clear()
 
     def standing(self, ask: Ask, claim: Claim) -> Standing:
