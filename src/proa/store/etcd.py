@@ -44,6 +44,7 @@ from proa.store.etcd_codec import (
     beyond,
     full_key,
     index_of,
+    is_ours,
 )
 from proa.store.hub import Hub
 
@@ -152,12 +153,27 @@ class EtcdStore:
                     raise Compacted(self._versions.of(answer.compact_revision))
                 if answer.canceled:
                     raise TryAgain(f"etcd ended a watch: {answer.cancel_reason}")
-                yield [change for change in answer.events if change.kv.mod_revision >= needed]
+                changes = [item for item in answer.events if item.kv.mod_revision >= needed]
+                for change in changes:
+                    await self._with_previous(change)
+                yield changes
             raise TryAgain("etcd ended a watch")
         except grpc.aio.AioRpcError as error:
             raise _translate(error) from error
         finally:
             call.cancel()
+
+    async def _with_previous(self, change: Any) -> None:
+        """What a key was before a change; on a busy machine etcd now and then leaves it out.
+        Raises Compacted."""
+        replaces = change.type != pb.StoredEvent.PUT or change.kv.version > 1
+        if change.prev_kv.key or not replaces or not is_ours(change.kv.key):
+            return
+        before = change.kv.mod_revision - 1
+        answer = await _call(self._kv.Range, pb.RangeRequest(key=change.kv.key, revision=before))
+        if not answer.kvs:
+            raise Compacted(self._versions.of(before))
+        change.prev_kv.CopyFrom(answer.kvs[0])
 
     async def _follow(self) -> None:
         while True:

@@ -33,6 +33,11 @@ _HEADER = struct.Struct(">BHB")  # format of the header, schema of the body, ind
 _FORMAT = 1
 
 
+def is_ours(key: bytes) -> bool:
+    """Whether a key of etcd's is one of this store."""
+    return key.startswith(_ROOT)
+
+
 def full_key(key: str) -> bytes:
     return _ROOT + key.encode()
 
@@ -74,7 +79,7 @@ class Versions:
         events: list[Event] = []
         revision, index = 0, -1
         for change in changes:
-            if not change.kv.key.startswith(_ROOT):
+            if not is_ours(change.kv.key):
                 continue
             if change.kv.mod_revision != revision:
                 revision, index = change.kv.mod_revision, -1

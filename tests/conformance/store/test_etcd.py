@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,5 +166,35 @@ def test_a_watch_that_etcd_has_compacted_beyond_says_so(server: Etcd) -> None:
             bodies = [e.record.body for e in await until(batches, await store.version())]
             assert bodies in ([b"7", b"8", b"9"], [b"8", b"9"]), "etcd forgets whole revisions"
             await batches.aclose()
+
+    asyncio.run(story())
+
+
+def test_what_etcd_leaves_out_of_a_change_is_asked_for(
+    server: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_previous = EtcdStore._with_previous
+
+    async def from_forgetful_etcd(self: EtcdStore, change: Any) -> None:
+        change.ClearField("prev_kv")
+        await with_previous(self, change)
+
+    monkeypatch.setattr(EtcdStore, "_with_previous", from_forgetful_etcd)
+
+    async def story() -> None:
+        async with opened(server) as (store,):
+            live = store.watch("/x/", after=0)
+            await put(store, "/x/a", body=b"1")
+            await put(store, "/x/a", body=b"2")
+            last = (await store.commit(Transaction(writes=(Delete("/x/a"),)))).version
+            past = store.watch("/x/", after=0)
+            for batches in (live, past):
+                events = await until(batches, last)
+                assert [(e.kind, e.previous and e.previous.body) for e in events] == [
+                    ("put", None),
+                    ("put", b"1"),
+                    ("delete", b"2"),
+                ]
+                await batches.aclose()
 
     asyncio.run(story())
