@@ -19,6 +19,7 @@ from typing import Any
 
 import apsw
 
+from proa.base.errors import CallerFault
 from proa.store.api import Compacted, Event, Page, Record
 from proa.store.heads import COUNTERS, Counters, Group, Row
 
@@ -110,6 +111,8 @@ class Tables:
     def _migrate(self) -> None:
         found = self._sql.execute("PRAGMA user_version").fetchone()
         assert found is not None, "SQLite always answers this pragma"
+        if int(found[0]) > len(_MIGRATIONS):
+            raise CallerFault(f"the store's file is of a later Proa (format {found[0]})")
         for number in range(int(found[0]), len(_MIGRATIONS)):
             with self._sql:
                 self._sql.execute(_MIGRATIONS[number])

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from proa.base.errors import CallerFault
 from proa.store import tables
 from proa.store.api import Compacted, Delete, Guard, Put, Transaction
 from proa.store.sqlite import SqliteStore
@@ -110,3 +111,12 @@ def test_heads_follow_what_is_written_in_any_number(tmp_path: Path) -> None:
         await again.close()
 
     asyncio.run(main())
+
+
+def test_a_file_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    sql = apsw.Connection(str(path))
+    sql.execute("PRAGMA user_version=99")
+    sql.close()
+    with pytest.raises(CallerFault, match="later Proa"):
+        asyncio.run(SqliteStore.open(path))
