@@ -18,6 +18,10 @@ T = TypeVar("T")
 _LOWER = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own alphabet for generated names
 
 
+_UUID_KEPT = ~(0xF << 76 | 0x3 << 62)
+_UUID_SET = 4 << 76 | 2 << 62  # version and variant (RFC 9562)
+
+
 class _Entropy(random.SystemRandom):
     """The operating system's randomness, drawn by the page: a call for each number costs more than
     what is done with it. A piece is given out once, also to threads; a forked child draws anew."""
@@ -83,10 +87,7 @@ class Chance:
 
     def uid(self) -> str:
         """A version 4 UUID."""
-        bits = self._random.getrandbits(128)
-        bits = bits & ~(0xF << 76) | (4 << 76)
-        bits = bits & ~(0x3 << 62) | (2 << 62)
-        text = f"{bits:032x}"
+        text = f"{self._random.getrandbits(128) & _UUID_KEPT | _UUID_SET:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def suffix(self, length: int = 5) -> str:

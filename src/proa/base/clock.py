@@ -134,6 +134,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """There are no I/O events."""
 
 
+_LAST_TURNS = 20  # of the loop, in which cancelled tasks may tidy up
+
+
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in virtual time; returns its result."""
     loop = VirtualLoop()
@@ -143,8 +146,11 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     finally:
         for task in sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name()):
             task.cancel()
-        loop.call_soon(loop.stop)
-        loop.run_forever()
+        for _ in range(_LAST_TURNS):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            if not asyncio.all_tasks(loop):
+                break
         asyncio.set_event_loop(None)
         loop.close()
 

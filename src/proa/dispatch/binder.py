@@ -190,12 +190,14 @@ def _batches(binds: Sequence[Bind]) -> list[list[Bind]]:
     guards: set[object] = set()
     writes = size = 0
     for bind in binds:
-        own = sum(len(write.body) for write in bind.parts.writes if isinstance(write, Put))
-        grown = guards.union(bind.parts.guards)
-        operations = len(grown) + writes + len(bind.parts.writes)
+        parts = bind.parts
+        own = sum(len(write.body) for write in parts.writes if isinstance(write, Put))
+        fresh = sum(guard not in guards for guard in parts.guards)
+        operations = len(guards) + fresh + writes + len(parts.writes)
         if not found or operations > TRANSACTION_OPERATIONS or size + own > TRANSACTION_BYTES:
             found.append([])
-            grown, writes, size = set(bind.parts.guards), 0, 0
+            guards, writes, size = set(), 0, 0
         found[-1].append(bind)
-        guards, writes, size = grown, writes + len(bind.parts.writes), size + own
+        guards.update(parts.guards)
+        writes, size = writes + len(parts.writes), size + own
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -105,6 +106,7 @@ class KubeSkin:
     def __init__(self, links: Links) -> None:
         self._links = links
         self._tokens = TokenCache(links.tokens, links.clock)
+        self._planner = lru_cache(maxsize=1)(NetworkPlanner)  # by view: it is always the same one
         self._reports = Reports(
             links.store, links.clock, links.chance.child("reports"), links.perform
         )
@@ -170,7 +172,7 @@ class KubeSkin:
         writes: list[Put | Delete] = []
         if not entry.value.spec.host_network:
             try:
-                plan = NetworkPlanner(view).plan_address(
+                plan = self._planner(view).plan_address(
                     instance.subnet, holder_of(entry), chance=self._links.chance, avoid=taken
                 )
             except NoFreeAddresses as error:

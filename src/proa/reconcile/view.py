@@ -205,7 +205,7 @@ def _common_shape(tables: Sequence[Table[Any]]) -> Callable[[str], str] | None:
 class View:
     """All declared tables over one store prefix, as of ``version``."""
 
-    def __init__(self, store: Store, tables: Iterable[Table[Any]], prefix: str = "/") -> None:
+    def __init__(self, store: Store, tables: Iterable[Table[Any]], prefix: str = "") -> None:
         self._store = store
         self._prefix = prefix
         self._tables = {table: Rows(table) for table in tables}

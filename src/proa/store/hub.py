@@ -46,7 +46,9 @@ class Hub:
         for watcher in self._watchers:
             if watcher.ended is not None:
                 continue
-            mine = [event for event in events if event.record.key.startswith(watcher.prefix)]
+            mine = events
+            if watcher.prefix:
+                mine = [event for event in events if event.record.key.startswith(watcher.prefix)]
             if len(watcher.buffer) + len(mine) > BUFFER_EVENTS:
                 watcher.end(SlowReader("this watcher fell behind: list again"))
                 continue
@@ -73,7 +75,9 @@ class Hub:
                 watcher.wake.clear()
                 if watcher.ended is not None:
                     raise watcher.ended
-                fresh = tuple(e for e in watcher.buffer if e.record.version > seen)
+                fresh = tuple(watcher.buffer)
+                if fresh and fresh[0].record.version <= seen:  # the log has told of it already
+                    fresh = tuple(e for e in fresh if e.record.version > seen)
                 watcher.buffer.clear()
                 seen = max(seen, watcher.version)
                 yield Batch(fresh, seen)
