@@ -98,6 +98,7 @@ class MotoProcess(LongTail):
             self._kill()
             raise TryAgain("the long tail did not answer in time") from error
         except ConnectionError as error:
+            self._died(writer)  # who listens may not know it yet: the next asks another worker
             raise Interrupted("the long tail went away") from error
         finally:
             self._pending.pop(id, None)
@@ -136,14 +137,14 @@ class MotoProcess(LongTail):
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError) as error:
             writer.close()
             self._kill()
-            self._died()
+            self._died(None)
             raise TryAgain("the long tail did not start") from error
         assert ready.id == 0, "the first frame says that the worker is ready"
         log.info("moto worker ready", after_s=self._clock.monotonic() - self._started_at)
         self._writer = writer
-        self._tasks.spawn(self._listen(reader), "moto worker")
+        self._tasks.spawn(self._listen(reader, writer), "moto worker")
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hand out answers until the worker has gone."""
         try:
             while True:
@@ -152,10 +153,13 @@ class MotoProcess(LongTail):
                 if future is not None and not future.done():
                     future.set_result(given)
         except (ConnectionError, asyncio.IncompleteReadError):
-            self._died()
+            self._died(writer)
 
-    def _died(self) -> None:
-        writer, self._writer = self._writer, None
+    def _died(self, writer: asyncio.StreamWriter | None) -> None:
+        """The worker at the end of this line has gone; the first to notice says so."""
+        if self._writer is not writer:
+            return
+        self._writer = None
         if writer is not None:
             writer.close()
         if self._closed:
