@@ -15,7 +15,7 @@ from typing import Any
 
 from proa.bench.live.instance import COMPONENTS, running
 from proa.bench.live.measure import Result, scratch
-from proa.bench.live.peer import BareCri
+from proa.bench.live.peer import bare_cri
 
 SETTLE_S, WINDOW_S, SAMPLES = 10.0, 30.0, 4
 _PEER = "peer_containerd"
@@ -25,10 +25,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 def run() -> Result:
     """The benchmark. Needs root."""
     with scratch() as folder, contextlib.ExitStack() as stack:
-        peer = BareCri(folder / "peer")
-        peer.layout.data_dir.mkdir()
-        stack.callback(peer.close)
-        peer.configure()
+        peer = stack.enter_context(bare_cri(folder / "peer"))
         peer.launch()
         instance = stack.enter_context(running(folder / "proa"))
         pids = {name: instance.process(name) for name in COMPONENTS}

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,18 @@ SUBNET = "10.213.0.0/16"
 _PLUGINS = Path("/usr/lib/cni")
 _CALL_S = 60.0
 _REMOVED_AT_ONCE = 8
+
+
+@contextlib.contextmanager
+def bare_cri(folder: Path) -> Iterator[BareCri]:
+    """A peer below a new folder, configured and not yet launched; nothing is left of it after."""
+    peer = BareCri(folder)
+    peer.layout.data_dir.mkdir()
+    try:
+        peer.configure()
+        yield peer
+    finally:
+        peer.close()
 
 
 class BareCri:

@@ -23,7 +23,7 @@ import boto3  # type: ignore[import-untyped]
 from proa.bench.live.clients import Ecs, KubeClient, read_kubeconfig
 from proa.bench.live.instance import Instance, running
 from proa.bench.live.measure import Contender, Result, interleave, ratio, scratch, summary
-from proa.bench.live.peer import BUSYBOX, COMMAND, BareCri, shims
+from proa.bench.live.peer import BUSYBOX, COMMAND, BareCri, bare_cri, shims
 
 PLAN = ((1, 10, 2), (50, 3, 1))  # how many at once, measured rounds, rounds of warming up
 _PODS = "/api/v1/namespaces/default/pods"
@@ -190,10 +190,7 @@ def _are_running(answer: Any) -> bool:
 def run() -> Result:
     """The benchmark. Needs root."""
     with scratch() as folder, contextlib.ExitStack() as stack:
-        peer = BareCri(folder / "peer")
-        peer.layout.data_dir.mkdir()
-        stack.callback(peer.close)
-        peer.configure()
+        peer = stack.enter_context(bare_cri(folder / "peer"))
         peer.launch()
         peer.load_images()
         instance = stack.enter_context(running(folder / "proa"))

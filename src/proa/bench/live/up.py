@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from proa.bench.live.instance import Instance
 from proa.bench.live.measure import Contender, Result, interleave, ratio, scratch, summary
-from proa.bench.live.peer import BareCri
+from proa.bench.live.peer import bare_cri
 
 ROUNDS, WARM_UP = 3, 1
 
@@ -21,10 +21,7 @@ ROUNDS, WARM_UP = 3, 1
 def run() -> Result:
     """The benchmark. Needs root."""
     with scratch() as folder, contextlib.ExitStack() as stack:
-        peer = BareCri(folder / "peer")
-        peer.layout.data_dir.mkdir()
-        stack.callback(peer.close)
-        peer.configure()
+        peer = stack.enter_context(bare_cri(folder / "peer"))
         instance = Instance(folder / "proa")
         stack.callback(instance.down, purge=True)
         contenders = (

@@ -14,7 +14,7 @@ import msgspec
 
 from proa.aws.ecs import rollout, status, writes
 from proa.aws.ecs.controllers import deployments
-from proa.aws.ecs.controllers.muster import Muster
+from proa.aws.ecs.controllers.muster import Muster, is_drained
 from proa.aws.ecs.controllers.siblings import InstanceZones, Siblings
 from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
 from proa.aws.ecs.records import COUNTED, PENDING, Service, Task
@@ -42,7 +42,7 @@ def _owner(view: View, change: Change[Task]) -> Iterable[str]:
     old, new = change.old, change.new
     if old is not None and new is not None and _standing(old.value) == _standing(new.value):
         place = new.value.instance
-        if place == old.value.instance or not _is_drained(view, place):
+        if place == old.value.instance or not is_drained(view, place):
             return ()
     return (entry.value.service_key,)
 
@@ -56,11 +56,6 @@ def _standing(task: Task) -> tuple[object, ...]:
         task.started_at, task.healthy_at, task.stop_code, task.stopped_reason,
         task.containers if task.stopped_at else (),
     )  # fmt: skip
-
-
-def _is_drained(view: View, instance: str) -> bool:
-    found = compute.instance_of(view, instance) if instance else None
-    return found is not None and found.state == "draining"
 
 
 def _moved(view: View, change: Change[Instance]) -> Iterable[str]:
