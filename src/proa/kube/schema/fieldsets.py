@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import orjson
-
 from proa.kube.schema.cache import SchemaCache, Shape
 
 JSON = dict[str, Any]
@@ -26,7 +24,6 @@ MISSING = object()
 _NESTED = frozenset({"object", "map", "list"})
 _KEY_DEFAULTS = {"protocol": "TCP"}
 """List keys that items may leave out, and what they then are."""
-_ALIKE_BYTES = 8192  # members longer than this are not remembered
 _UNTRACKED = frozenset(
     {
         ("f:apiVersion",),
@@ -135,24 +132,10 @@ def tree_of(schemas: SchemaCache, name: str, obj: JSON, skip: str = "") -> JSON:
             value = {name: item for name, item in (value or {}).items() if name not in _GIVEN}
             if not value:
                 continue
-        node = _part(schemas, name, key, value) if key == "spec" else _tree(schemas, below, value)
+        node = _tree(schemas, below, value)
         if node is not None:
             tree[f"f:{key}"] = node
     return tree
-
-
-def _part(schemas: SchemaCache, name: str, key: str, value: Any) -> JSON | None:
-    """The FieldsV1 of a member that many objects have alike: pods of one template. Callers only
-    read it."""
-    text = orjson.dumps(value)
-    if len(text) > _ALIKE_BYTES:
-        return _tree(schemas, schemas.definition(name).fields[key], value)
-    return _part_of(schemas, name, key, text)
-
-
-@lru_cache(maxsize=512)
-def _part_of(schemas: SchemaCache, name: str, key: str, text: bytes) -> JSON | None:
-    return _tree(schemas, schemas.definition(name).fields[key], orjson.loads(text))
 
 
 def _tree(schemas: SchemaCache, shape: Shape, value: Any) -> JSON | None:
