@@ -25,14 +25,19 @@ PROA = VENV / "bin" / "proa"
 SEEDS = TOP / "examples" / "seeds"
 
 
-def eventually(check: Callable[[], Any], timeout_s: float = 30, what: str = "") -> Any:
-    """The first true answer of ``check``; fails with its last one after the timeout."""
+def eventually(
+    check: Callable[[], Any], timeout_s: float = 30, what: str | Callable[[], Any] = ""
+) -> Any:
+    """The first true answer of ``check``; fails with its last one, or with ``what`` (asked then
+    if it can be called), after the timeout."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = check()
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what or answer!r}"
+        if time.monotonic() >= deadline:
+            told = what() if callable(what) else what
+            raise AssertionError(f"not within {timeout_s} s: {told or answer!r}")
         time.sleep(0.1)
 
 

@@ -207,7 +207,7 @@ def test_pods_end_and_wait_in_the_kubelets_and_the_schedulers_words(space: Proa)
         lines = space.kubectl("get pods --no-headers").splitlines()
         return {line.split()[0]: line.split()[2] for line in lines}
 
-    eventually(lambda: all(shown()[name] in words for name, words in SHOWN.items()), 30, str(shown))
+    eventually(lambda: all(shown()[name] in words for name, words in SHOWN.items()), 30, shown)
     found = pods(space)
     assert found["late"]["status"]["reason"] == "DeadlineExceeded"
     last = found["crash"]["status"]["containerStatuses"][0]

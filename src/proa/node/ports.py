@@ -262,7 +262,8 @@ class Listing:
 
 @dataclass(slots=True, frozen=True)
 class Exited:
-    """A container's (or, where ``id`` names a sandbox, the sandbox's) main process ended."""
+    """A container's (or, where ``id`` names a sandbox, the sandbox's) main process ended. Told a
+    second time, with ``oom``, where the word of a kill for memory comes after the exit's."""
 
     id: str
     exit_code: int

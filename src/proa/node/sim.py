@@ -56,6 +56,7 @@ class Behaviour:
     stops_s: float | None = 0.1
     stop_exit_code: int = 0
     oom: bool = False
+    oom_told_s: float = 0.0  # how long after the exit its word comes
     command_exit_code: int = 0  # of exec and exec probes
     command_output: bytes = b""
 
@@ -220,7 +221,15 @@ class SimRuntime:
 
     async def _live(self, box: _Box, seconds: float) -> None:
         await self._clock.sleep(seconds)
-        self._end(box.seen.id, box.behaviour.exit_code, box.behaviour.oom)
+        behaviour, id = box.behaviour, box.seen.id
+        if not behaviour.oom_told_s:
+            self._end(id, behaviour.exit_code, behaviour.oom)
+            return
+        self._end(id, behaviour.exit_code)
+        finished_at = box.seen.finished_at
+        await self._clock.sleep(behaviour.oom_told_s)
+        box.seen = replace(box.seen, reason="OOMKilled")
+        self._publish(Exited(id, behaviour.exit_code, finished_at, oom=True))
 
     def _box(self, id: str) -> _Box:
         if id not in self._boxes:

@@ -128,6 +128,13 @@ class ContainerRun:
         else:
             self.starts.restart(mono, ran_s)
 
+    def killed_for_memory(self, id: str) -> None:
+        """The word of the kernel's kill, which may come after that of the exit."""
+        if id == self.id and self.state == "exited":
+            self.reason = "OOMKilled"
+        elif id == self.previous_id and self.last is not None:
+            self.last = msgspec.structs.replace(self.last, reason="OOMKilled")
+
     def looping(self) -> bool:
         """It has ended and is started again after a pause only."""
         return self.state == "exited" and self.restarts() and self.starts.delay_s >= BACKOFF_FIRST_S

@@ -99,7 +99,12 @@ class SandboxWorker:
                 else:
                     self.end(container, event)
                     self.poke()
-                return True
+            elif container.previous_id != event.id:
+                continue
+            if event.oom:
+                container.killed_for_memory(event.id)
+                self.poke()
+            return True
         return False
 
     def end(self, container: ContainerRun, event: Exited, message: str = "") -> None:

@@ -90,6 +90,24 @@ def test_a_crashing_container_is_restarted_with_doubling_delays() -> None:
     play(story, main=Behaviour(runs_s=1, exit_code=1, start_s=0))
 
 
+def test_a_kill_for_memory_is_told_even_if_its_word_comes_after_the_exit() -> None:
+    killed = Behaviour(runs_s=1, exit_code=137, oom=True, oom_told_s=2)
+
+    async def ends(stage: Play) -> None:
+        stage.control.want(sandbox("pod", Container("main", "image")))
+        await stage.sleep(20)
+        assert stage.control.status["pod"].containers[0].reason == "OOMKilled"
+
+    async def goes_on(stage: Play) -> None:
+        stage.control.want(sandbox("pod", Container("main", "image", restart="Always")))
+        await stage.sleep(10)
+        last = stage.control.status["pod"].containers[0].last
+        assert last is not None and last.reason == "OOMKilled"
+
+    play(ends, main=killed)
+    play(goes_on, main=killed)
+
+
 def test_a_long_run_makes_earlier_crashes_forgotten() -> None:
     async def story(stage: Play) -> None:
         stage.control.want(sandbox("pod", Container("main", "image", restart="Always")))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
 
+from proa.base.clock import VirtualClock
 from proa.base.errors import CallerFault
 from proa.model.sandbox import Container, Device, Dns, Network, Sandbox
 from proa.node.containerd.config import Layout, hosts_toml, render, write
+from proa.node.containerd.native import Native
 from proa.node.containerd.spec import (
     CPU_LABEL,
     container_config,
@@ -19,6 +25,7 @@ from proa.node.containerd.spec import (
     sandbox_config,
 )
 from proa.node.ports import Bind, ContainerSpec, ImageInfo, SandboxSpec
+from proa.pb import containerd_events_pb2 as events_pb
 from proa.pb import cri_pb2 as cri
 
 CPU = 128_000
@@ -210,3 +217,28 @@ def test_a_profile_of_the_host_stays_in_its_folder(tmp_path: Path) -> None:
             continue
         message = container_config(sandbox, spec, tmp_path)
         assert message.linux.security_context.seccomp.localhost_ref == f"{tmp_path}/{name}"
+
+
+def test_a_kill_for_memory_is_told_whichever_word_comes_first() -> None:
+    def word(topic: str, event: Message) -> events_pb.Envelope:
+        packed = AnyMessage(value=event.SerializeToString())
+        return events_pb.Envelope(topic=topic, event=packed)
+
+    def exit_of(id: str, code: int) -> events_pb.Envelope:
+        return word("/tasks/exit", events_pb.TaskExit(container_id=id, id=id, exit_status=code))
+
+    def kill_of(id: str) -> events_pb.Envelope:
+        return word("/tasks/oom", events_pb.TaskOOM(container_id=id))
+
+    async def told(*words: events_pb.Envelope) -> list[tuple[str, int, bool]]:
+        async with grpc.aio.insecure_channel("unix:/nowhere") as channel:
+            native = Native(channel, VirtualClock(), Path("/nowhere"))
+            events = [native.exit_told_by(item) for item in words]
+        return [(event.id, event.exit_code, event.oom) for event in events if event is not None]
+
+    assert asyncio.run(told(kill_of("a"), exit_of("a", 137))) == [("a", 137, True)]
+    assert asyncio.run(told(exit_of("a", 137), kill_of("b"), kill_of("a"), kill_of("a"))) == [
+        ("a", 137, False),
+        ("a", 137, True),
+    ]
+    assert asyncio.run(told(exit_of("a", 0), kill_of("a"))) == [("a", 0, False)]

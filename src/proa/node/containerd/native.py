@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ CALL_S = 120.0  # longest wait for a call that should take milliseconds
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 _SUBSCRIBED = "/proa/subscribed"
 _REPUBLISH_S = 0.05
-_OOM_MEMORY = 4096  # containers whose out-of-memory event is remembered
+_OOM_MEMORY = 4096  # containers whose out-of-memory event, or exit, is remembered
 
 
 def translate(error: grpc.aio.AioRpcError, passing: bool) -> Exception:
@@ -78,6 +78,7 @@ class Native:
         self._clock = clock
         self._fifo_dir = fifo_dir
         self._oom: dict[str, None] = {}
+        self._exits: dict[str, Exited] = {}  # without a word of memory so far
         self._tasks = Tasks()
 
     async def close(self) -> None:
@@ -155,7 +156,7 @@ class Native:
                 if envelope.topic == _SUBSCRIBED:
                     if not announcer.cancelled() and announcer.cancel():
                         yield None
-                elif (item := self._event(envelope)) is not None:
+                elif (item := self.exit_told_by(envelope)) is not None:
                     yield item
         except grpc.aio.AioRpcError as error:
             raise TryAgain(error.details() or "event stream lost") from error
@@ -173,13 +174,22 @@ class Native:
                 await self._events.Publish(request, metadata=NAMESPACE, timeout=CALL_S)
             await self._clock.sleep(_REPUBLISH_S)
 
-    def _event(self, envelope: Any) -> Exited | None:
+    def exit_told_by(self, envelope: Any) -> Exited | None:
+        """What one event says of a container's exit."""
         if envelope.topic == "/tasks/oom":
-            self.note_oom(events_pb.TaskOOM.FromString(envelope.event.value).container_id)
-            return None
+            id = events_pb.TaskOOM.FromString(envelope.event.value).container_id
+            self.note_oom(id)
+            # The shim tells of both from two threads: the exit's word may have been first.
+            exited = self._exits.pop(id, None)
+            return replace(exited, oom=True) if exited is not None else None
         event = events_pb.TaskExit.FromString(envelope.event.value)
         if event.id != event.container_id:  # an exec's process
             return None
         at = event.exited_at.seconds + event.exited_at.nanos / 1e9
         oom = event.container_id in self._oom and event.exit_status != 0
-        return Exited(event.container_id, event.exit_status, at, oom)
+        exited = Exited(event.container_id, event.exit_status, at, oom)
+        if not oom and exited.exit_code != 0:
+            self._exits[exited.id] = exited
+            while len(self._exits) > _OOM_MEMORY:
+                self._exits.pop(next(iter(self._exits)))
+        return exited
