@@ -129,6 +129,19 @@ faults:
     assert outcome.measures["ready"] == 8
 
 
+def test_churn_by_rollouts_replaces_its_share_and_leaves_no_workload_without_replicas() -> None:
+    text = """
+  - {name: svc, kind: service, replicas: 8, image: web, copies: 2}
+  - {name: pod, kind: deployment, replicas: 8, image: web, copies: 2}
+churn: {share_per_hour: 20, rollouts: 1, begin: 60, end: 900}
+"""
+    outcome = played(text)
+    assert outcome.problems == []
+    assert outcome.measures["ready"] == 32
+    assert outcome.measures["ended"] > 32
+    assert all(one["unavailable_s"] == 0 for one in outcome.measures["workloads"].values())
+
+
 def test_what_is_wanted_outlives_reclaims_jumps_of_the_clock_and_broken_lines() -> None:
     text = """
   - {name: svc, kind: service, replicas: 6, image: web}

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from proa.base.clock import iso8601
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.http import Response
 from proa.sim.plan import Workload
@@ -150,6 +151,16 @@ class Asker:
         else:
             containers = [{"name": name, "image": image}]
             body = {"spec": {"template": {"spec": {"containers": containers}}}}
+            await self.kube("PATCH", f"{_DEPLOYMENTS}/{name}", body, _STRATEGIC)
+
+    async def restart(self, workload: Workload, name: str) -> None:
+        """The same deployed anew: ``kubectl rollout restart``, ``--force-new-deployment``."""
+        if workload.kind == "service":
+            await self.ecs("UpdateService", {"service": name, "forceNewDeployment": True})
+        else:
+            now = iso8601(self._stage.clock.now())
+            marks = {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}
+            body = {"spec": {"template": {"metadata": marks}}}
             await self.kube("PATCH", f"{_DEPLOYMENTS}/{name}", body, _STRATEGIC)
 
     async def end(self, skin: str, namespace: str, name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from proa.sim.asker import Asker
 from proa.sim.crowd_behaviour import Manners
 from proa.sim.large_faults import LargeFaults, check_fault
 from proa.sim.measure import Measures
-from proa.sim.plan import CPU_UNITS, MIB, ChangePart, HostsPart, Plan, Workload, seconds
+from proa.sim.plan import CPU_UNITS, MIB, ChangePart, Churn, HostsPart, Plan, Workload, seconds
 from proa.sim.stage import Stage
 
 JOINING_S = 5.0  # from the hosts' start to the first workload
@@ -162,7 +162,8 @@ class _Play:
                 at = begin + (end - begin) * self._chance.random()
                 spawn(self._fault(at, fault.fault, fault.given), f"fault {fault.fault} {number}")
         if plan.churn is not None and plan.churn.share_per_hour:
-            spawn(self._churn(), "churn")
+            spawn(self._ends(plan.churn), "ends of replicas")
+            spawn(self._rollouts(plan.churn), "rollouts")
         spawn(self._sample(), "samples")
         spawn(self._pack(), "packing")
 
@@ -200,20 +201,32 @@ class _Play:
         await self._until(at)
         await self._faults.play(name, given)
 
-    async def _churn(self) -> None:
+    async def _ends(self, churn: Churn) -> None:
         """Replicas are ended one by one, at random instants, whoever they are."""
-        churn, clock = self._plan.churn, self._stage.clock
-        assert churn is not None, "only started where there is churn"
-        begin, end = seconds(churn.begin), seconds(churn.end) or seconds(self._plan.lasts)
-        await self._until(begin)
-        while clock.monotonic() < end:
-            running = self._measures.running
-            rate = churn.share_per_hour * max(1, len(running)) / 3600.0
-            await clock.sleep(-math.log(1.0 - self._chance.random()) / rate)
-            if not running:
-                continue
-            sandbox = self._chance.choice(running).run.sandbox
-            await self._asker.end(sandbox.skin, sandbox.namespace, sandbox.name)
+        share = churn.share_per_hour * (1.0 - churn.rollouts)
+        async for _ in self._instants(churn, lambda: share * max(1, len(self._measures.running))):
+            if running := self._measures.running:
+                sandbox = self._chance.choice(running).run.sandbox
+                await self._asker.end(sandbox.skin, sandbox.namespace, sandbox.name)
+
+    async def _rollouts(self, churn: Churn) -> None:
+        """Workloads are deployed anew at random instants, each as often as any other."""
+        lasting = [one for one in self._plan.workloads if one.lasts]
+        all = [(workload, name) for workload in lasting for name in workload.names]
+        share = churn.share_per_hour * churn.rollouts
+        async for _ in self._instants(churn, lambda: share * len(all)):
+            workload, name = self._chance.choice(all)
+            await self._asker.restart(workload, name)
+
+    async def _instants(self, churn: Churn, per_hour: Callable[[], float]) -> AsyncIterator[None]:
+        """Random instants of the churn's span, this many an hour."""
+        clock, end = self._stage.clock, seconds(churn.end) or seconds(self._plan.lasts)
+        await self._until(seconds(churn.begin))
+        while rate := per_hour():
+            await clock.sleep(-math.log(1.0 - self._chance.random()) * 3600.0 / rate)
+            if clock.monotonic() >= end:
+                return
+            yield
 
     # What is seen
 

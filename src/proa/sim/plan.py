@@ -137,14 +137,17 @@ class ChangePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Replicas that somebody deletes or stops: this share of all, every hour, one by one."""
+    """Replicas that are replaced: this share of all, every hour. ``rollouts`` of them by deploying
+    their Deployment or service anew, the rest because somebody deletes or stops them one by one."""
 
     share_per_hour: float
+    rollouts: float = 0.0
     begin: Span = 0.0
     end: Span = 0.0
 
     def __post_init__(self) -> None:
         _require(0 <= self.share_per_hour <= 100, "share_per_hour is 0 to 100")
+        _require(0 <= self.rollouts <= 1, "rollouts is a share, 0 to 1")
         seconds(self.begin), seconds(self.end)
 
 
