@@ -34,6 +34,7 @@ INSTANCES: Table[Instance] = Table(
         "host": lambda _key, instance: (instance.host,),
         "cluster": lambda _key, instance: (instance.cluster,),
         "name": lambda _key, instance: (f"{instance.cluster}{instance.name}",),
+        "draining": lambda _key, instance: ("yes",) if instance.state == "draining" else (),
         "real": lambda _key, instance: () if instance.simulated else (instance.cluster,),
     },
 )
@@ -124,6 +125,11 @@ def instances_on(view: View, host: str) -> list[Instance]:
 def instances_of(view: View, cluster: str) -> list[Instance]:
     """The Instances of the cluster with this key prefix."""
     return [entry.value for entry in view.rows(INSTANCES).by("cluster", cluster)]
+
+
+def draining_instances(view: View) -> dict[str, None]:
+    """The ids of the Instances that are to lose what runs on them."""
+    return {entry.value.id: None for entry in view.rows(INSTANCES).by("draining", "yes")}
 
 
 def real_instances_of(view: View, cluster: str) -> list[Instance]:

@@ -28,6 +28,8 @@ Tags = tuple[dict[str, str], ...]
 COUNTED = ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING")
 PENDING = ("PROVISIONING", "PENDING", "ACTIVATING")
 EVENT_RING = 100
+# Stop codes of tasks that may have failed: the others' ends were asked for, or came from outside.
+TELLING = ("TaskFailedToStart", "EssentialContainerExited", "ServiceSchedulerInitiated")
 
 
 class Cluster(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -142,7 +144,8 @@ class TaskInterface(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     """A task. ``prepared`` once its log groups are known to exist; ``counted`` once its service
-    has taken note of how it ended; ``changes`` is the version that the API shows."""
+    has taken note of how it ended, where that may tell something of its deployment; ``changes``
+    is the version that the API shows."""
 
     account: str
     region: str
@@ -215,6 +218,13 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
         if not self.service:
             return ""
         return service_key(self.account, self.region, self.cluster, self.service)
+
+    @property
+    def is_unnoted(self) -> bool:
+        """Whether its service has yet to take note of how it ended."""
+        if self.counted or self.desired_status == "RUNNING" or not self.service:
+            return False
+        return self.stop_code in TELLING
 
 
 class Deployment(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -62,6 +62,13 @@ def _waiting(_key: str, task: Task) -> Iterable[str]:
     return ("place",)
 
 
+def _attended(_key: str, task: Task) -> Iterable[str]:
+    """The service that has to look at the task: not over yet, or how it ended is to be noted."""
+    if not task.service or (task.last_status == "STOPPED" and not task.is_unnoted):
+        return ()
+    return (task.service_key,)
+
+
 def _on_instance(_key: str, task: Task) -> Iterable[str]:
     return (task.instance,) if task.instance and task.last_status != "STOPPED" else ()
 
@@ -78,6 +85,12 @@ def _published(_key: str, task: Task) -> Iterable[str]:
     return ("yes",) if bound and any(item.bindings for item in task.containers) else ()
 
 
+def _course(task: Task) -> object:
+    """All that these indexes look at: where a task is, and how far. Its bindings come with its
+    Instance."""
+    return task.last_status, task.desired_status, task.instance, task.prepared, task.counted
+
+
 CLUSTERS = _table("clusters", "cluster", 1, Cluster)
 TASK_DEFINITIONS = _table("task definitions", "taskdef", 2, TaskDefinition)
 FAMILIES = _table("families", "family", 1, Family)
@@ -90,6 +103,7 @@ TASKS = _table(
         "uid": lambda _key, task: (task.id,),
         "cluster": lambda _key, task: (cluster_key(task.account, task.region, task.cluster),),
         "service": lambda _key, task: (task.service_key,) if task.service else (),
+        "attended": _attended,
         "definition": lambda _key, task: (
             task_definition_key(task.account, task.region, task.family, task.revision),
         ),
@@ -98,7 +112,10 @@ TASKS = _table(
         "published": _published,
         "waiting": _waiting,
     },
-    dict.fromkeys(("uid", "cluster", "service", "definition"), never),
+    {
+        **dict.fromkeys(("uid", "cluster", "service", "definition"), never),
+        **dict.fromkeys(("attended", "instance", "dispatched", "published", "waiting"), _course),
+    },
 )
 SERVICES = _table(
     "services",

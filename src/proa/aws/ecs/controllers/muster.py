@@ -11,16 +11,10 @@ from collections.abc import Sequence
 from proa.aws.ecs.controllers.deployments import is_available
 from proa.aws.ecs.records import COUNTED, Task
 from proa.aws.ecs.rollout import Unit
-from proa.cloud.compute import instance_of
+from proa.cloud.compute import draining_instances
 from proa.reconcile.view import Entry, View
 
 DRAINED = "draining"  # stands for the deployment of a task that has to leave its Instance
-
-
-def is_drained(view: View, instance: str) -> bool:
-    """Whether an Instance, "" for none, takes no new tasks and is to lose those it has."""
-    found = instance_of(view, instance) if instance else None
-    return found is not None and found.state == "draining"
 
 
 class Muster:
@@ -47,13 +41,14 @@ class Muster:
         self.by_key = {item.key: item for item in tasks}
         self._standing: list[tuple[Entry[Task], str, bool]] = []  # deployment, available
         self._sound, self._amiss = 0, False
+        draining = draining_instances(view)
         for item in tasks:
             task = item.value
-            if task.desired_status == "STOPPED" and not task.counted:
+            if task.is_unnoted:
                 self.ended.append(item)
             if task.last_status == "STOPPED":
                 continue
-            drained = is_drained(view, task.instance)
+            drained = task.instance in draining
             self._add(item, DRAINED if drained else task.deployment, now, settle_s)
 
     def _add(self, item: Entry[Task], deployment: str, now: float, settle_s: float) -> None:

@@ -2,7 +2,7 @@
 
 One reconcile is one transaction guarded by the service's version: it takes note of tasks that
 ended, decides by ``rollout.decide``, starts and stops what fits, and says what it did in events.
-What does not fit follows at once, for the service's own change calls it again.
+What does not fit follows at once. What a round writes itself calls for no other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from proa.aws.ecs import rollout, status, writes
 from proa.aws.ecs.controllers import deployments
-from proa.aws.ecs.controllers.muster import Muster, is_drained
+from proa.aws.ecs.controllers.muster import Muster
 from proa.aws.ecs.controllers.siblings import InstanceZones, Siblings
 from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
 from proa.aws.ecs.records import COUNTED, PENDING, Service, Task
@@ -25,7 +25,6 @@ from proa.dispatch.skin import Parts
 from proa.model.host import Instance
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Commit, Plan
-from proa.reconcile.runner import row_key
 from proa.reconcile.view import Change, Entry, View
 
 OWN_ROOM = 12  # operations kept free for the service and its closing events
@@ -35,16 +34,43 @@ STEADY_TOPIC = "steady"  # said again every SUPPRESS_S, as "Service event messag
 SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
 
+def _wanted(_view: View, change: Change[Service]) -> Iterable[str]:
+    """A service of which something else is wanted now. What its controller writes down of a round
+    calls for no other."""
+    old, new = change.old, change.new
+    if new is None or (old is not None and _wishes(old.value) == _wishes(new.value)):
+        return ()
+    return (change.key,)
+
+
+def _wishes(service: Service) -> tuple[object, ...]:
+    deployments = [item.id for item in service.deployments]
+    return service.status, service.desired_count, service.configuration, deployments
+
+
 def _owner(view: View, change: Change[Task]) -> Iterable[str]:
     entry = change.new or change.old
     if entry is None or not entry.value.service:
         return ()
     old, new = change.old, change.new
+    if new is not None and _is_own_doing(old, new):
+        return ()
     if old is not None and new is not None and _standing(old.value) == _standing(new.value):
         place = new.value.instance
-        if place == old.value.instance or not is_drained(view, place):
+        if place == old.value.instance or place not in compute.draining_instances(view):
             return ()
     return (entry.value.service_key,)
+
+
+def _is_own_doing(old: Entry[Task] | None, new: Entry[Task]) -> bool:
+    """Whether a round of the service has just started the task, or told it to stop: what follows
+    from that was decided with it."""
+    if old is None:
+        return new.value.last_status == "PROVISIONING"
+    is_told = old.value.desired_status == "RUNNING" and new.value.desired_status == "STOPPED"
+    if not is_told or new.value.stop_code != "ServiceSchedulerInitiated" or new.value.is_unnoted:
+        return False
+    return old.value.last_status == new.value.last_status
 
 
 def _standing(task: Task) -> tuple[object, ...]:
@@ -74,6 +100,7 @@ class _Round:
         self.parts: list[Parts] = []
         self.messages: list[str] = []
         self.again_at: list[float] = []
+        self.is_cut = False  # there was more to do than one transaction takes
 
     @property
     def room(self) -> int:
@@ -95,6 +122,8 @@ class _Round:
 
     def plan(self, chance: Chance) -> Plan:
         again_at = min((at for at in self.again_at if at > self.now), default=0.0)
+        if self.is_cut:
+            again_at = self.now
         if not self.parts and not self.messages and self.service == self.entry.value:
             return Plan(again_at=again_at)
         service, events = writes.said(self.service, self.messages, self.now, chance)
@@ -111,7 +140,7 @@ class ServiceController:
         self._vpc, self._logs, self._chance, self._settle_s = vpc, logs, chance, settle_s
         self._zones = InstanceZones()
         self.triggers: Sequence[Trigger] = (
-            Trigger(SERVICES, row_key),
+            Trigger(SERVICES, _wanted),
             Trigger(TASKS, _owner),
             Trigger(compute.INSTANCES, _moved),
         )
@@ -121,7 +150,7 @@ class ServiceController:
         entry = view.rows(SERVICES).get(key)
         if entry is None or entry.value.status == "INACTIVE":
             return NOTHING
-        tasks = view.rows(TASKS).by("service", key)
+        tasks = view.rows(TASKS).by("attended", key)
         here = _Round(entry, now)
         if entry.value.status == "DRAINING":
             self._drain(here, tasks)
@@ -151,6 +180,7 @@ class ServiceController:
         served; before its replacement is decided, so that the breaker and the throttle see it."""
         for item in muster.ended:
             if here.room < NOTES_LEAVE:
+                here.is_cut = True
                 break
             noted = msgspec.structs.replace(item.value, counted=True)
             here.parts.append(writes.replaced(item, noted))
@@ -196,8 +226,11 @@ class ServiceController:
             sick = item.value.health == "UNHEALTHY"
             reason = status.FAILED_HEALTH if sick else scaling
             task = status.asked_to_stop(item.value, "ServiceSchedulerInitiated", reason, here.now)
+            if not sick:
+                task = msgspec.structs.replace(task, counted=True)  # it tells nothing
             parts = writes.task_changed(item, task, self._vpc)
             if writes.size(parts) > here.room:
+                here.is_cut = True
                 break
             here.parts.append(parts)
             stopped.append(task)
@@ -221,6 +254,7 @@ class ServiceController:
                 here.again_at.append(here.now + NO_ADDRESS_AGAIN_S)
                 break
             if writes.size(parts) > here.room:
+                here.is_cut = True
                 break
             here.parts.append(parts)
             started.append(task)

@@ -34,7 +34,8 @@ class Sweep:
     def __init__(self) -> None:
         self.triggers: Sequence[Trigger] = (
             Trigger(TASKS, _if_over),
-            *(Trigger(table, row_key) for table in (SERVICES, TOKENS, TASK_DEFINITIONS)),
+            Trigger(SERVICES, _if_inactive),
+            *(Trigger(table, row_key) for table in (TOKENS, TASK_DEFINITIONS)),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
@@ -44,9 +45,10 @@ class Sweep:
         if (task := view.rows(TASKS).get(key)) is not None:
             if task.value.last_status != "STOPPED":
                 return NOTHING
-            owner = view.rows(SERVICES).get(task.value.service_key) if task.value.service else None
-            if owner is not None and owner.value.status == "ACTIVE" and not task.value.counted:
-                return NOTHING
+            if task.value.is_unnoted:
+                owner = view.rows(SERVICES).get(task.value.service_key)
+                if owner is not None and owner.value.status == "ACTIVE":
+                    return NOTHING
             return _due(task, task.value.stopped_at + KEEP_STOPPED_S, now)
         if (definition := view.rows(TASK_DEFINITIONS).get(key)) is not None:
             return _unreferenced(view, definition, now)
@@ -99,4 +101,9 @@ def _due(entry: Entry[Any], at: float, now: float, below: Sequence[Entry[Any]] =
 
 def _if_over(_view: View, change: Change[Task]) -> Iterable[str]:
     over = change.new is not None and change.new.value.last_status == "STOPPED"
+    return (change.key,) if over else ()
+
+
+def _if_inactive(_view: View, change: Change[Service]) -> Iterable[str]:
+    over = change.new is not None and change.new.value.status == "INACTIVE"
     return (change.key,) if over else ()
