@@ -31,6 +31,13 @@ def prefix_of(cluster: str, group: str, resource: str, namespace: str = "") -> s
     return f"/kube/{cluster}/{group or 'core'}/{resource}/{below}"
 
 
+def shelf_of(key: str) -> str:
+    """The prefix of all objects of the resource that a key, or a prefix, belongs to; "" for a
+    prefix that is shorter."""
+    parts = key.split("/", 5)
+    return "/".join(parts[:5]) + "/" if len(parts) == 6 else ""
+
+
 def parse_key(key: str) -> ObjectKey:
     """The parts of an object's key; raises ValueError for any other key."""
     _, kube, cluster, group, resource, namespace, name = key.split("/", 6)

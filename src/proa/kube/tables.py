@@ -15,7 +15,7 @@ from proa.kube.budget_objects import Budget
 from proa.kube.decoding import decoder
 from proa.kube.event_objects import Event, decode_event
 from proa.kube.host_ports import HostPorts, decode_host_ports
-from proa.kube.keys import is_resource, object_key, shape_of
+from proa.kube.keys import is_resource, object_key, shape_of, shelf_of
 from proa.kube.objects import Container, Meta, Object, Pod
 from proa.kube.set_objects import DaemonSet, Revision, StatefulSet
 from proa.reconcile.view import Entry, Table, View
@@ -177,6 +177,7 @@ OBJECTS: Table[Object] = Table(
     shape_of,
     _LOOKED_AT,
     accepts=Object,
+    shelf=shelf_of,
 )
 _claimed: Mapping[str, Index] = {"controller": _by_controller, "orphans": _orphans}
 

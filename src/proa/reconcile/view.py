@@ -9,7 +9,6 @@ by ``View.run`` and tells its subscribers of each change in version order.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -18,7 +17,7 @@ import msgspec
 
 from proa.base.errors import TryAgain
 from proa.base.telemetry import get_logger
-from proa.reconcile.order import Order
+from proa.reconcile.order import Order, Shelves
 from proa.store.api import Batch, Record, Store
 
 T = TypeVar("T")
@@ -57,7 +56,8 @@ class Table(Generic[T]):
     of one shape are asked about once. ``parts`` gives, by the name of an index, all of a value that
     it looks at: while that is the same, a changed record stays where it is filed. ``accepts`` is a
     type whose values another table may have made of the same record: such a row is shared with
-    the table before this one instead of decoded again."""
+    the table before this one instead of decoded again. ``shelf`` gives the beginning of a key by
+    which the rows of a table of many kinds are listed, "" for a prefix that is shorter."""
 
     name: str
     prefix: str
@@ -67,6 +67,7 @@ class Table(Generic[T]):
     shape: Callable[[str], str] | None = None
     parts: Mapping[str, Callable[[T], object]] = field(default_factory=dict)
     accepts: type | None = None
+    shelf: Callable[[str], str] | None = None
 
 
 class Rows(Generic[T]):
@@ -75,7 +76,7 @@ class Rows(Generic[T]):
     def __init__(self, table: Table[T]) -> None:
         self.table = table
         self._rows: dict[str, Entry[T]] = {}
-        self._order = Order()
+        self._order = Order() if table.shelf is None else Shelves(table.shelf)
         self.edition = 0  # another with each change: what was made of all rows may be kept by it
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in table.indexes}
         self._decode, self._accepts = table.decode, table.accepts
@@ -92,14 +93,9 @@ class Rows(Generic[T]):
 
     def scan(self, prefix: str = "", after: str = "") -> Iterator[Entry[T]]:
         """Rows whose keys start with ``prefix``, beyond ``after``, in key order."""
-        keys = self._order.keys()
-        start = bisect_left(keys, max(prefix, after))
-        for index in range(start, len(keys)):
-            key = keys[index]
-            if not key.startswith(prefix):
-                return
-            if key != after or not after:
-                yield self._rows[key]
+        rows = self._rows
+        for key in self._order.scan(prefix, after):
+            yield rows[key]
 
     def by(self, index: str, value: str) -> list[Entry[T]]:
         """Rows that the named index files under ``value``, in key order."""

@@ -7,7 +7,8 @@ writes that must be committed with the object (an address that it takes).
 from __future__ import annotations
 
 import base64
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -142,6 +143,23 @@ def _runtime_class(api: Api, resource: Resource, obj: Json) -> None:
         spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **selector}
 
 
+class _Class(NamedTuple):
+    """A PriorityClass; of several defaults the lowest counts."""
+
+    value: int = 0
+    name: str = ""
+    policy: str = "PreemptLowerPriority"
+    default: bool = False
+
+
+@lru_cache(maxsize=256)
+def _class(body: bytes) -> _Class:
+    found = orjson.loads(body)
+    policy = found.get("preemptionPolicy") or "PreemptLowerPriority"
+    default = bool(found.get("globalDefault"))
+    return _Class(found.get("value", 0), found["metadata"]["name"], policy, default)
+
+
 def _priority(api: Api, resource: Resource, obj: Json) -> None:
     """Priority: the number and the policy of the pod's class, or of the one that is the default."""
     spec, pod = obj["spec"], obj["metadata"].get("name", "")
@@ -151,14 +169,13 @@ def _priority(api: Api, resource: Resource, obj: Json) -> None:
         entry = api.entry(classes, "", name)
         if entry is None:
             raise forbidden(resource, pod, f"no PriorityClass with name {name} was found")
-        found = orjson.loads(entry.body)
+        found = _class(entry.body)
     else:
-        bodies = (orjson.loads(entry.body) for entry in api.entries(classes))
-        defaults = [body for body in bodies if body.get("globalDefault")]
-        found = min(defaults, key=lambda body: body["value"]) if defaults else {}
-        if found:
-            spec["priorityClassName"] = found["metadata"]["name"]
-    wanted = found.get("value", 0), found.get("preemptionPolicy") or "PreemptLowerPriority"
+        all = (_class(entry.body) for entry in api.entries(classes))
+        found = min((one for one in all if one.default), default=_Class())
+        if found.name:
+            spec["priorityClassName"] = found.name
+    wanted = found.value, found.policy
     computed = "priority admission controller computed {} from the given PriorityClass name"
     if spec.get("priority") not in (None, wanted[0]):
         why = f"the integer value of priority ({spec['priority']}) must not be provided in pod spec"
