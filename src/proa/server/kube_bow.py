@@ -217,11 +217,15 @@ class Kube:
 
     def performers(self) -> dict[type, Callable[[Any], Awaitable[int]]]:
         """Who carries out this bow's steps."""
-        return performers(self.perform, self.create)
+        return performers(self.perform, self.create, self.perform_all)
 
     async def perform(self, call: Call) -> int:
         """Carry out a call in process; the version that the view must reach."""
         return await self._cluster(call.cluster).api.perform(call)
+
+    async def perform_all(self, calls: Sequence[Call]) -> int:
+        """Carry out calls to one cluster together; see ``perform``."""
+        return await self._cluster(calls[0].cluster).api.perform_all(calls) if calls else 0
 
     async def create(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:
         """Create objects of one cluster together; see ``perform``."""

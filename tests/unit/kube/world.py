@@ -122,6 +122,9 @@ class FakeApi:
             raise error
         return self.apply(call)
 
+    async def perform_all(self, calls: Sequence[Call]) -> int:
+        return max([await self.perform(call) for call in calls], default=0)
+
     async def create_all(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:
         version = 0
         for call, beside in children:
@@ -255,7 +258,7 @@ class World:
             self.view,
             self.clock,
             given,
-            performers(self.api.perform, self.api.create_all),
+            performers(self.api.perform, self.api.create_all, self.api.perform_all),
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -8,7 +8,7 @@ this process, which are trusted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import orjson
@@ -38,17 +38,12 @@ from proa.kube.api.metrics import Counts
 from proa.kube.api.mutations import Mutations, Wanted
 from proa.kube.api.node_link import NodeLink
 from proa.kube.api.options import WriteOptions, write_options
+from proa.kube.api.own_writes import way_of
 from proa.kube.api.paths import Target, target_of
 from proa.kube.api.proxying import Proxy
 from proa.kube.api.rbac import Attributes, Rbac
 from proa.kube.api.reads import Reader
 from proa.kube.api.reviews import review, token_request
-from proa.kube.api.status_writes import (
-    create_event,
-    is_own_event,
-    is_own_status,
-    patch_status,
-)
 from proa.kube.api.streams import PodStreams
 from proa.kube.api.subresources import bind, created_success, evict
 from proa.kube.api.tokens import TokenIssuer
@@ -59,6 +54,7 @@ from proa.kube.schema.openapi import OpenAPI
 from proa.store.api import MAX_BYTES, TooLarge, Transaction
 
 log = get_logger(__name__)
+ATTEMPTS = 8  # at the short way, before the long one
 
 
 class KubeApi:
@@ -218,13 +214,53 @@ class KubeApi:
         return obj
 
     async def perform(self, call: Call) -> int:
-        """Carry out a Call of a Plan; the version that the view must reach."""
+        """Carry out a Call of a Plan; the version that the view must reach. Raises ApiError."""
         resource = self._resource_of(call)
-        if is_own_status(call, resource):
-            return await patch_status(self.api, resource, call)
-        if is_own_event(call, resource):
-            return await create_event(self.api, resource, call)
-        _, version = await self._call(call)
+        way = way_of(call, resource)
+        for _ in range(ATTEMPTS):
+            parts = way(self.api, resource, call) if way is not None else None
+            if parts is None:
+                break
+            if not parts.writes:
+                return 0
+            try:
+                done = await self.api.store.commit(Transaction(parts.guards, parts.writes))
+            except Conflict:
+                await self.api.fresh()
+                continue
+            await self.api.view.reached(done.version)
+            return done.version
+        return (await self._call(call))[1]
+
+    async def perform_all(self, calls: Sequence[Call]) -> int:
+        """Carry out Calls of a Plan in their order, neighbours that may take the short way in one
+        transaction; the version that the view must reach. Raises ApiError at the first that is
+        refused, when those before it are carried out."""
+        version = 0
+        waiting: dict[str, tuple[Call, Parts]] = {}
+        for call in calls:
+            resource = self._resource_of(call)
+            key = self.api.key(resource, call.namespace, call.name)
+            way = way_of(call, resource)
+            if way is None or key in waiting:
+                version, waiting = max(version, await self._commit(waiting.values())), {}
+            parts = way(self.api, resource, call) if way is not None else None
+            if parts is None:
+                version, waiting = max(version, await self._commit(waiting.values())), {}
+                version = max(version, await self.perform(call))
+            elif parts.writes:
+                waiting[key] = call, parts
+        return max(version, await self._commit(waiting.values()))
+
+    async def _commit(self, pieces: Collection[tuple[Call, Parts]]) -> int:
+        """Write together what was decided; what somebody else was faster with is decided again."""
+        if not pieces:
+            return 0
+        refused = await commit_all(self.api.store, self.api.view, [parts for _, parts in pieces])
+        version = self.api.view.version
+        for call, parts in pieces if refused else ():
+            if parts in refused:
+                version = max(version, await self.perform(call))
         return version
 
     async def create_all(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:

@@ -28,7 +28,7 @@ from proa.kube.controllers.common import (
 )
 from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.ranking import deletion_order
-from proa.kube.controllers.steps import Births
+from proa.kube.controllers.steps import Births, Together, together
 from proa.kube.events import Said, event_call, event_parts
 from proa.kube.objects import Condition, Pod, ReplicaSet, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
@@ -126,14 +126,16 @@ class ReplicaSetController:
         return Call(cluster, "create", "", "pods", meta.namespace, name, body=body, user=USER)
 
 
-def _delete(view: View, entry: Set, active: Pods, count: int, now: float) -> list[Call]:
+def _delete(
+    view: View, entry: Set, active: Pods, count: int, now: float
+) -> tuple[Call | Together, ...]:
     doomed = deletion_order(view, entry, active)[:count]
     events: list[Call] = []
     for pod in doomed:
         text = f"Deleted pod: {pod.value.metadata.name}"
         said = Said("SuccessfulDelete", text, component=COMPONENT)
         events.extend(event_call(view, entry, said, now))
-    return [*(delete(pod, USER) for pod in doomed), *events]
+    return together([*(delete(pod, USER) for pod in doomed), *events])
 
 
 def _refused(view: View, entry: Set, active: Pods, now: float, error: ApiError) -> list[Call]:

@@ -14,7 +14,8 @@ from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiError, Call
 
 CallPerformer = Callable[[Call], Awaitable[int]]
-CallsPerformer = Callable[[Sequence[tuple[Call, Sequence[Parts]]]], Awaitable[int]]
+CallsPerformer = Callable[[Sequence[Call]], Awaitable[int]]
+BirthsPerformer = Callable[[Sequence[tuple[Call, Sequence[Parts]]]], Awaitable[int]]
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,8 +41,21 @@ class Births:
     refused: Callable[[ApiError], Sequence[Call]]
 
 
+@dataclass(slots=True, frozen=True)
+class Together:
+    """Calls of one cluster that belong to one decision: those that can be are one transaction, so
+    that nobody sees, and nobody acts on, half of it. They end at the first refusal."""
+
+    calls: tuple[Call, ...]
+
+
+def together(calls: Sequence[Call]) -> tuple[Call | Together, ...]:
+    """Calls of one cluster as the steps of a plan."""
+    return tuple(calls) if len(calls) < 2 else (Together(tuple(calls)),)
+
+
 def performers(
-    perform: CallPerformer, create: CallsPerformer
+    perform: CallPerformer, create: BirthsPerformer, perform_all: CallsPerformer
 ) -> dict[type, Callable[[Any], Awaitable[int]]]:
     """The performers for every type of step that this bow's controllers plan."""
 
@@ -51,8 +65,7 @@ def performers(
         except Conflict:
             raise
         except ApiError as error:
-            for record in refused(error):
-                await perform(record)
+            await perform_all(refused(error))
             raise
 
     async def attempt(step: Attempt) -> int:
@@ -61,4 +74,7 @@ def performers(
     async def births(step: Births) -> int:
         return await recorded(create(step.children), step.refused)
 
-    return {Call: perform, Attempt: attempt, Births: births}
+    async def all_of(step: Together) -> int:
+        return await perform_all(step.calls)
+
+    return {Call: perform, Attempt: attempt, Births: births, Together: all_of}

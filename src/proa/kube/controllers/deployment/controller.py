@@ -24,7 +24,7 @@ from proa.kube.controllers.common import (
 )
 from proa.kube.controllers.deployment import revisions, sizes, status
 from proa.kube.controllers.deployment.sizes import Set, Sets
-from proa.kube.controllers.steps import Attempt
+from proa.kube.controllers.steps import Attempt, together
 from proa.kube.events import Said, event_call
 from proa.kube.keys import object_key
 from proa.kube.objects import Deployment, DeploymentStatus, Pod, ReplicaSet, condition
@@ -159,12 +159,12 @@ class Turn:
             user=USER,
         )
         events = self._scaled(name, 0, replicas) if replicas else ()
+        text = f'Created new replica set "{name}"'
         return Plan(
             (
                 Attempt(create, partial(self._set_refused, name)),
                 *self._revised(number),
-                *self._noted("NewReplicaSetCreated", f'Created new replica set "{name}"'),
-                *events,
+                *together([*self._noted("NewReplicaSetCreated", text), *events]),
             ),
             self.now,
         )
@@ -250,10 +250,11 @@ class Turn:
 
     # Reports
 
-    def _reported(self, steps: Iterable[Any], wanted: DeploymentStatus) -> Plan:
+    def _reported(self, steps: Iterable[Call], wanted: DeploymentStatus) -> Plan:
         """``steps``, then the status if it has changed; look again when a deadline may be over."""
         due = status.deadline_at(self.deployment, wanted) + _DEADLINE_SLACK_S
-        return Plan((*steps, *self._status(wanted)), due if due > self.now else 0.0)
+        calls = together([*steps, *self._status(wanted)])
+        return Plan(calls, due if due > self.now else 0.0)
 
     def _status(self, wanted: DeploymentStatus) -> list[Call]:
         if wanted == self.deployment.status:

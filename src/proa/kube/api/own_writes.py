@@ -1,0 +1,180 @@
+"""What this process itself says of objects: the short way from a controller's Call to the store.
+
+``server`` sends statuses, Events, deletions of pods and sizes of ReplicaSets of its own controllers
+this way. They name nothing else, come from code that is trusted, and are most of what a busy
+cluster writes; so only the members that change are read and written, without the checks that a
+client's writes go through and without entries in ``managedFields``. Each is decided on the view as
+it is and guarded by the version it saw. What is out of the ordinary (no such object, finalizers,
+another version) is left to the long way, which knows what to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import orjson
+
+from proa.base.clock import iso8601
+from proa.dispatch.skin import Parts
+from proa.kube.api import schemas
+from proa.kube.api.call import Call
+from proa.kube.api.context import Api
+from proa.kube.decoding import members, whole
+from proa.kube.keys import object_key
+from proa.kube.objects import Object, Pod
+from proa.kube.schema.kinds import Resource
+from proa.kube.schema.versions import has_versions
+from proa.reconcile.view import Entry
+from proa.store.api import Delete, Exists, Guard, Put
+
+MERGE = "application/merge-patch+json"
+NO_CHANGE = Parts()
+_APPLIED = b'"operation":"Apply"'
+_COUNTED = {"count", "message", "lastTimestamp"}
+# What a Call commits, decided on the view; None where it has to take the long way.
+Way = Callable[[Api, Resource, Call], Parts | None]
+
+
+def way_of(call: Call, resource: Resource) -> Way | None:
+    """The short way of a Call, if there is one for its kind."""
+    kind = resource.group, resource.name
+    if call.verb == "delete":
+        return _deletion if kind == ("", "pods") and not call.propagation else None
+    if call.verb == "create":
+        return _event if kind == ("", "events") and call.name and call.existing_ok else None
+    if call.verb != "patch" or has_versions(resource):
+        return None
+    if call.subresource == "status":
+        plain = call.body.keys() == {"status"} and isinstance(call.body["status"], dict)
+        return _status if plain and not call.version else None
+    if kind == ("", "events") and call.body.keys() == _COUNTED:
+        return _count
+    return _size if kind == ("apps", "replicasets") and _is_size(call) else None
+
+
+def _is_size(call: Call) -> bool:
+    """Whether a patch says a number of replicas and annotations, and nothing else."""
+    metadata, spec = call.body.get("metadata", {}), call.body.get("spec", {})
+    return (
+        not call.subresource
+        and call.patch_type == MERGE
+        and call.body.keys() <= {"metadata", "spec"}
+        and metadata.keys() <= {"annotations"}
+        and spec.keys() <= {"replicas"}
+        and all(isinstance(text, str) for text in metadata.get("annotations", {}).values())
+    )
+
+
+def _meant(api: Api, resource: Resource, call: Call) -> Entry[Object] | None:
+    """The object of a Call, if it is there and the one that is meant."""
+    entry = api.entry(resource, call.namespace, call.name)
+    if entry is None or (call.uid and entry.value.metadata.uid != call.uid):
+        return None
+    return None if call.version and entry.version != call.version else entry
+
+
+def _written(entry: Entry[Object], parts: dict[str, Any]) -> Parts:
+    return Parts((Guard(entry.key, entry.version),), (Put(entry.key, whole.encode(parts)),))
+
+
+def _raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(orjson.dumps(value))
+
+
+def _status(api: Api, resource: Resource, call: Call) -> Parts | None:
+    entry = _meant(api, resource, call)
+    if entry is None:
+        return None
+    parts = members.decode(entry.body)
+    old = (orjson.loads(bytes(parts["status"])) if "status" in parts else None) or {}
+    new = _merged(resource, old, call)
+    if new == old:
+        return NO_CHANGE
+    parts["status"] = _raw(new)
+    return _written(entry, parts)
+
+
+def _merged(resource: Resource, old: dict[str, Any], call: Call) -> dict[str, Any]:
+    given: dict[str, Any] = call.body["status"]
+    if call.patch_type == MERGE and not any(isinstance(value, dict) for value in given.values()):
+        merged = {**old, **given}  # RFC 7386, where nothing is nested
+        return {name: value for name, value in merged.items() if value is not None}
+    patched = schemas.patched(resource, {"status": old}, call.body, call.patch_type)
+    status: dict[str, Any] = patched.get("status") or {}
+    return status
+
+
+def _event(api: Api, resource: Resource, call: Call) -> Parts | None:
+    """A new Event that ``kube.events`` made whole; nothing where one of its name is there, or its
+    namespace is not."""
+    home = object_key(api.cluster.uid, "", "namespaces", "", call.namespace)
+    key = api.key(resource, call.namespace, call.name)
+    gone = api.entry(api.builtin("", "namespaces"), "", call.namespace) is None
+    if gone or api.entry(resource, call.namespace, call.name) is not None:
+        return NO_CHANGE
+    made = {"uid": api.chance.uid(), "creationTimestamp": iso8601(api.clock.now())}
+    body = {**call.body, "metadata": {**call.body["metadata"], **made}}
+    return Parts((Guard(key, 0), Exists(home)), (Put(key, orjson.dumps(body)),))
+
+
+def _count(api: Api, resource: Resource, call: Call) -> Parts | None:
+    """The same news once more."""
+    entry = _meant(api, resource, call)
+    if entry is None:
+        return None
+    parts = members.decode(entry.body)
+    parts |= {name: _raw(value) for name, value in call.body.items()}
+    return _written(entry, parts)
+
+
+def _deletion(api: Api, resource: Resource, call: Call) -> Parts | None:
+    """A pod's deletion: at once where it runs nowhere or is over, else marked and given time."""
+    entry = _meant(api, resource, call)
+    if entry is None or not isinstance(entry.value, Pod):
+        return None
+    pod, meta = entry.value, entry.value.metadata
+    if meta.finalizers or meta.deleting:
+        return None
+    grace_s = pod.spec.termination_grace_period_seconds if call.grace_s is None else call.grace_s
+    if grace_s <= 0 or pod.terminal or not pod.spec.node_name:
+        return Parts((Guard(entry.key, entry.version),), (Delete(entry.key),))
+    parts = members.decode(entry.body)
+    parts["metadata"] = _with(
+        parts["metadata"],
+        generation=meta.generation + 1,
+        deletionTimestamp=iso8601(api.clock.now() + grace_s),
+        deletionGracePeriodSeconds=grace_s,
+    )
+    return _written(entry, parts)
+
+
+def _with(part: msgspec.Raw, **new: Any) -> msgspec.Raw:
+    """A JSON object with other members."""
+    inner = members.decode(part)
+    inner |= {name: _raw(value) for name, value in new.items()}
+    return msgspec.Raw(whole.encode(inner))
+
+
+def _size(api: Api, resource: Resource, call: Call) -> Parts | None:
+    """A ReplicaSet's replicas, and what it remembers of its Deployment's. Where somebody applied
+    it, ``managedFields`` decides on conflicts: then it has to be right."""
+    entry = _meant(api, resource, call)
+    if entry is None or entry.value.metadata.deleting:
+        return None
+    parts = members.decode(entry.body)
+    if _APPLIED in bytes(parts["metadata"]):
+        return None
+    meta, spec = entry.value.metadata, members.decode(parts["spec"])
+    notes = call.body.get("metadata", {}).get("annotations", {})
+    new = {"annotations": {**meta.annotations, **notes}} if notes else {}
+    replicas = call.body.get("spec", {}).get("replicas")
+    if replicas is not None and bytes(spec.get("replicas", b"")) != b"%d" % replicas:
+        parts["spec"] = _with(parts["spec"], replicas=replicas)
+        parts["metadata"] = _with(parts["metadata"], generation=meta.generation + 1, **new)
+    elif new and new["annotations"] != meta.annotations:
+        parts["metadata"] = _with(parts["metadata"], **new)
+    else:
+        return NO_CHANGE
+    return _written(entry, parts)
