@@ -157,10 +157,9 @@ class FakeApi:
         return self._change(key, record, body, call)
 
     def _create(self, key: str, call: Call) -> int:
-        body = call.body
-        if call.resource == "pods":  # admission writes into what it is given
+        body = copy.deepcopy(call.body)
+        if call.resource == "pods":  # admission adds to it
             body["spec"]["volumes"] = [*body["spec"].get("volumes", []), {"name": "token"}]
-        body = copy.deepcopy(body)
         meta = body.setdefault("metadata", {})
         meta.setdefault("name", call.name)
         if call.namespace:

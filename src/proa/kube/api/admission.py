@@ -23,6 +23,7 @@ from proa.kube.tables import NAMESPACES, SERVICE_ACCOUNTS
 from proa.store.api import Exists, Guard
 
 IMMORTAL = ("default", "kube-system", "kube-public", "kube-node-lease")
+TOKEN_VOLUME = "kube-api-access-"  # and a suffix
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -48,6 +49,20 @@ def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitt
         taken = services.admitted(api, resource, obj, None)
         return Admitted((*guards, *taken.guards), taken.writes)
     return Admitted(guards)
+
+
+def seen_for_pod(api: Api, namespace: str, spec: Json) -> object:
+    """Whatever ``on_create`` looks at for a pod beside the pod itself: while this is the same, it
+    adds the same to the same pod, or refuses it for the same reason."""
+    cluster, account = api.cluster.uid, spec.get("serviceAccountName") or spec.get("serviceAccount")
+    home = api.view.rows(NAMESPACES).get(object_key(cluster, "", "namespaces", "", namespace))
+    key = object_key(cluster, "", "serviceaccounts", namespace, account or "default")
+    seen = [home, api.view.rows(SERVICE_ACCOUNTS).get(key)]
+    seen += api.entries(api.builtin("scheduling.k8s.io", "priorityclasses"))
+    if spec.get("runtimeClassName"):
+        classes = api.builtin("node.k8s.io", "runtimeclasses")
+        seen.append(api.entry(classes, "", spec["runtimeClassName"]))
+    return [entry and entry.version for entry in seen]
 
 
 def on_update(
@@ -214,7 +229,7 @@ def _mount_token(api: Api, spec: Json) -> None:
     ]
     if not missing:
         return
-    name = f"kube-api-access-{api.chance.suffix()}"
+    name = f"{TOKEN_VOLUME}{api.chance.suffix()}"
     spec.setdefault("volumes", []).append({"name": name, "projected": _token_sources()})
     for container in missing:
         mount = {"name": name, "mountPath": TOKEN_PATH, "readOnly": True}

@@ -47,6 +47,7 @@ from proa.kube.api.reviews import review, token_request
 from proa.kube.api.streams import PodStreams
 from proa.kube.api.subresources import bind, created_success, evict
 from proa.kube.api.tokens import TokenIssuer
+from proa.kube.api.twins import Twins, may_have_twins
 from proa.kube.api.watching import Watcher
 from proa.kube.api.writes import Writer, Written
 from proa.kube.schema.kinds import Resource
@@ -74,6 +75,7 @@ class KubeApi:
         self._rbac = Rbac(api)
         self._reader, self._watcher = Reader(api), Watcher(api)
         self._writer = Writer(api, AccountTokens(api, issuer).complete)
+        self._twins = Twins(api)
         self._streams, self._proxy = PodStreams(api, link), Proxy(api, link)
         self._counts = Counts()
         self._mutations = Mutations(api, self._rbac, self._reader, self._writer)
@@ -272,17 +274,31 @@ class KubeApi:
         refusal: ApiError | None = None
         for call, beside in children:
             try:
-                found = self.prepared((call,))
+                found = self._born(call)
             except ApiError as error:
                 refusal = error
                 break
-            made += [merged((Parts(one.guards, one.writes), *beside)) for one in found]
+            made += [merged((found, *beside))] if found is not None else []
         refused = await commit_all(self.api.store, self.api.view, made)
         if refusal is not None:
             raise refusal
         if refused:
             raise Conflict(f"{len(refused)} objects were not created")
         return self.api.view.version
+
+    def _born(self, call: Call) -> Parts | None:
+        """What creates one object; None for one that is there already. Raises ApiError."""
+        resource = self._resource_of(call)
+        if self.api.entry(resource, call.namespace, call.name) is not None:
+            return None
+        expected = may_have_twins(call)
+        twin = self._twins.like(resource, call) if expected else None
+        if twin is not None:
+            return twin
+        (done,) = self.prepared((call,))
+        if expected:
+            self._twins.learn(call, done)
+        return Parts(done.guards, done.writes)
 
     def prepared(self, calls: Sequence[Call]) -> list[Transaction]:
         """What Calls that create named objects would commit, decided on the view as it is;

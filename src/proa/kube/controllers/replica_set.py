@@ -18,7 +18,6 @@ from proa.kube.api.call import ApiError, Call
 from proa.kube.controllers.common import (
     claim,
     condition_json,
-    copied,
     delete,
     if_meant,
     instant,
@@ -108,7 +107,7 @@ class ReplicaSetController:
     def _pod(self, entry: Set) -> Call:
         """A pod of the template. Its name is drawn here as generateName would draw it, so that
         the event can name it."""
-        meta, template = entry.value.metadata, copied(entry.value.spec.template)
+        meta, template = entry.value.metadata, entry.value.spec.template
         prefix = f"{meta.name}-"
         name = prefix[:_NAME_BASE_LIMIT] + self._chance.suffix()
         metadata: dict[str, Any] = {

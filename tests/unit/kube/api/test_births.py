@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import orjson
 import pytest
 
 from proa.dispatch.skin import Parts
@@ -9,6 +12,7 @@ from proa.kube.api.call import ApiError, Call
 from proa.store.api import Guard, Put
 from tests.unit.kube.api.served import DEFAULT, Client, pod, said, serving
 
+CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 PODS = f"{DEFAULT}/pods"
 Child = tuple[Call, tuple[Parts, ...]]
 
@@ -58,5 +62,63 @@ def test_one_that_is_there_already_is_not_told_of_again() -> None:
         await client.api.create_all([child("a"), child("b")])
         assert await names(client) == ["a", "b"]
         assert await told(client) == ["b"]
+
+    serving(check)
+
+
+def of_template(name: str, **spec: object) -> Child:
+    call, _ = child(name, **spec)
+    call.body["metadata"] |= {"generateName": "web-", "labels": {"app": "web"}}
+    return call, ()
+
+
+def test_pods_of_one_template_are_alike_but_for_what_is_drawn_for_each() -> None:
+    async def check(client: Client) -> None:
+        await client.api.create_all([of_template("web-aaaaa"), of_template("web-bbbbb")])
+        await asyncio.sleep(60)
+        await client.api.create_all([of_template("web-ccccc")])
+        await client.make(PODS, of_template("web-ddddd")[0].body)
+        items = said(await client.ask("GET", PODS))["items"]
+        assert [item["metadata"]["name"][-1] for item in items] == ["a", "b", "c", "d"]
+        volumes = [item["spec"]["volumes"][-1]["name"] for item in items]
+        uids = [item["metadata"]["uid"] for item in items]
+        assert len(set(volumes)) == len(set(uids)) == 4
+        a, b, c, d = (item["metadata"]["creationTimestamp"] for item in items)
+        assert a == b < c == d
+        shapes = {text_of(item, item["spec"]["volumes"][-1]["name"]) for item in items}
+        assert len(shapes) == 1
+
+    serving(check)
+
+
+def text_of(item: dict[str, object], volume: str) -> str:
+    """A pod without what differs between those of one template, and without who wrote it."""
+    metadata = dict(item["metadata"])  # type: ignore[call-overload]
+    for name in ("name", "uid", "creationTimestamp", "resourceVersion"):
+        metadata.pop(name)
+    for entry in metadata["managedFields"]:
+        entry["time"] = entry["manager"] = ""
+    return orjson.dumps({**item, "metadata": metadata}).decode().replace(volume, "")
+
+
+def test_what_admission_adds_is_not_taken_from_an_earlier_pod_once_it_changes() -> None:
+    async def check(client: Client) -> None:
+        await client.api.create_all([of_template("web-aaaaa")])
+        usual = {"value": 7, "globalDefault": True, "metadata": {"name": "usual"}}
+        await client.make(CLASSES, {"kind": "PriorityClass", **usual})
+        await client.api.create_all([of_template("web-bbbbb"), of_template("web-ccccc")])
+        items = said(await client.ask("GET", PODS))["items"]
+        assert [item["spec"]["priority"] for item in items] == [0, 7, 7]
+
+    serving(check)
+
+
+def test_pod_whose_template_holds_its_own_marks_is_prepared_for_itself() -> None:
+    async def check(client: Client) -> None:
+        hint = {"nodeSelector": {"first": "web-aaaaa"}}
+        await client.api.create_all([of_template("web-aaaaa", **hint)])
+        await client.api.create_all([of_template("web-bbbbb", **hint)])
+        items = said(await client.ask("GET", PODS))["items"]
+        assert [item["spec"]["nodeSelector"]["first"] for item in items] == ["web-aaaaa"] * 2
 
     serving(check)

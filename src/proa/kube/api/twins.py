@@ -1,0 +1,108 @@
+"""Pods of one template: the first is prepared with all checks, the others are copies of its bytes.
+
+``server`` asks for what its own controllers create, together or one after another. Two pods that a
+controller makes of one template differ in what is drawn for each (name, uid, the name of the
+token's volume) and in the instant; everything else follows from the template and from what
+admission looked at, and is the same as long as those are. A copy is made only where the first one's
+own marks are nowhere in the template, so that nothing else is taken for one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from proa.base.clock import iso8601
+from proa.dispatch.skin import Parts
+from proa.kube.api import admission
+from proa.kube.api.admission import TOKEN_VOLUME
+from proa.kube.api.call import Call
+from proa.kube.api.context import Api, Json
+from proa.kube.schema.kinds import Resource
+from proa.store.api import Guard, Put, Transaction
+
+KEPT = 1000  # templates
+_VOLUME = re.compile(TOKEN_VOLUME.encode() + rb"[a-z0-9]+")
+
+
+@dataclass(slots=True, frozen=True)
+class _Twin:
+    """The first one: the Call, what admission looked at, what was committed, and its marks."""
+
+    call: Call
+    seen: object
+    done: Transaction
+    body: bytes
+    marks: tuple[bytes, ...]  # name, uid, instant, token volume
+
+
+class Twins:
+    """Bounded: the templates that were used last are kept."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._known: OrderedDict[tuple[str, str, str], _Twin] = OrderedDict()
+
+    def like(self, resource: Resource, call: Call) -> Parts | None:
+        """What creates the Call's pod, made of one like it; None where none is known."""
+        place = _place(call)
+        first = self._known.get(place)
+        if first is None or not _alike(first.call, call):
+            return None
+        if first.seen != admission.seen_for_pod(self._api, call.namespace, call.body["spec"]):
+            return None
+        self._known.move_to_end(place)
+        new = (
+            call.name,
+            self._api.chance.uid(),
+            iso8601(self._api.clock.now()),
+            TOKEN_VOLUME + self._api.chance.suffix(),
+        )
+        body = first.body
+        for mark, text in zip(first.marks, new, strict=True):
+            if mark:
+                body = body.replace(mark, text.encode())
+        key = self._api.key(resource, call.namespace, call.name)
+        return Parts((Guard(key, 0), *first.done.guards[1:]), (Put(key, body),))
+
+    def learn(self, call: Call, done: Transaction) -> None:
+        """Remember how a pod was prepared, if others may be copied from it."""
+        template = orjson.dumps({**call.body, "metadata": {**call.body["metadata"], "name": ""}})
+        if len(done.writes) != 1 or not isinstance(done.writes[0], Put):
+            return
+        body = done.writes[0].body
+        metadata: Json = orjson.loads(body)["metadata"]
+        volume = _VOLUME.search(body)
+        named = (metadata["name"], metadata["uid"], metadata["creationTimestamp"])
+        marks = (*(text.encode() for text in named), volume.group() if volume else b"")
+        if _VOLUME.search(template) or any(mark and mark in template for mark in marks):
+            return
+        seen = admission.seen_for_pod(self._api, call.namespace, call.body["spec"])
+        place = _place(call)
+        self._known[place] = _Twin(call, seen, done, body, marks)
+        self._known.move_to_end(place)
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+
+
+def may_have_twins(call: Call) -> bool:
+    """Whether others like a Call's object are to be expected: a controller's pods."""
+    metadata = call.body.get("metadata", {})
+    return call.resource == "pods" and not call.group and "generateName" in metadata
+
+
+def _place(call: Call) -> tuple[str, str, str]:
+    return call.namespace, call.user, call.body["metadata"]["generateName"]
+
+
+def _alike(one: Call, other: Call) -> bool:
+    """Whether two Calls differ in the name alone."""
+    return _but_name(one.body) == _but_name(other.body)
+
+
+def _but_name(body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, "metadata": {**body["metadata"], "name": ""}}

@@ -1,0 +1,153 @@
+"""What controllers of this process write: the same as by the long way, and together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proa.kube.api.call import ApiError, Call
+from tests.unit.kube.api.served import DEFAULT, Client, pod, said, serving
+
+PODS = f"{DEFAULT}/pods"
+SETS = "/apis/apps/v1/namespaces/default/replicasets"
+Json = dict[str, Any]
+
+
+def on_node(name: str) -> Json:
+    body = pod(name)
+    body["spec"]["nodeName"] = "n1"
+    return body
+
+
+def replica_set(name: str) -> Json:
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": pod("x")["spec"]}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name}, "spec": spec}
+
+
+def deletion(body: Json, **more: Any) -> Call:
+    meta = body["metadata"]
+    return Call("c1", "delete", "", "pods", "default", meta["name"], uid=meta["uid"], **more)
+
+
+def sized(body: Json, **patch: Any) -> Call:
+    meta = body["metadata"]
+    version = int(meta["resourceVersion"])
+    place = ("apps", "replicasets", "default", meta["name"])
+    return Call("c1", "patch", *place, body=patch, version=version, uid=meta["uid"])
+
+
+def told(name: str) -> Call:
+    body = {"kind": "Event", "metadata": {"name": name, "namespace": "default"}, "count": 1}
+    return Call("c1", "create", "", "events", "default", name, body=body, existing_ok=True)
+
+
+async def got(client: Client, path: str) -> Json:
+    return said(await client.ask("GET", path))
+
+
+def version_of(body: Json) -> int:
+    return int(body["metadata"]["resourceVersion"])
+
+
+def test_one_decision_is_one_transaction() -> None:
+    async def check(client: Client) -> None:
+        made = [await client.make(PODS, on_node(name)) for name in "ab"]
+        owner = await client.make(SETS, replica_set("web"))
+        calls = [*map(deletion, made), sized(owner, spec={"replicas": 0}), told("e")]
+        await client.api.perform_all(calls)
+        paths = [f"{PODS}/a", f"{PODS}/b", f"{SETS}/web", f"{DEFAULT}/events/e"]
+        versions = [version_of(await got(client, path)) for path in paths]
+        assert len({version >> 8 for version in versions}) == 1
+        assert versions == sorted(versions)
+
+    serving(check)
+
+
+@pytest.mark.parametrize("grace_s", [None, 5, 0])
+def test_pods_are_deleted_as_by_a_request(grace_s: int | None) -> None:
+    async def check(client: Client) -> None:
+        a, _ = [await client.make(PODS, on_node(name)) for name in "ab"]
+        await client.api.perform_all([deletion(a, grace_s=grace_s), told("e")])
+        options = {} if grace_s is None else {"gracePeriodSeconds": grace_s}
+        await client.ask("DELETE", f"{PODS}/b", options)
+        items = (await got(client, PODS))["items"]
+        if grace_s == 0:
+            assert items == []
+            return
+        mine, theirs = ({**item["metadata"], "name": "", "uid": ""} for item in items)
+        for meta in (mine, theirs):
+            del meta["resourceVersion"], meta["managedFields"]
+        assert mine == theirs and mine["generation"] == 2
+
+    serving(check)
+
+
+def test_pod_that_waits_for_a_finalizer_is_marked_only() -> None:
+    async def check(client: Client) -> None:
+        body = pod("a")
+        body["metadata"]["finalizers"] = ["example.com/hold"]
+        made = await client.make(PODS, body)
+        await client.api.perform_all([deletion(made), told("e")])
+        assert (await got(client, f"{PODS}/a"))["metadata"]["deletionTimestamp"]
+
+    serving(check)
+
+
+def test_size_is_a_new_generation_and_what_is_remembered_is_none() -> None:
+    async def check(client: Client) -> None:
+        made = await client.make(SETS, replica_set("web"))
+        note = {"annotations": {"example.com/size": "3"}}
+        await client.api.perform_all([sized(made, spec={"replicas": 3}, metadata=note)])
+        grown = await got(client, f"{SETS}/web")
+        assert grown["spec"] == {**made["spec"], "replicas": 3}
+        assert grown["metadata"]["generation"] == 2
+        assert grown["metadata"]["annotations"] == note["annotations"]
+        await client.api.perform(sized(grown, metadata={"annotations": {"example.com/size": "4"}}))
+        noted = await got(client, f"{SETS}/web")
+        assert noted["metadata"]["generation"] == 2
+        assert noted["metadata"]["annotations"] == {"example.com/size": "4"}
+
+    serving(check)
+
+
+def test_size_decided_on_an_older_picture_is_refused_and_what_came_before_stays() -> None:
+    async def check(client: Client) -> None:
+        made = await client.make(SETS, replica_set("web"))
+        await client.api.perform(sized(made, spec={"replicas": 2}))
+        with pytest.raises(ApiError, match="has been modified"):
+            await client.api.perform_all([told("e"), sized(made, spec={"replicas": 3}), told("f")])
+        assert (await got(client, f"{SETS}/web"))["spec"]["replicas"] == 2
+        names = [
+            item["metadata"]["name"] for item in (await got(client, f"{DEFAULT}/events"))["items"]
+        ]
+        assert names == ["e"]
+
+    serving(check)
+
+
+def test_who_applied_a_set_still_conflicts_with_who_sizes_it() -> None:
+    async def check(client: Client) -> None:
+        path = f"{SETS}/web?fieldManager=me"
+        kind = "application/apply-patch+yaml"
+        made = said(await client.ask("PATCH", path, replica_set("web"), kind))
+        await client.api.perform(sized(made, spec={"replicas": 3}))
+        answer = await client.ask("PATCH", path, replica_set("web"), kind)
+        assert answer.status == 409 and b"conflict" in answer.body
+
+    serving(check)
+
+
+def test_two_writes_of_one_object_follow_each_other() -> None:
+    async def check(client: Client) -> None:
+        await client.make(SETS, replica_set("web"))
+        status = Call("c1", "patch", "apps", "replicasets", "default", "web", "status",
+                      {"status": {"replicas": 2}})  # fmt: skip
+        other = Call("c1", "patch", "apps", "replicasets", "default", "web", "status",
+                     {"status": {"readyReplicas": 1}})  # fmt: skip
+        await client.api.perform_all([status, other])
+        assert (await got(client, f"{SETS}/web"))["status"] == {"replicas": 2, "readyReplicas": 1}
+
+    serving(check)
