@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 
@@ -17,7 +17,7 @@ from proa.dispatch.skin import Skin
 from proa.placement.asks import Ask
 
 _OWN = ("uid", "key")  # what asks of one kind differ in
-_kind = attrgetter(*(field.name for field in fields(Ask) if field.name not in _OWN))
+_kind = attrgetter(*(name for name in Ask.__struct_fields__ if name not in _OWN))
 
 
 @dataclass(slots=True, frozen=True)

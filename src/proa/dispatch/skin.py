@@ -7,7 +7,6 @@ words (records, conditions, events, failures) stays behind this port.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -22,8 +21,7 @@ from proa.reconcile.view import Change, Table, View
 from proa.store.api import Delete, Exists, Guard, Put
 
 
-@dataclass(slots=True, frozen=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """Room that a bound Sandbox holds until nothing of it is left."""
 
     ask: Ask

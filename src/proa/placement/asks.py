@@ -93,8 +93,7 @@ class PodTerm:
     namespace_selector: tuple[Requirement, ...] | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Strategy:
+class Strategy(msgspec.Struct, frozen=True):
     """ECS placement strategy: random, spread (field: "instanceId" or a label), binpack
     (field: "cpu" or "memory"). Applied in order, each breaking the ties of those before."""
 
@@ -102,8 +101,7 @@ class Strategy:
     field: str = ""
 
 
-@dataclass(slots=True, frozen=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A Sandbox that wants an Instance. ``cluster`` is the Instances' cluster prefix. ``fargate``
     asks for an Instance of its own, made for it. ``group`` counts for ``distinct`` and for ECS
     spread. Non-empty ``strategies`` choose by ECS rules, otherwise Kubernetes' scores do.

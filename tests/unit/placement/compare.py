@@ -12,6 +12,8 @@ import argparse
 import time
 from dataclasses import replace
 
+import msgspec
+
 from proa.base.chance import Chance
 from proa.model.resources import Port, Resources
 from proa.placement import domains, engine
@@ -296,13 +298,15 @@ class History:
         if not self.world.rows:
             return
         row = self.world.rows[self.chance.choice(sorted(self.world.rows))]
-        ask = replace(self.next_ask(), cluster=row.cluster)
+        ask = msgspec.structs.replace(self.next_ask(), cluster=row.cluster)
         self.fleet.book(engine.booking_for(self.fleet, ask, row.id, row.pool))
         self.world.held[ask.key] = reference.Held(ask, row.id, row.pool)
 
     def next_ask(self) -> Ask:
         self.made += 1
-        return replace(self.chance.choice(self.kinds), uid=f"u{self.made}", key=f"k{self.made}")
+        return msgspec.structs.replace(
+            self.chance.choice(self.kinds), uid=f"u{self.made}", key=f"k{self.made}"
+        )
 
     # Comparison
 
@@ -336,7 +340,7 @@ class History:
         """A batch is as one after another: each sees the last."""
         asks = [self.next_ask() for _ in range(self.chance.integer(2, 8))]
         if self.some(60):
-            asks = [replace(asks[0], uid=ask.uid, key=ask.key) for ask in asks]
+            asks = [msgspec.structs.replace(asks[0], uid=ask.uid, key=ask.key) for ask in asks]
         for ask, decision in zip(asks, engine.place(self.fleet, asks), strict=True):
             self.check(ask, reference.answer(self.world, ask), decision)
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import msgspec
+
 from proa.base.quantity import bytes_of, cpu_of
 from proa.model.resources import Port, Resources
 from proa.placement import engine
@@ -49,7 +51,7 @@ def fleet(*rows: Row) -> Fleet:
 
 def ask(uid: str, cpu: str = "1", **fields: object) -> Ask:
     made = Ask(uid, uid, CLUSTER, resources(cpu, "1Gi"), namespace="n", labels=(("app", "web"),))
-    return replace(made, **fields)  # type: ignore[arg-type]
+    return msgspec.structs.replace(made, **fields)  # type: ignore[arg-type]
 
 
 def where(made: Fleet, *asks: Ask) -> list[str | list[tuple[str, int]]]:
@@ -74,13 +76,13 @@ def test_ask_goes_where_there_is_room_and_says_what_is_short() -> None:
 
 def test_every_short_amount_is_reported() -> None:
     made = fleet(row("one", cpu="1"))
-    big = replace(ask("a"), reserve=resources("2", "64Gi"))
+    big = msgspec.structs.replace(ask("a"), reserve=resources("2", "64Gi"))
     assert where(made, big) == [[("cpu", 1), ("memory", 1)]]
 
 
 def test_shared_rows_of_one_pool_never_hold_more_than_the_pool() -> None:
     made = fleet(row("kube", pool="host"), row("ecs", pool="host", cluster="/aws/e"))
-    other = replace(ask("b", "3"), cluster="/aws/e")
+    other = msgspec.structs.replace(ask("b", "3"), cluster="/aws/e")
     assert where(made, ask("a", "3"), other, ask("c", "1")) == ["kube", [("cpu", 1)], "kube"]
 
 

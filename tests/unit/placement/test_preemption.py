@@ -1,7 +1,6 @@
 """Preemption against plain loops over random histories: which row, which victims, which budgets."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -78,7 +77,9 @@ class Story(compare.History):
     now: Sequence[Budget] = ()
 
     def kind(self) -> Ask:
-        return replace(super().kind(), priority=self.chance.choice((0, 0, 5, 10, 1000)))
+        return msgspec.structs.replace(
+            super().kind(), priority=self.chance.choice((0, 0, 5, 10, 1000))
+        )
 
     def budgets(self) -> list[Budget]:
         return [
@@ -100,7 +101,9 @@ class Story(compare.History):
     def try_one(self) -> bool:
         """Whether an ask without room was compared; some of its victims then have to go."""
         self.start_some()
-        ask = replace(self.next_ask(), priority=self.chance.choice((5, 10, 1000, 2000)))
+        ask = msgspec.structs.replace(
+            self.next_ask(), priority=self.chance.choice((5, 10, 1000, 2000))
+        )
         decision = engine.place(self.fleet, [ask])[0]
         if not isinstance(decision, Unplaced):
             self.world.held[ask.key] = reference.Held(ask, decision.instance, decision.pool)
@@ -157,7 +160,7 @@ def test_an_instance_whose_pool_is_held_by_others_loses_nobody_in_vain() -> None
     large = Ask("large", "large", "/kube/a/", Resources(500, 1, 0, 1), priority=1, preempts=True)
     assert isinstance(engine.place(fleet, [large])[0], Unplaced)
     assert preempt(fleet, large, []) is None
-    fits = replace(large, reserve=Resources(300, 1, 0, 1))
+    fits = msgspec.structs.replace(large, reserve=Resources(300, 1, 0, 1))
     found = preempt(fleet, fits, [])
     assert found is not None
     assert found.victims == ("small",)

@@ -15,15 +15,27 @@ stored. Choices made here, because two APIs share one Sandbox:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from proa.aws.ecs import environment, hostports, launch, networking, storage
 from proa.aws.ecs.keys import cluster_key
+from proa.aws.ecs.per_definition import PerDefinition
 from proa.aws.ecs.records import Task, TaskDefinition
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
-from proa.model.sandbox import Container, Dependency, Device, LogSink, Probe, Sandbox, Ulimit
+from proa.model.sandbox import (
+    Container,
+    Dependency,
+    Device,
+    LogSink,
+    Network,
+    Probe,
+    Sandbox,
+    Ulimit,
+    Volume,
+)
 
 Document = dict[str, Any]
 DEFAULT_STOP_S = 30
@@ -38,13 +50,13 @@ def compile_task(task: Task, definition: TaskDefinition, resolve: Mapping[str, s
     """The Sandbox of a bound task. ``resolve`` gives the text of each secret's ``valueFrom`` and
     of each environment file; a missing one or an ``Unresolved`` blocks the container with ECS's
     words for it."""
-    containers = launch.overridden(definition, task.overrides)
+    common = common_of(task, definition)
+    documents = common.documents
     is_fargate = task.launch_type == "FARGATE"
     has_size = bool(definition.document.get("memory") or task.overrides.get("memory"))
-    grace = max((_stop_s(container) for container in containers), default=DEFAULT_STOP_S)
-    shared, *own = networking.networks(task, containers)
+    shared, *own = networking.networks(task, documents)
     assert shared is not None, "the Sandbox itself is always attached somehow"
-    sysctls, own_sysctls = networking.sysctls(own, containers)
+    sysctls, own_sysctls = networking.sysctls(own, documents)
     return Sandbox(
         uid=task.id,
         name=task.id,
@@ -52,18 +64,15 @@ def compile_task(task: Task, definition: TaskDefinition, resolve: Mapping[str, s
         key=task.key,
         instance=task.instance,
         containers=tuple(
-            msgspec.structs.replace(
-                _container(task, item, containers, resolve), network=network, sysctls=controls
-            )
-            for item, network, controls in zip(containers, own, own_sysctls, strict=True)
+            map(partial(_container, task, resolve), documents, common.containers, own, own_sysctls)
         ),
         skin="ecs",
         cluster=cluster_key(task.account, task.region, task.cluster),
         network=shared,
-        volumes=storage.volumes(definition, containers),
+        volumes=common.volumes,
         reserve=launch.reserve_of(task),
         ports=tuple(hostports.taken_ports(task)),
-        grace_s=grace,
+        grace_s=common.grace_s,
         memory_limit=int(task.memory) * MIB if is_fargate or has_size else 0,
         cpu_quota=int(task.cpu) * CPU_PER_ECS_UNIT if is_fargate else 0,
         host_pid=definition.document.get("pidMode") == "host",
@@ -73,6 +82,40 @@ def compile_task(task: Task, definition: TaskDefinition, resolve: Mapping[str, s
         labels=_labels(task),
         created_at=task.created_at,
     )
+
+
+class Common(msgspec.Struct, frozen=True):
+    """What the tasks of one definition are alike in: ``containers`` lack their networks, logs and
+    environments; ``secrets`` and ``files`` are what they refer to."""
+
+    documents: tuple[Document, ...]
+    containers: tuple[Container, ...]
+    volumes: tuple[Volume, ...]
+    grace_s: int
+    secrets: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def common_of(task: Task, definition: TaskDefinition) -> Common:
+    """What a task has from its definition, and from what it overrides of that."""
+    if task.overrides:
+        return _common(definition, task.launch_type, task.overrides)
+    return _COMMON.of(definition, task.launch_type)
+
+
+def _common(definition: TaskDefinition, launch_type: str, overrides: Document) -> Common:
+    documents = tuple(launch.overridden(definition, overrides))
+    return Common(
+        documents,
+        tuple(_specified(launch_type, item, documents) for item in documents),
+        storage.volumes(definition, documents),
+        max((_stop_s(item) for item in documents), default=DEFAULT_STOP_S),
+        tuple(environment.references(documents, "secrets", "valueFrom")),
+        tuple(environment.references(documents, "environmentFiles", "value")),
+    )
+
+
+_COMMON = PerDefinition(lambda definition, launch_type: _common(definition, launch_type, {}))
 
 
 def _labels(task: Task) -> tuple[tuple[str, str], ...]:
@@ -90,18 +133,34 @@ def _stop_s(container: Document) -> int:
 
 
 def _container(
-    task: Task, item: Document, containers: Sequence[Document], resolve: Mapping[str, str]
+    task: Task,
+    resolve: Mapping[str, str],
+    item: Document,
+    specified: Container,
+    network: Network | None,
+    sysctls: networking.Sysctls,
 ) -> Container:
+    """One container with what only this task has of it."""
     variables, blocked = environment.of_container(task, item, resolve)
+    return msgspec.structs.replace(
+        specified,
+        environment=variables,
+        blocked=blocked,
+        log=_log(task, item),
+        network=network,
+        sysctls=sysctls,
+    )
+
+
+def _specified(launch_type: str, item: Document, containers: Sequence[Document]) -> Container:
     entry, command = item.get("entryPoint"), item.get("command")
     container = Container(
         name=item["name"],
         image=item["image"],
-        pull="Always" if task.launch_type == "FARGATE" else "IfNotPresent",
+        pull="Always" if launch_type == "FARGATE" else "IfNotPresent",
         entrypoint=tuple(entry) if entry else None,
         arguments=tuple(command) if command else None,
         working_dir=item.get("workingDirectory") or "",
-        environment=variables,
         mounts=storage.mounts(item, containers),
         user=item.get("user") or "",
         cpu_shares=min(max(item["cpu"], MIN_SHARES), MAX_SHARES),
@@ -110,15 +169,13 @@ def _container(
         essential=item["essential"],
         depends_on=_dependencies(item),
         stop_grace_s=_stop_s(item),
-        log=_log(task, item),
         tty=bool(item.get("pseudoTerminal")),
         stdin=bool(item.get("interactive")),
         privileged=bool(item.get("privileged")),
         read_only_root=bool(item.get("readonlyRootFilesystem")),
         allow_privilege_escalation=NO_NEW_PRIVILEGES
         not in (item.get("dockerSecurityOptions") or ()),
-        ulimits=_ulimits(task, item),
-        blocked=blocked,
+        ulimits=_ulimits(launch_type, item),
     )
     return _restarting(_linux(container, item.get("linuxParameters") or {}), item)
 
@@ -136,12 +193,12 @@ def _dependencies(item: Document) -> tuple[Dependency, ...]:
     return tuple(found)
 
 
-def _ulimits(task: Task, item: Document) -> tuple[Ulimit, ...]:
+def _ulimits(launch_type: str, item: Document) -> tuple[Ulimit, ...]:
     given = {
         entry["name"]: Ulimit(entry["name"], entry["softLimit"], entry["hardLimit"])
         for entry in item.get("ulimits") or []
     }
-    if task.launch_type == "FARGATE":
+    if launch_type == "FARGATE":
         given.setdefault("nofile", FARGATE_NOFILE)
     return tuple(given.values())
 

@@ -7,6 +7,7 @@ transaction with their own records. Nothing here reads the store.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -14,15 +15,17 @@ import msgspec
 from proa.aws.ecs import fargate, hostports, query
 from proa.aws.ecs.keys import cluster_key
 from proa.aws.ecs.names import invalid
+from proa.aws.ecs.per_definition import PerDefinition
 from proa.aws.ecs.ports import LogGroups, Subnet, Vpc
 from proa.aws.ecs.records import Task, TaskContainer, TaskDefinition, TaskInterface
 from proa.base.chance import Chance
 from proa.base.quantity import CPU_PER_ECS_UNIT, MIB
 from proa.dispatch.skin import Parts
-from proa.model.resources import Resources
-from proa.placement.asks import Ask, Strategy
+from proa.model.resources import Port, Resources
+from proa.placement.asks import Ask, Strategy, Term
 
 Document = dict[str, Any]
+Pairs = tuple[tuple[str, str], ...]
 ZONE_ATTRIBUTE = "ecs.availability-zone"
 DEFAULT_STRATEGY = (("spread", f"attribute:{ZONE_ATTRIBUTE}"), ("spread", "instanceId"))
 
@@ -97,10 +100,38 @@ def draft(task: Task, definition: TaskDefinition, chance: Chance) -> Task:
     """``task`` with what follows from its definition filled in; no interface yet.
 
     The caller sets identity, launch type, overrides, group, owner and times."""
-    cpu, memory = task_size(definition, task.overrides, task.launch_type)
+    if task.overrides:
+        common = _common(definition, task.launch_type, task.overrides)
+    else:
+        common = _COMMON.of(definition, task.launch_type)
+    return msgspec.structs.replace(
+        task,
+        family=definition.family,
+        revision=definition.revision,
+        cpu=common.cpu,
+        memory=common.memory,
+        network_mode=definition.network_mode,
+        storage_gib=common.storage_gib,
+        containers=tuple(
+            msgspec.structs.replace(item, id=chance.uid()) for item in common.containers
+        ),
+    )
+
+
+class _Common(msgspec.Struct, frozen=True):
+    """What the tasks of one definition start with; the containers have no ids yet."""
+
+    cpu: str
+    memory: str
+    storage_gib: int
+    containers: tuple[TaskContainer, ...]
+
+
+def _common(definition: TaskDefinition, launch_type: str, overrides: Document) -> _Common:
+    cpu, memory = task_size(definition, overrides, launch_type)
     containers = tuple(
         TaskContainer(
-            id=chance.uid(),
+            id="",
             name=item["name"],
             image=item["image"],
             cpu=str(item["cpu"]),
@@ -112,25 +143,18 @@ def draft(task: Task, definition: TaskDefinition, chance: Chance) -> Task:
             health_checked=is_checked(item),
             restarts=bool((item.get("restartPolicy") or {}).get("enabled")),
         )
-        for item in overridden(definition, task.overrides)
+        for item in overridden(definition, overrides)
     )
-    return msgspec.structs.replace(
-        task,
-        family=definition.family,
-        revision=definition.revision,
-        cpu=str(cpu),
-        memory=str(memory),
-        network_mode=definition.network_mode,
-        storage_gib=_storage_gib(definition, task),
-        containers=containers,
-    )
+    storage_gib = _storage_gib(definition, overrides) if launch_type == "FARGATE" else 0
+    return _Common(str(cpu), str(memory), storage_gib, containers)
 
 
-def _storage_gib(definition: TaskDefinition, task: Task) -> int:
+_COMMON = PerDefinition(lambda definition, launch_type: _common(definition, launch_type, {}))
+
+
+def _storage_gib(definition: TaskDefinition, overrides: Document) -> int:
     """The disk of a Fargate task; elsewhere tasks share their Instance's."""
-    if task.launch_type != "FARGATE":
-        return 0
-    given = task.overrides.get("ephemeralStorage") or definition.document.get("ephemeralStorage")
+    given = overrides.get("ephemeralStorage") or definition.document.get("ephemeralStorage")
     return int((given or {}).get("sizeInGiB") or fargate.STORAGE_GIB)
 
 
@@ -200,17 +224,20 @@ def next_subnet(
 
 def reserve_of(task: Task) -> Resources:
     """What the task books: CPU units and MiB in the hull's units, and itself."""
+    return _size(task.cpu, task.memory)
+
+
+@lru_cache(maxsize=1000)
+def _size(cpu: str, memory: str) -> Resources:
     return Resources(
-        cpu=int(task.cpu or 0) * CPU_PER_ECS_UNIT,
-        memory=int(task.memory or 0) * MIB,
-        sandboxes=1,
+        cpu=int(cpu or 0) * CPU_PER_ECS_UNIT, memory=int(memory or 0) * MIB, sandboxes=1
     )
 
 
 def request_of(task: Task, definition: TaskDefinition, instance: str = "") -> Ask:
     """The placement wish of a task. ``instance`` pins it (StartTask)."""
     is_fargate = task.launch_type == "FARGATE"
-    strategies = () if is_fargate else (task.strategy or DEFAULT_STRATEGY)
+    declared, ports = _ASKED.of(definition)
     cluster = cluster_key(task.account, task.region, task.cluster)
     zone = task.zone if is_fargate or task.interface is None else task.interface.zone
     return Ask(
@@ -218,14 +245,10 @@ def request_of(task: Task, definition: TaskDefinition, instance: str = "") -> As
         key=task.key,
         cluster=cluster,
         reserve=reserve_of(task),
-        ports=tuple(hostports.taken_ports(task)) or hostports.fixed(definition),
+        ports=tuple(hostports.taken_ports(task)) or ports,
         namespace=cluster,
-        strategies=tuple(_strategy(kind, field) for kind, field in strategies),
-        constraints=tuple(
-            query.parse(expression)
-            for kind, expression in _constraints(task, definition)
-            if kind == "memberOf"
-        ),
+        strategies=() if is_fargate else _strategies(task.strategy or DEFAULT_STRATEGY),
+        constraints=_members((*declared, *task.constraints)),
         group=f"{cluster}/{task.group}",
         distinct=any(kind == "distinctInstance" for kind, _ in task.constraints),
         fargate=is_fargate,
@@ -234,10 +257,24 @@ def request_of(task: Task, definition: TaskDefinition, instance: str = "") -> As
     )
 
 
-def _constraints(task: Task, definition: TaskDefinition) -> list[tuple[str, str]]:
+def _asked(definition: TaskDefinition) -> tuple[Pairs, tuple[Port, ...]]:
+    """The constraints and the host ports that a definition names."""
     own = definition.document.get("placementConstraints") or []
-    declared = [(item["type"], item.get("expression") or "") for item in own]
-    return [*declared, *task.constraints]
+    declared = tuple((item["type"], item.get("expression") or "") for item in own)
+    return declared, hostports.fixed(definition)
+
+
+_ASKED = PerDefinition(lambda definition, _launch_type: _asked(definition))
+
+
+@lru_cache(maxsize=1000)
+def _members(constraints: Pairs) -> tuple[Term, ...]:
+    return tuple(query.parse(text) for kind, text in constraints if kind == "memberOf")
+
+
+@lru_cache(maxsize=1000)
+def _strategies(given: Pairs) -> tuple[Strategy, ...]:
+    return tuple(_strategy(kind, field) for kind, field in given)
 
 
 def _strategy(kind: str, field: str) -> Strategy:

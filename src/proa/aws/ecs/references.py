@@ -7,7 +7,7 @@ be read is asked for again the next time.
 
 from __future__ import annotations
 
-from proa.aws.ecs import environment, launch
+from proa.aws.ecs import compile
 from proa.aws.ecs.environment import Unresolved
 from proa.aws.ecs.ports import Objects, Secrets
 from proa.aws.ecs.records import Task, TaskDefinition
@@ -31,12 +31,12 @@ class References:
         """The text of every secret and environment file by its reference, or an ``Unresolved``."""
         if (known := self._known.get(task.key)) is not None:
             return known
-        containers = launch.overridden(definition, task.overrides)
+        common = compile.common_of(task, definition)
         found: dict[str, str] = {}
         role = _execution_role(task, definition)
-        for reference in environment.references(containers, "secrets", "valueFrom"):
+        for reference in common.secrets:
             found[reference] = await self._secret(task, role, reference)
-        for reference in environment.references(containers, "environmentFiles", "value"):
+        for reference in common.files:
             found[reference] = await self._file(task, reference)
         if found and not any(isinstance(text, Unresolved) for text in found.values()):
             self._known[task.key] = found
