@@ -9,6 +9,7 @@ stored.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
@@ -201,7 +202,7 @@ class CrowdFeed:
     def __init__(self, hub: Owner, hosts: Sequence[str]) -> None:
         self._hub = hub
         self._wake = asyncio.Event()
-        self._ready: dict[Line, None] = {}
+        self._ready: OrderedDict[Line, None] = OrderedDict()
         self.lines = [Line(hub, host, self._mark) for host in dict.fromkeys(hosts)]
 
     def close(self) -> None:
@@ -227,8 +228,7 @@ class CrowdFeed:
             await self._wake.wait()
             self._wake.clear()
             while self._ready:
-                line = next(iter(self._ready))
-                del self._ready[line]
+                line, _ = self._ready.popitem(last=False)
                 async for message in line.drain():
                     yield line.host, message
                     count = await self._breathe(count)

@@ -8,6 +8,7 @@ while the next are made. What finds no room is parked until something grows that
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -57,7 +58,7 @@ class Scheduler:
         self._binder = Binder(store, view, clock, self._bound, self._lost)
         self._preemptor = Preemptor(self.fleet, view, clock, perform, self._try_again)
         self._refused: dict[str, tuple[object, ...]] = {}  # what was said of those without room
-        self._refusing: dict[str, Unplaced] = {}  # what is yet to be said
+        self._refusing: OrderedDict[str, Unplaced] = OrderedDict()  # what is yet to be said
         self._grown: dict[int, None] = {}  # rows with more room than before
         self._all_grown = False
         self._counts_changed = False  # of Sandboxes by domain, which spreads and terms look at
@@ -336,8 +337,7 @@ class Scheduler:
             await self._wake_refuser.wait()
             self._wake_refuser.clear()
             while self._refusing:
-                key = next(iter(self._refusing))
-                unplaced = self._refusing.pop(key)
+                key, unplaced = self._refusing.popitem(last=False)
                 waiting = self._backlog.get(key)
                 if waiting is not None:
                     await self._refuse(waiting.skin, unplaced)

@@ -27,7 +27,7 @@ Index = Callable[[str, Any], Iterable[str]]
 
 def cluster_of(key: str) -> str:
     """The cluster's uid out of any key below ``PREFIX``."""
-    return key.split("/", 3)[2]
+    return key[6 : key.index("/", 6)]
 
 
 def _by_namespace(key: str, value: Any) -> Iterable[str]:

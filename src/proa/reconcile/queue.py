@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from proa.base.clock import Clock
@@ -24,7 +24,8 @@ class WorkQueue:
     def __init__(self, clock: Clock, on_ready: Callable[[], None] = lambda: None) -> None:
         """``on_ready`` is called, synchronously, whenever a key has become ready."""
         self._clock, self._on_ready = clock, on_ready
-        self._ready: dict[str, None] = {}
+        # Ordered: a plain dict looks past all that was taken from its front again and again.
+        self._ready: OrderedDict[str, None] = OrderedDict()
         self._working: dict[str, bool] = {}  # key → added again meanwhile
         self._delayed: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}
@@ -89,8 +90,7 @@ class WorkQueue:
         """The next key, None where none is ready; the caller must call ``done`` with it."""
         if not self._ready:
             return None
-        key = next(iter(self._ready))
-        del self._ready[key]
+        key, _ = self._ready.popitem(last=False)
         self._working[key] = False
         return key
 

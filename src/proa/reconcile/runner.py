@@ -28,6 +28,7 @@ WORKERS = 4  # plans of one controller that are carried out at a time
 TURN = 64  # reconciles of one controller before others have their turn
 Performer = Callable[[Any], Awaitable[int]]
 Perform = Callable[[Plan], Awaitable[None]]
+Keys = Callable[[View, Change[Any]], Iterable[str]]
 
 
 class _Lane:
@@ -133,11 +134,11 @@ class Runner:
         ]
         names = {lane.controller.name for lane in self._lanes}
         assert len(names) == len(self._lanes), "two controllers share a name"
-        self._triggers: dict[Table[Any], list[tuple[WorkQueue, Callable[..., Iterable[str]]]]] = {}
+        self._triggers: dict[Table[Any], dict[Keys, list[WorkQueue]]] = {}
         for lane in self._lanes:
-            for trigger in lane.controller.triggers:
-                where = self._triggers.setdefault(trigger.table, [])
-                where.append((lane.queue, trigger.keys))
+            for trigger in lane.controller.triggers:  # what several ask is answered once
+                where = self._triggers.setdefault(trigger.table, {})
+                where.setdefault(trigger.keys, []).append(lane.queue)
         self.crashes: list[tuple[str, str]] = []  # (controller, key) of bugs met
 
     @property
@@ -163,12 +164,12 @@ class Runner:
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
         self._enqueue(self._triggers[table], change)
 
-    def _enqueue(
-        self, targets: list[tuple[WorkQueue, Callable[..., Iterable[str]]]], change: Change[Any]
-    ) -> None:
-        for queue, keys in targets:
-            for key in keys(self._view, change):
-                queue.add(key)
+    def _enqueue(self, targets: dict[Keys, list[WorkQueue]], change: Change[Any]) -> None:
+        view = self._view
+        for keys, queues in targets.items():
+            for key in keys(view, change):
+                for queue in queues:
+                    queue.add(key)
 
     async def perform(self, plan: Plan) -> None:
         """Carry out the steps in order, then wait until the view shows them; also those before
