@@ -8,7 +8,7 @@ sealed when they are next written. Opened bytes live in memory only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 
 from msgspec import structs
@@ -67,14 +67,16 @@ class SealingStore:
             secret = any(_is_secret(event.record.key) for event in batch.events)
             yield replace(batch, events=tuple(map(self._event, batch.events))) if secret else batch
 
-    async def version(self) -> int:
-        return await self._store.version()
+    def version(self) -> Awaitable[int]:
+        return self._store.version()
 
-    async def commit(self, transaction: Transaction) -> Committed:
-        if any(_is_secret(write.key) for write in transaction.writes):
-            writes = tuple(map(self._sealed, transaction.writes))
-            transaction = Transaction(transaction.guards, writes)
-        return await self._store.commit(transaction)
+    def commit(self, transaction: Transaction) -> Awaitable[Committed]:
+        for write in transaction.writes:
+            if _is_secret(write.key):
+                writes = tuple(map(self._sealed, transaction.writes))
+                transaction = Transaction(transaction.guards, writes)
+                break
+        return self._store.commit(transaction)
 
     async def grant(self, ttl_s: float) -> int:
         return await self._store.grant(ttl_s)

@@ -150,15 +150,20 @@ _LOOKED_AT: Mapping[str, Callable[[Any], object]] = {
 }
 
 
+_FOUND_BY_KEY: Mapping[str, Index] = {}
+_placed: Mapping[str, Index] = {"namespace": _by_namespace, "uid": _by_uid}
+_claimed: Mapping[str, Index] = {"controller": _by_controller, "orphans": _orphans}
+
+
 def _table(
-    group: str, resource: str, kind: type[O], indexes: Mapping[str, Index] | None = None
+    group: str, resource: str, kind: type[O], indexes: Mapping[str, Index] = _FOUND_BY_KEY
 ) -> Table[O]:
     return Table(
         f"kube-{resource}",
         PREFIX,
         decoder(kind),
         lambda key: is_resource(key, group, resource),
-        {"namespace": _by_namespace, "uid": _by_uid, **(indexes or {})},
+        indexes,
         shape_of,
         _LOOKED_AT,
     )
@@ -179,7 +184,6 @@ OBJECTS: Table[Object] = Table(
     accepts=Object,
     shelf=shelf_of,
 )
-_claimed: Mapping[str, Index] = {"controller": _by_controller, "orphans": _orphans}
 
 PODS: Table[Pod] = _table(
     "",
@@ -187,6 +191,7 @@ PODS: Table[Pod] = _table(
     Pod,
     {
         **_claimed,
+        "namespace": _by_namespace,
         "label": _by_label,
         "node": _by_node,
         "ended": lambda key, pod: (cluster_of(key),) if pod.terminal else (),
@@ -203,16 +208,18 @@ HOST_PORTS: Table[HostPorts] = Table(
     {"cluster": lambda key, found: (cluster_of(key),) if found.ports else ()},
     shape_of,
 )
-REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, _claimed)
-DEPLOYMENTS = _table("apps", "deployments", objects.Deployment)
-STATEFUL_SETS = _table("apps", "statefulsets", StatefulSet)
-DAEMON_SETS = _table("apps", "daemonsets", DaemonSet)
+REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, {**_placed, **_claimed})
+DEPLOYMENTS = _table("apps", "deployments", objects.Deployment, _placed)
+STATEFUL_SETS = _table("apps", "statefulsets", StatefulSet, _placed)
+DAEMON_SETS = _table("apps", "daemonsets", DaemonSet, _placed)
 REVISIONS = _table("apps", "controllerrevisions", Revision, {"controller": _by_controller})
 CLAIMS = _table("", "persistentvolumeclaims", objects.Object)
-JOBS = _table("batch", "jobs", Job, _claimed)
-CRON_JOBS = _table("batch", "cronjobs", CronJob)
-BUDGETS = _table("policy", "poddisruptionbudgets", Budget)
-SERVICES = _table("", "services", objects.Service, {"selected": _by_selected_label})
+JOBS = _table("batch", "jobs", Job, {**_placed, **_claimed})
+CRON_JOBS = _table("batch", "cronjobs", CronJob, _placed)
+BUDGETS = _table("policy", "poddisruptionbudgets", Budget, {"namespace": _by_namespace})
+SERVICES = _table(
+    "", "services", objects.Service, {"namespace": _by_namespace, "selected": _by_selected_label}
+)
 ENDPOINT_SLICES = _table(
     "discovery.k8s.io", "endpointslices", objects.EndpointSlice, {"service": _by_service}
 )

@@ -170,17 +170,15 @@ class Kube:
     def handler_of(self, uid: str) -> Callable[[Request], Awaitable[Response]]:
         """What answers a cluster's requests, whatever becomes of it."""
 
-        async def handle(request: Request) -> Response:
+        def handle(request: Request) -> Awaitable[Response]:
             cluster = self.clusters.get(uid)
-            if cluster is None:
-                return Response(503, b"the cluster is not up\n")
-            return await cluster.handle(request)
+            return _not_up() if cluster is None else cluster.handle(request)
 
         return handle
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Awaitable[Response]:
         """Answer a request to the first cluster."""
-        return await self.first.handle(request)
+        return self.first.handle(request)
 
     async def prepare(self) -> None:
         """The first cluster's record and the objects it starts with."""
@@ -306,6 +304,10 @@ class Kube:
                 kind = entry.value.kind
                 counts[kind] = counts.get(kind, 0) + 1
         return dict(sorted(counts.items()))
+
+
+async def _not_up() -> Response:
+    return Response(503, b"the cluster is not up\n")
 
 
 def offer_to(cluster: Cluster) -> ClusterOffer:

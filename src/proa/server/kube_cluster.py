@@ -6,7 +6,7 @@ every other in the store, sealed (``kube_keys``). Kinds and schemas are shared b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Network
@@ -131,11 +131,11 @@ class KubeCluster:
         """Where the API listens."""
         return int(self.info.address.rpartition(":")[2])
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Awaitable[Response]:
         """Answer one request; the issuer's documents are also below the issuer's own path."""
         if len(self._below) > 1 and request.path.startswith(self._below + "/"):
             request = structs.replace(request, path=request.path[len(self._below) :])
-        return await self.api.handle(request)
+        return self.api.handle(request)
 
     async def prepare(self) -> None:
         """The objects that every cluster starts with."""

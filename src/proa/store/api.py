@@ -8,7 +8,7 @@ are what clients see (Kubernetes' resourceVersion); revisions stay inside the ba
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,16 +95,14 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
     key: str
 
 
-@dataclass(slots=True, frozen=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True, gc=False):
     """All or nothing. A key may be written at most once in a transaction."""
 
     guards: tuple[Guard | Exists, ...] = ()
     writes: tuple[Put | Delete, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """``versions[i]`` is the version that write i got; ``version`` is the last of them."""
 
     version: int
@@ -140,14 +138,14 @@ def check_size(transaction: Transaction) -> None:
     operations = len(transaction.guards) + len(transaction.writes)
     if operations > MAX_OPERATIONS:
         raise TooLarge(f"{operations} operations in one transaction; {MAX_OPERATIONS} are allowed")
-    size = sum(
-        len(write.key) + (len(write.body) if isinstance(write, Put) else 0)
-        for write in transaction.writes
-    )
+    size = 0
+    keys: set[str] = set()
+    for write in transaction.writes:
+        keys.add(write.key)
+        size += len(write.key) + (len(write.body) if isinstance(write, Put) else 0)
     if size > MAX_BYTES:
         raise TooLarge(f"{size} bytes in one transaction; {MAX_BYTES} are allowed")
-    keys = [write.key for write in transaction.writes]
-    assert len(set(keys)) == len(keys), "a key is written twice in one transaction"
+    assert len(keys) == len(transaction.writes), "a key is written twice in one transaction"
 
 
 class Store(Protocol):
@@ -161,11 +159,11 @@ class Store(Protocol):
         an ``at`` that is no longer kept."""
         ...
 
-    async def version(self) -> int:
+    def version(self) -> Awaitable[int]:
         """A version that the newest commit's do not exceed, and that watches come to reach."""
         ...
 
-    async def commit(self, transaction: Transaction) -> Committed:
+    def commit(self, transaction: Transaction) -> Awaitable[Committed]:
         """Durable when it returns. Raises GuardFailed, TooLarge, LeaseGone."""
         ...
 

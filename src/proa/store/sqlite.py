@@ -15,12 +15,12 @@ import os
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
+import msgspec
 
 from proa.base.clock import Clock, SystemClock
 from proa.base.errors import TryAgain
@@ -46,13 +46,12 @@ R = TypeVar("R")
 Act = Callable[[Heads], tuple[R, Sequence[Event]]]
 
 
-@dataclass(slots=True)
-class _Work:
-    act: Act[object]
-    done: asyncio.Future[object]
+class _Work(msgspec.Struct):
+    act: Act[Any]
+    done: asyncio.Future[Any]
     result: object = None
     error: Exception | None = None
-    events: Sequence[Event] = field(default=())
+    events: Sequence[Event] = ()
 
 
 class SqliteStore:
@@ -123,17 +122,17 @@ class SqliteStore:
         check_size(transaction)
         return await self._do(lambda heads: heads.commit(transaction))
 
-    async def _do(self, act: Act[R]) -> R:
-        """Have the writer do something; returns when it is durable."""
-        work = _Work(act, asyncio.get_running_loop().create_future())
+    def _do(self, act: Act[R]) -> asyncio.Future[R]:
+        """Have the writer do something; there is a result when it is durable."""
+        done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        work = _Work(act, done)
         if self._inline:
             group = self._decide([work])
             self._settle([work], self._write([work], group))
         else:
             self._waiting.append(work)
             self._hand_over()
-        result: R = await work.done  # type: ignore[assignment]
-        return result
+        return done
 
     def _hand_over(self) -> None:
         if self._waiting and not self._busy:
@@ -175,11 +174,16 @@ class SqliteStore:
         self._hand_over()
 
     def _settle(self, works: Sequence[_Work], written: bool) -> None:
+        """Watchers are woken before those who wrote: a view that follows shows what they wrote by
+        the time they go on, and they need not wait for it."""
         if written:
             self._heads.settle()
         else:
             self._heads.undo(self._reader.counters(), self._reader.leases())
         version = self._heads.counters.version
+        if version > self._version:
+            self._version = version
+            self._hub.publish([event for work in works for event in work.events], version)
         for work in works:
             if work.done.done():  # its caller was cancelled
                 continue
@@ -187,9 +191,6 @@ class SqliteStore:
                 work.done.set_exception(work.error)
             else:
                 work.done.set_result(work.result)
-        if version > self._version:
-            self._version = version
-            self._hub.publish([event for work in works for event in work.events], version)
 
     # Leases
 

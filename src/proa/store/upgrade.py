@@ -7,7 +7,7 @@ get, range and watch see only newest bodies; nothing is rewritten until somebody
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 from msgspec import structs
@@ -75,11 +75,11 @@ class UpgradingStore:
             else:
                 yield replace(batch, events=tuple(map(self._upgraders.event, batch.events)))
 
-    async def version(self) -> int:
-        return await self._store.version()
+    def version(self) -> Awaitable[int]:
+        return self._store.version()
 
-    async def commit(self, transaction: Transaction) -> Committed:
-        return await self._store.commit(transaction)
+    def commit(self, transaction: Transaction) -> Awaitable[Committed]:
+        return self._store.commit(transaction)
 
     async def grant(self, ttl_s: float) -> int:
         return await self._store.grant(ttl_s)

@@ -7,6 +7,7 @@ writes that must be committed with the object (an address that it takes).
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from proa.kube.schema.kinds import Resource
 from proa.kube.tables import NAMESPACES, SERVICE_ACCOUNTS
 from proa.store.api import Exists, Guard
 
+SERVICES = ("", "services")
 IMMORTAL = ("default", "kube-system", "kube-public", "kube-node-lease")
 TOKEN_VOLUME = "kube-api-access-"  # and a suffix
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -32,20 +34,10 @@ def on_create(api: Api, resource: Resource, namespace: str, obj: Json) -> Admitt
     guards: tuple[Guard | Exists, ...] = ()
     if resource.namespaced:
         guards = (_namespace(api, resource, namespace, obj),)
-    kind = (resource.group, resource.name)
-    if kind == ("", "namespaces"):
-        obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
-        obj["status"] = {"phase": "Active"}
-    elif kind == ("", "pods"):
-        _service_account(api, resource, namespace, obj)
-        _runtime_class(api, resource, obj)
-        _priority(api, resource, obj)
-        _pod(obj)
-    elif kind == ("", "secrets"):
-        _fold_text(obj)
-    elif kind == ("batch", "jobs"):
-        _job_selector(resource, obj)
-    elif kind == ("", "services"):
+    plugin = _ON_CREATE.get(resource.group_name)
+    if plugin is not None:
+        plugin(api, resource, namespace, obj)
+    elif resource.group_name == SERVICES:
         taken = services.admitted(api, resource, obj, None)
         return Admitted((*guards, *taken.guards), taken.writes)
     return Admitted(guards)
@@ -69,25 +61,54 @@ def on_update(
     api: Api, resource: Resource, namespace: str, old: Json, new: Json, subresource: str
 ) -> Admitted:
     """Mutates ``new``. Raises ApiError."""
-    kind = (resource.group, resource.name)
+    kind = resource.group_name
     if kind == ("", "namespaces") and subresource != "finalize":
         new.setdefault("spec", {})["finalizers"] = old.get("spec", {}).get("finalizers", [])
     if kind == ("", "secrets"):
         _fold_text(new)
-    if kind == ("", "services") and not subresource:
+    if kind == SERVICES and not subresource:
         return services.admitted(api, resource, new, old)
     return Admitted()
 
 
 def on_remove(api: Api, resource: Resource, obj: Json) -> Admitted:
     """What an object held is given back. Raises ApiError for what may not go."""
-    kind = (resource.group, resource.name)
+    kind = resource.group_name
     name = obj["metadata"]["name"]
     if kind == ("", "namespaces") and name in IMMORTAL[:2]:
         raise forbidden(resource, name, "this namespace may not be deleted")
-    if kind != ("", "services"):
+    if kind != SERVICES:
         return Admitted()
     return Admitted((), services.released(api, obj))
+
+
+def _new_namespace(_api: Api, _resource: Resource, _namespace: str, obj: Json) -> None:
+    obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    obj["status"] = {"phase": "Active"}
+
+
+def _new_pod(api: Api, resource: Resource, namespace: str, obj: Json) -> None:
+    _service_account(api, resource, namespace, obj)
+    _runtime_class(api, resource, obj)
+    _priority(api, resource, obj)
+    _pod(obj)
+
+
+def _new_secret(_api: Api, _resource: Resource, _namespace: str, obj: Json) -> None:
+    _fold_text(obj)
+
+
+def _new_job(_api: Api, resource: Resource, _namespace: str, obj: Json) -> None:
+    _job_selector(resource, obj)
+
+
+# What is added to new objects of some kinds. Services, which take addresses, are apart.
+_ON_CREATE: dict[tuple[str, str], Callable[[Api, Resource, str, Json], None]] = {
+    ("", "namespaces"): _new_namespace,
+    ("", "pods"): _new_pod,
+    ("", "secrets"): _new_secret,
+    ("batch", "jobs"): _new_job,
+}
 
 
 def _fold_text(secret: Json) -> None:

@@ -16,7 +16,7 @@ from proa.kube.api.duplicates import duplicate_fields
 from proa.kube.api.failures import bad_request, too_large
 from proa.kube.schema.defaults import apply_defaults
 from proa.kube.schema.kinds import Kinds, Resource
-from proa.kube.schema.versions import has_versions, in_version, storage_version
+from proa.kube.schema.versions import in_version
 from proa.reconcile.view import Entry
 from proa.wire.kube.protobuf import decode as decode_protobuf
 
@@ -27,11 +27,12 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 def stored(obj: dict[str, Any]) -> bytes:
     """The bytes that are kept of an object. Raises 400 for one that is nested too deep."""
-    metadata = {key: value for key, value in obj["metadata"].items() if key != "resourceVersion"}
-    head = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": metadata}
-    rest = {key: value for key, value in obj.items() if key not in head}
+    in_order = {"apiVersion": None, "kind": None, "metadata": None, **obj}
+    if "resourceVersion" in obj["metadata"]:
+        metadata = in_order["metadata"] = dict(obj["metadata"])
+        del metadata["resourceVersion"]
     try:
-        return orjson.dumps({**head, **rest})
+        return orjson.dumps(in_order)
     except orjson.JSONEncodeError as error:
         raise bad_request(f"the object cannot be encoded: exceeded max depth ({error})") from error
 
@@ -52,12 +53,12 @@ def loaded(body: bytes, version: int) -> dict[str, Any]:
 def opened(resource: Resource, entry: Entry[Any]) -> dict[str, Any]:
     """A stored object of a resource, in the resource's version, as a dict of the caller's own."""
     obj = loaded(entry.body, entry.version)
-    return in_version(obj, resource.api_version) if has_versions(resource) else obj
+    return in_version(obj, resource.api_version) if resource.versioned else obj
 
 
 def shown(resource: Resource, entry: Entry[Any]) -> bytes:
     """A stored object of a resource as it is served: as it lies, unless its version is another."""
-    if has_versions(resource):
+    if resource.versioned:
         return orjson.dumps(opened(resource, entry))
     return served(entry.body, entry.version)
 
@@ -65,8 +66,8 @@ def shown(resource: Resource, entry: Entry[Any]) -> bytes:
 def kept(kinds: Kinds, resource: Resource, obj: dict[str, Any]) -> bytes:
     """The bytes that are kept of an object of a resource, in the version in which that is kept.
     Raises 400 for one that is nested too deep."""
-    group, version = storage_version(resource)
-    if (group, version) != (resource.group, resource.version):
+    group, version = resource.home
+    if resource.versioned and (group, version) != (resource.group, resource.version):
         home = kinds.find(group, version, resource.name)
         assert home is not None, f"{resource.name} is kept as {group}/{version}"
         obj = in_version(orjson.loads(orjson.dumps(obj)), home.api_version)
@@ -88,7 +89,7 @@ def read_body(request: Request) -> dict[str, Any]:
 def read_object(request: Request, kind: str) -> tuple[dict[str, Any], list[str]]:
     """The object in a request, and what a strict decoder says of fields that stand twice in it;
     ``kind`` is what it should be. Raises ApiError 400 and 415."""
-    content_type = request.headers.get("content-type", "").split(";")[0].strip()
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
     said: list[str] = []
     try:
         if content_type == PROTOBUF:

@@ -11,7 +11,6 @@ from proa.base.clock import Clock
 from proa.kube.keys import object_key, prefix_of
 from proa.kube.objects import Object
 from proa.kube.schema.kinds import Kinds, Resource
-from proa.kube.schema.versions import storage_group
 from proa.kube.tables import OBJECTS
 from proa.reconcile.view import Entry, View
 from proa.store.api import Store
@@ -77,13 +76,8 @@ class Api:
 
     def key(self, resource: Resource, namespace: str, name: str) -> str:
         """The store key of an object."""
-        return object_key(
-            self.cluster.uid,
-            storage_group(resource),
-            resource.name,
-            namespace if resource.namespaced else "",
-            name,
-        )
+        group, where = resource.home[0], namespace if resource.namespaced else ""
+        return object_key(self.cluster.uid, group, resource.name, where, name)
 
     def entry(self, resource: Resource, namespace: str, name: str) -> Entry[Object] | None:
         """One object as the view shows it."""
@@ -97,7 +91,7 @@ class Api:
 
     def prefix(self, resource: Resource, namespace: str = "") -> str:
         """Where the objects of a resource lie."""
-        return prefix_of(self.cluster.uid, storage_group(resource), resource.name, namespace)
+        return prefix_of(self.cluster.uid, resource.home[0], resource.name, namespace)
 
     def builtin(self, group: str, name: str) -> Resource:
         """A resource that every cluster has."""
@@ -107,7 +101,9 @@ class Api:
 
     async def fresh(self) -> None:
         """Wait until the view shows every commit acknowledged so far."""
-        await self.view.reached(await self.store.version())
+        version = await self.store.version()
+        if self.view.version < version:
+            await self.view.reached(version)
 
 
 Json = dict[str, Any]

@@ -13,21 +13,23 @@ from proa.kube.keys import parse_key
 from proa.kube.tables import OBJECTS
 
 SERIES_MAX = 4096  # combinations counted apart; the rest count as "other"
-_OTHER = ("other", "", "", "", "")
+Series = tuple[str, str, str, str]  # verb, group, version, resource
+_OTHER = (("OTHER", "", "", ""), 0)
 
 
 class Counts:
     """Counters since the start of the process."""
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str, ...]] = Counter()
+        self._requests: dict[tuple[Series, int], int] = {}
 
-    def request(self, verb: str, group: str, version: str, resource: str, code: int) -> None:
+    def request(self, series: Series, code: int) -> None:
         """One answered request."""
-        series = (verb.upper(), group, version, resource, str(code))
-        if series not in self._requests and len(self._requests) >= SERIES_MAX:
-            series = _OTHER
-        self._requests[series] += 1
+        requests, counted = self._requests, (series, code)
+        if counted not in requests:
+            counted = counted if len(requests) < SERIES_MAX else _OTHER
+            requests.setdefault(counted, 0)
+        requests[counted] += 1
 
     def text(self, api: Api) -> str:
         """Everything, in the exposition format."""
@@ -35,7 +37,7 @@ class Counts:
             "# HELP apiserver_request_total Counter of apiserver requests.",
             "# TYPE apiserver_request_total counter",
         ]
-        for (verb, group, version, resource, code), count in sorted(self._requests.items()):
+        for ((verb, group, version, resource), code), count in sorted(self._requests.items()):
             labels = (
                 f'code="{code}",group="{group}",resource="{resource}",verb="{verb}",'
                 f'version="{version}"'

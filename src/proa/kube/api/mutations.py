@@ -8,10 +8,10 @@ options, the form of the answer, the body's type) is refused before anything is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 from msgspec.structs import replace
 
 from proa.base.http import Request, Response
@@ -27,14 +27,12 @@ from proa.kube.api.subresources import scale_of, set_scale, status_success
 from proa.kube.api.writes import Writer, Written
 from proa.kube.schema import merge
 from proa.kube.schema.kinds import Resource
-from proa.kube.schema.versions import has_versions
 
 Edit = Callable[[Json], Json]
 APPLY = "application/apply-patch+yaml"
 
 
-@dataclass(slots=True, frozen=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One request to write, as far as it is understood."""
 
     request: Request
@@ -61,7 +59,7 @@ class Mutations:
             return await self._delete(wanted)
         if verb == "patch":
             return await self._patch(wanted)
-        negotiation.form_of(request)
+        form = negotiation.form_of(request)
         body, options = self._body(wanted, "CreateOptions" if verb == "create" else "UpdateOptions")
         if verb == "create":
             written = await self._writer.create(
@@ -69,7 +67,7 @@ class Mutations:
             )
         else:
             written = await self._update(wanted, body, options)
-        return self._shown(wanted, written)
+        return self._shown(wanted, written, form)
 
     def _body(self, wanted: Wanted, form: str) -> tuple[Json, WriteOptions]:
         options = write_options(wanted.request, form)  # refused before the body is looked at
@@ -107,11 +105,11 @@ class Mutations:
         request, resource = wanted.request, wanted.resource
         patch_type = request.headers.get("content-type", "").split(";")[0].strip()
         schemas.check_patch_type(resource, patch_type)
-        negotiation.form_of(request)
+        form = negotiation.form_of(request)
         options = replace(write_options(request, "PatchOptions", applying=patch_type == APPLY),
                           approve=self._approval(wanted))  # fmt: skip
         if patch_type == APPLY:
-            return self._shown(wanted, await self._apply(wanted, options))
+            return self._shown(wanted, await self._apply(wanted, options), form)
         patch, twice = bodies.read_patch(request)
         text = request.body.decode(errors="replace")
         options = replace(options, said=tuple(twice), patch=text)
@@ -123,7 +121,7 @@ class Mutations:
         written = await self._writer.change(
             resource, wanted.namespace, target.name, options, edit, target.subresource
         )
-        return self._shown(wanted, written)
+        return self._shown(wanted, written, form)
 
     async def _apply(self, wanted: Wanted, options: WriteOptions) -> Written:
         """Server-side apply, creating what is not there."""
@@ -191,9 +189,9 @@ class Mutations:
             return await self._patch(wanted)
         if verb != "update":
             raise method_not_allowed()
-        negotiation.form_of(wanted.request)
+        form = negotiation.form_of(wanted.request)
         body, options = self._body(wanted, "UpdateOptions")
-        return self._shown(wanted, await self._update(wanted, body, options))
+        return self._shown(wanted, await self._update(wanted, body, options), form)
 
     async def scale(self, wanted: Wanted) -> Response:
         """autoscaling/v1 Scale of a workload, read and written."""
@@ -219,12 +217,12 @@ class Mutations:
         written = await set_scale(self._writer, resource, target, scale, options)
         return Response(200, orjson.dumps(scale_of(resource, written.obj)), dict(JSON))
 
-    def _shown(self, wanted: Wanted, written: Written) -> Response:
-        status, now = 201 if written.created else 200, self._api.clock.now()
-        plain = written.body and not has_versions(wanted.resource)
-        if plain and negotiation.form_of(wanted.request) == "object":
+    def _shown(self, wanted: Wanted, written: Written, form: str) -> Response:
+        status = 201 if written.created else 200
+        if form == "object" and written.body and not wanted.resource.versioned:
             response = Response(status, bodies.served(written.body, written.version), dict(JSON))
         else:
+            now = self._api.clock.now()
             response = negotiation.shown(wanted.request, wanted.resource, written.obj, now, status)
         if written.warnings:
             texts = [text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -53,9 +54,9 @@ def write_options(
 ) -> WriteOptions:
     """The options of a query; ``form`` names them in errors (CreateOptions, …). Raises 422 for
     values that apimachinery's validation refuses."""
-    agent = request.headers.get("user-agent", "unknown").split("/")[0] or "unknown"
+    agent = request.headers.get("user-agent", "")
     if not request.query and not applying:  # as most requests are
-        return WriteOptions(manager=agent)
+        return _usual_options(agent)
     stages = [value for key, value in request.query if key == "dryRun"]
     validation = request.param("fieldValidation")
     manager, force = request.param("fieldManager"), request.param("force")
@@ -77,9 +78,19 @@ def write_options(
     return WriteOptions(
         dry_run=bool(stages),
         field_validation=validation or "Warn",
-        manager=manager or agent,
+        manager=manager or _manager_of(agent),
         force=flag(request, "force"),
     )
+
+
+def _manager_of(agent: str) -> str:
+    """Who writes where the request does not say: the program's name, without its version."""
+    return agent.split("/")[0] or "unknown"
+
+
+@lru_cache(maxsize=256)
+def _usual_options(agent: str) -> WriteOptions:
+    return WriteOptions(manager=_manager_of(agent))
 
 
 def flag(request: Request, name: str) -> bool:

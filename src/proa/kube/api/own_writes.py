@@ -25,7 +25,6 @@ from proa.kube.decoding import members, whole
 from proa.kube.keys import object_key
 from proa.kube.objects import Object, Pod
 from proa.kube.schema.kinds import Resource
-from proa.kube.schema.versions import has_versions
 from proa.reconcile.view import Entry
 from proa.store.api import Delete, Exists, Guard, Put
 
@@ -44,7 +43,7 @@ def way_of(call: Call, resource: Resource) -> Way | None:
         return _deletion if kind == ("", "pods") and not call.propagation else None
     if call.verb == "create":
         return _event if kind == ("", "events") and call.name and call.existing_ok else None
-    if call.verb != "patch" or has_versions(resource):
+    if call.verb != "patch" or resource.versioned:
         return None
     if call.subresource == "status":
         plain = call.body.keys() == {"status"} and isinstance(call.body["status"], dict)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import unquote
-
-from proa.base.http import Request
 
 _VERBS = {
     "GET": "get",
@@ -17,7 +14,6 @@ _VERBS = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
-CACHED_LENGTH = 256  # longer paths are read each time
 
 
 @dataclass(slots=True, frozen=True)
@@ -34,15 +30,9 @@ class Target:
     rest: str = ""  # what follows a proxy subresource
 
 
-def target_of(request: Request) -> Target | None:
-    """What a path below /api/v1 or /apis/GROUP/VERSION is about; None for other paths."""
-    method = request.method
-    if method == "GET" and request.query and request.param("watch") in ("true", "1"):
-        method = "WATCH"
-    return (_target if len(request.path) > CACHED_LENGTH else _known_target)(method, request.path)
-
-
-def _target(method: str, path: str) -> Target | None:
+def target_of(method: str, path: str) -> Target | None:
+    """What a path below /api/v1 or /apis/GROUP/VERSION is about; None for other paths. A GET that
+    asks for a watch is of the method WATCH."""
     parts = path.strip("/").split("/")
     if "%" in path:
         parts = [unquote(part) for part in parts]
@@ -63,9 +53,6 @@ def _target(method: str, path: str) -> Target | None:
     if resource == "namespaces" and not name:
         namespace = ""
     return Target(verb, group, version, resource, namespace, name, subresource, "/".join(parts[3:]))
-
-
-_known_target = lru_cache(maxsize=4096)(_target)
 
 
 def _verb(method: str, name: str) -> str:

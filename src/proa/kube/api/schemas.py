@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from msgspec import Struct
+
 from proa.kube.api.bodies import unsupported_type
 from proa.kube.api.call import ApiError
 from proa.kube.api.failures import bad_request, invalid
@@ -43,17 +45,25 @@ def created_by_update(resource: Resource) -> bool:
     return (resource.group, resource.name) in CREATED_BY_UPDATE
 
 
-def admitted_form(
-    resource: Resource, obj: dict[str, Any], options: WriteOptions
-) -> tuple[dict[str, Any], list[str]]:
-    """The object without unknown fields and with defaults, and warnings about what was dropped.
+class Form(Struct, frozen=True):
+    """An object as it is admitted. ``whole`` says that it fitted its schema as it came: nothing
+    that has to be there is missing. ``warnings`` are about what was dropped."""
+
+    obj: dict[str, Any]
+    whole: bool
+    warnings: list[str]
+
+
+def admitted_form(resource: Resource, obj: dict[str, Any], options: WriteOptions) -> Form:
+    """The object without unknown fields and with defaults.
 
     Raises 400 for wrong types; under Strict 400 (422 in a patch) for unknown and repeated
     fields."""
     kind = resource.kind
-    if validate.fits(resource, obj) and (options.field_validation == "Ignore" or not options.said):
+    whole = validate.fits(resource, obj)
+    if whole and (options.field_validation == "Ignore" or not options.said):
         defaults.apply_defaults(resource, obj)
-        return obj, []
+        return Form(obj, whole, [])
     wrong = validate.decode_error(resource, obj)
     if wrong:
         raise bad_request(
@@ -74,7 +84,7 @@ def admitted_form(
         )
     pruned = validate.prune_unknown(resource, obj)
     defaults.apply_defaults(resource, pruned)
-    return pruned, said
+    return Form(pruned, whole, said)
 
 
 DELETE_OPTIONS = ("v1", "DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
@@ -93,11 +103,14 @@ def check_types(builtin: Resource, form: tuple[str, str, str], body: dict[str, A
         raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {wrong}')
 
 
-def check(resource: Resource, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
-    """Raises 422 for what the kind's rules forbid."""
-    errors = (
-        rules.check_create(resource, new) if old is None else rules.check_update(resource, old, new)
-    )
+def check(
+    resource: Resource, old: dict[str, Any] | None, new: dict[str, Any], *, whole: bool = False
+) -> None:
+    """Raises 422 for what the kind's rules forbid. ``whole`` as in ``Form``."""
+    if old is None:
+        errors = rules.check_create(resource, new, whole=whole)
+    else:
+        errors = rules.check_update(resource, old, new, whole=whole)
     if errors:
         metadata = new["metadata"]
         raise invalid(resource, metadata.get("name") or metadata.get("generateName", ""), errors)

@@ -20,7 +20,7 @@ from proa.dispatch.batches import commit_all, merged
 from proa.dispatch.skin import Parts
 from proa.kube.api import bodies, documents, schemas
 from proa.kube.api.account_tokens import AccountTokens
-from proa.kube.api.authn import ForeignTokens, authenticate, nobodys_tokens
+from proa.kube.api.authn import ForeignTokens, authenticate, certified, nobodys_tokens
 from proa.kube.api.call import ApiError, Call
 from proa.kube.api.context import LOOPBACK, Api, Json, User
 from proa.kube.api.failures import (
@@ -33,17 +33,18 @@ from proa.kube.api.failures import (
     too_large,
 )
 from proa.kube.api.impersonation import impersonated
-from proa.kube.api.methods import also_needed, check_method, check_place
+from proa.kube.api.methods import check_method, check_place
 from proa.kube.api.metrics import Counts
 from proa.kube.api.mutations import Mutations, Wanted
 from proa.kube.api.node_link import NodeLink
 from proa.kube.api.options import WriteOptions, write_options
 from proa.kube.api.own_writes import way_of
-from proa.kube.api.paths import Target, target_of
+from proa.kube.api.paths import Target
 from proa.kube.api.proxying import Proxy
-from proa.kube.api.rbac import Attributes, Rbac
+from proa.kube.api.rbac import Rbac
 from proa.kube.api.reads import Reader
 from proa.kube.api.reviews import review, token_request
+from proa.kube.api.routes import Route, Routes
 from proa.kube.api.streams import PodStreams
 from proa.kube.api.subresources import bind, created_success, evict
 from proa.kube.api.tokens import TokenIssuer
@@ -80,59 +81,29 @@ class KubeApi:
         self._counts = Counts()
         self._mutations = Mutations(api, self._rbac, self._reader, self._writer)
         self._documents = documents.Documents(api, issuer, openapi, self._counts)
+        self._routes = Routes(api.kinds)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises but for cancellation."""
-        target = target_of(request)
-        answer = await self._safely(request, target)
-        if target is None:
-            self._counts.request(request.method, "", "", "", answer.status)
-        else:
-            found = self.api.kinds.find(target.group, target.version, target.resource)
-            what = target.resource
-            if found is not None and target.subresource in found.subresources:
-                what = f"{what}/{target.subresource}"
-            named = (target.group, target.version, what) if found else ("", "", "")
-            self._counts.request(target.verb, *named, answer.status)
+        route = self._routes.of(request)
+        try:
+            answer = await self._answer(request, route)
+        except Exception as error:
+            answer = _refusal(request, error)
+        self._counts.request(route.series, answer.status)
         return answer
 
-    async def _safely(self, request: Request, target: Target | None) -> Response:
-        try:
-            return await self._answer(request, target)
-        except ApiError as error:
-            return failure(error)
-        except Conflict as error:
-            return failure(ApiError(409, "Conflict", str(error)))
-        except TryAgain as error:
-            return failure(ApiError(503, "ServiceUnavailable", str(error)))
-        except TooLarge:
-            return failure(too_large(MAX_BYTES))
-        except CallerFault as error:
-            return failure(bad_request(str(error)))
-        except Exception as error:
-            log.error("request failed", method=request.method, path=request.path, exc_info=error)
-            return failure(ApiError(500, "InternalError", "Internal error occurred"))
-
-    async def _answer(self, request: Request, target: Target | None) -> Response:
-        user = await authenticate(request, self.api, self._issuer, self._foreign_tokens)
+    async def _answer(self, request: Request, route: Route) -> Response:
+        user = certified(request)
+        if user is None:
+            user = await authenticate(request, self.api, self._issuer, self._foreign_tokens)
         user = impersonated(request, user, self._rbac)
-        if target is None:
-            attributes = Attributes(verb=request.method.lower(), path=request.path)
-            if not self._rbac.allows(user, attributes):
-                raise self._rbac.denial(user, attributes)
-            return self._documents.answer(request)
-        attributes = Attributes(
-            target.verb,
-            target.group,
-            target.resource,
-            target.subresource,
-            target.namespace,
-            target.name,
-        )
-        for needed in (attributes, also_needed(attributes)):
-            if needed is not None and not self._rbac.allows(user, needed):
+        for needed in route.needed:
+            if not self._rbac.allows(user, needed):
                 raise self._rbac.denial(user, needed)
-        resource = self.api.kinds.find(target.group, target.version, target.resource)
+        target, resource = route.target, route.resource
+        if target is None:
+            return self._documents.answer(request)
         if resource is None:
             raise no_such_path()
         check_place(resource, target)
@@ -366,6 +337,23 @@ class KubeApi:
         return await self._writer.change(
             *where, options, edit, call.subresource, prune=not call.subresource
         )
+
+
+def _refusal(request: Request, error: Exception) -> Response:
+    """The Status of what kept a request from being answered."""
+    match error:
+        case ApiError():
+            return failure(error)
+        case Conflict():
+            return failure(ApiError(409, "Conflict", str(error)))
+        case TryAgain():
+            return failure(ApiError(503, "ServiceUnavailable", str(error)))
+        case TooLarge():
+            return failure(too_large(MAX_BYTES))
+        case CallerFault():
+            return failure(bad_request(str(error)))
+    log.error("request failed", method=request.method, path=request.path, exc_info=error)
+    return failure(ApiError(500, "InternalError", "Internal error occurred"))
 
 
 def _options(call: Call) -> WriteOptions:

@@ -8,11 +8,11 @@ Rules: "Service ClusterIP allocation" (KEP-3070), "Type: NodePort".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from proa.kube.api.call import ApiError
 from proa.kube.api.context import Api, Json
@@ -25,8 +25,7 @@ NODE_PORTS = range(30000, 32768)
 _OUTSIDE = ("NodePort", "LoadBalancer")
 
 
-@dataclass(slots=True, frozen=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """What must hold and be written along with an object."""
 
     guards: tuple[Guard | Exists, ...] = ()

@@ -28,7 +28,6 @@ from proa.kube.api.reads import Match, entry_of, matcher
 from proa.kube.objects import Object
 from proa.kube.schema import selectors, tables
 from proa.kube.schema.kinds import Resource
-from proa.kube.schema.versions import storage_group
 from proa.reconcile.view import Entry
 from proa.store.api import Event
 
@@ -161,7 +160,7 @@ class Watcher:
         namespace = target.namespace if resource.namespaced else ""
         form = (resource.api_version, wanted.form, wanted.include)
         name = target.name or wanted.named
-        place = (storage_group(resource), resource.name, namespace, name)
+        place = (resource.home[0], resource.name, namespace, name)
         return Selection(
             place,
             (*form, wanted.selectors),

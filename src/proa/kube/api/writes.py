@@ -8,7 +8,8 @@ resourceVersion.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from proa.base.clock import iso8601
 from proa.base.errors import Conflict
@@ -28,7 +29,7 @@ from proa.kube.objects import Object
 from proa.kube.schema import merge
 from proa.kube.schema.errors import FieldError
 from proa.kube.schema.kinds import Kinds, Resource
-from proa.kube.schema.versions import storage_group
+from proa.kube.tables import OBJECTS
 from proa.reconcile.view import Entry
 from proa.store.api import Delete, Exists, Guard, Put, Transaction
 
@@ -45,6 +46,7 @@ _SERVER_OWNED = (
     "generation",
     "resourceVersion",
 )
+_UNASKED = frozenset({*_SERVER_OWNED, "managedFields"})
 
 
 Completion = Callable[[Resource, str, Json], None]
@@ -54,12 +56,11 @@ def _nothing_to_add(_resource: Resource, _namespace: str, _obj: Json) -> None:
     """Objects are complete as they are."""
 
 
-@dataclass(slots=True)
-class Written:
+class Written(Struct):
     """The object after a write, and what to warn the caller of."""
 
     obj: Json
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = []
     version: int = 0
     created: bool = False
     removed: bool = False
@@ -79,8 +80,8 @@ class Writer:
     ) -> Written:
         """Raises ApiError."""
         await self._api.fresh()
-        obj, warnings = self._incoming(resource, namespace, body, options)
-        metadata = obj["metadata"]
+        form = self._incoming(resource, namespace, body, options)
+        metadata = form.obj["metadata"]
         generated = not metadata.get("name") and metadata.get("generateName")
         for attempt in range(ATTEMPTS):
             if generated:
@@ -88,7 +89,10 @@ class Writer:
             if not metadata.get("name"):
                 raise _name_required(resource)
             try:
-                return await self._create(resource, namespace, obj, warnings, options)
+                guards, writes = self._new(resource, namespace, form, options)
+                if options.dry_run:
+                    return Written(form.obj, form.warnings, created=True)
+                version = await self._commit(guards, writes)
             except Conflict:
                 existing = self._api.entry(resource, namespace, metadata["name"])
                 if existing is not None and not generated:
@@ -96,6 +100,10 @@ class Writer:
                 if attempt == ATTEMPTS - 1:
                     raise
                 await self._api.fresh()
+            else:
+                metadata["resourceVersion"] = str(version)
+                body_kept = _first_body(writes)
+                return Written(form.obj, form.warnings, version, created=True, body=body_kept)
         raise AssertionError("the loop returns or raises")
 
     def _fresh_name(self, resource: Resource, namespace: str, beginning: str) -> str:
@@ -109,66 +117,54 @@ class Writer:
 
     def _incoming(
         self, resource: Resource, namespace: str, body: Json, options: WriteOptions
-    ) -> tuple[Json, list[str]]:
+    ) -> schemas.Form:
         body = _of_kind(self._api.kinds, resource, body)
-        obj, warnings = schemas.admitted_form(resource, body, options)
-        metadata = obj.setdefault("metadata", {})
+        form = schemas.admitted_form(resource, body, options)
+        metadata = form.obj.setdefault("metadata", {})
         _check_namespace(resource, namespace, metadata)
-        if metadata.get("resourceVersion") not in (None, "", "0"):
-            raise bad_request("resourceVersion should not be set on objects to be created")
-        for name in _SERVER_OWNED:
-            metadata.pop(name, None)
-        if not options.applied:
-            metadata.pop("managedFields", None)
-        if (storage_group(resource), resource.name) not in self._api.acted_on:
-            warnings.append(f"{resource.kind} is stored, but nothing in this server acts on it yet")
-        return obj, warnings
-
-    async def _create(
-        self,
-        resource: Resource,
-        namespace: str,
-        obj: Json,
-        warnings: list[str],
-        options: WriteOptions,
-    ) -> Written:
-        guards, writes = self._new(resource, namespace, obj, options)
-        if options.dry_run:
-            return Written(obj, warnings, created=True)
-        version = await self._commit(guards, writes)
-        obj["metadata"]["resourceVersion"] = str(version)
-        return Written(obj, warnings, version, created=True, body=_first_body(writes))
+        if not _UNASKED.isdisjoint(metadata):
+            if metadata.get("resourceVersion") not in (None, "", "0"):
+                raise bad_request("resourceVersion should not be set on objects to be created")
+            for name in _SERVER_OWNED:
+                metadata.pop(name, None)
+            if not options.applied:
+                metadata.pop("managedFields", None)
+        if (resource.home[0], resource.name) not in self._api.acted_on:
+            why = f"{resource.kind} is stored, but nothing in this server acts on it yet"
+            form.warnings.append(why)
+        return form
 
     def _new(
-        self, resource: Resource, namespace: str, obj: Json, options: WriteOptions
+        self, resource: Resource, namespace: str, form: schemas.Form, options: WriteOptions
     ) -> tuple[tuple[Guard | Exists, ...], tuple[Put | Delete, ...]]:
         """Complete and check a new object; what has to be written. Raises ApiError."""
+        api, obj = self._api, form.obj
         metadata = obj["metadata"]
-        if "status" in resource.subresources and (resource.group, resource.name) != NODES:
+        if "status" in resource.subresources and resource.group_name != NODES:
             obj.pop("status", None)
-        if self._api.entry(resource, namespace, metadata["name"]) is not None:
+        key = api.key(resource, namespace, metadata["name"])
+        if api.view.rows(OBJECTS).get(key) is not None:
             raise already_exists(resource, metadata["name"])
-        metadata["uid"] = self._api.chance.uid()
-        admitted = admission.on_create(self._api, resource, namespace, obj)
+        metadata["uid"] = api.chance.uid()
+        admitted = admission.on_create(api, resource, namespace, obj)
         self._complete(resource, namespace, obj)
-        schemas.check(resource, None, obj)
+        schemas.check(resource, None, obj, whole=form.whole)
         options.approve(obj)
-        now = self._api.clock.now()
+        now = api.clock.now()
         metadata["creationTimestamp"] = iso8601(now)
         if "spec" in obj:
             metadata["generation"] = 1
         _track(resource, None, obj, options, now)
-        key = self._api.key(resource, namespace, metadata["name"])
         guards = (Guard(key, 0), *admitted.guards)
-        return guards, (Put(key, bodies.kept(self._api.kinds, resource, obj)), *admitted.writes)
+        return guards, (Put(key, bodies.kept(api.kinds, resource, obj)), *admitted.writes)
 
     def prepared(
         self, resource: Resource, namespace: str, body: Json, options: WriteOptions
     ) -> Transaction:
         """What ``create`` would commit for a named object, for one who commits many together.
         Raises ApiError."""
-        obj, _ = self._incoming(resource, namespace, body, options)
-        return Transaction(*self._new(resource, namespace, obj, options))
+        form = self._incoming(resource, namespace, body, options)
+        return Transaction(*self._new(resource, namespace, form, options))
 
     async def put(
         self,
@@ -238,8 +234,10 @@ class Writer:
     ) -> Written:
         wanted = _of_kind(self._api.kinds, resource, wanted)
         warnings: list[str] = []
+        whole = False
         if prune:
-            wanted, warnings = schemas.admitted_form(resource, wanted, options)
+            form = schemas.admitted_form(resource, wanted, options)
+            wanted, warnings, whole = form.obj, form.warnings, form.whole
         metadata = wanted.setdefault("metadata", {})
         _check_name(metadata, old["metadata"]["name"])
         if metadata.get("uid") and metadata["uid"] != old["metadata"]["uid"]:
@@ -249,7 +247,7 @@ class Writer:
         admitted = admission.on_update(self._api, resource, namespace, old, new, subresource)
         if not subresource:
             self._complete(resource, namespace, new)
-            schemas.check(resource, old, new)
+            schemas.check(resource, old, new, whole=whole)
             options.approve(new)
         if _meaning(new) == _meaning(old):
             return Written(old, warnings, entry.version)
@@ -311,8 +309,10 @@ class Writer:
         self, guards: Sequence[Guard | Exists], writes: Sequence[Put | Delete]
     ) -> int:
         """The version of the first write (the object's own)."""
-        done = await self._api.store.commit(Transaction(tuple(guards), tuple(writes)))
-        await self._api.view.reached(done.version)
+        api = self._api
+        done = await api.store.commit(Transaction(tuple(guards), tuple(writes)))
+        if api.view.version < done.version:
+            await api.view.reached(done.version)
         return done.versions[0]
 
 

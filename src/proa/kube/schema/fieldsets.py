@@ -124,14 +124,15 @@ def tree_of(schemas: SchemaCache, name: str, obj: JSON, skip: str = "") -> JSON:
     fields = schemas.definition(name).fields
     tree: JSON = {}
     for key in sorted(obj):
-        below = fields.get(key)
-        if below is None or key == skip or key in _IDENTITY:
+        if key == skip or key in _IDENTITY:
             continue
-        value = obj[key]
+        below, value = fields.get(key), obj[key]
+        if below is None:
+            continue
         if key == "metadata":
-            value = {name: item for name, item in (value or {}).items() if name not in _GIVEN}
-            if not value:
+            if not value or _GIVEN.issuperset(value):
                 continue
+            value = {name: item for name, item in value.items() if name not in _GIVEN}
         node = _tree(schemas, below, value)
         if node is not None:
             tree[f"f:{key}"] = node
@@ -143,6 +144,9 @@ def _tree(schemas: SchemaCache, shape: Shape, value: Any) -> JSON | None:
     kind = shape.kind
     if not value or shape.atomic or kind not in _NESTED:
         return {}
+    plain = kind == "map" and shape.item is not None and shape.item.kind not in _NESTED
+    if plain and isinstance(value, dict):
+        return {f"f:{name}": {} for name in sorted(value)}
     if kind != "list" and isinstance(value, dict):
         item, fields = shape.item, schemas.fields(shape) if kind == "object" else {}
         tree: JSON = {}

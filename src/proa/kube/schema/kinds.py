@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -19,6 +19,11 @@ import orjson
 from proa.kube.schema.cache import SchemaCache
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+# (group, resource) that are kept as another: (group, version). See ``kube.schema.versions``.
+_KEPT_AS = {
+    ("autoscaling", "horizontalpodautoscalers"): ("autoscaling", "v2"),
+    ("events.k8s.io", "events"): ("", "v1"),
+}
 _VERSION = re.compile(r"^v(\d+)(?:(alpha|beta)(\d+))?$")
 
 
@@ -43,15 +48,35 @@ class Resource:
     schema_ref: str = ""
     schemas: SchemaCache | None = field(default=None, repr=False, compare=False)
 
-    @property
+    @cached_property
     def api_version(self) -> str:
         """The ``apiVersion`` of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
+    @cached_property
     def group_resource(self) -> str:
         """``deployments.apps``, ``pods``: how error messages name it."""
         return f"{self.name}.{self.group}" if self.group else self.name
+
+    @cached_property
+    def group_name(self) -> tuple[str, str]:
+        """Group and plural, which are the same in all versions."""
+        return (self.group, self.name)
+
+    @cached_property
+    def group_kind(self) -> tuple[str, str]:
+        """Group and kind, by which rules are found."""
+        return (self.group, self.kind)
+
+    @cached_property
+    def home(self) -> tuple[str, str]:
+        """(group, version) in which its objects are kept."""
+        return _KEPT_AS.get(self.group_name, (self.group, self.version))
+
+    @cached_property
+    def versioned(self) -> bool:
+        """Whether a stored object may be of another version than this one."""
+        return self.group_name in _KEPT_AS
 
 
 class Kinds:

@@ -65,28 +65,29 @@ UPDATE: dict[tuple[str, str], UpdateCheck] = {
 _CHANGES_ONLY = {("", "Pod")}
 
 
-def check_create(resource: Resource, obj: JSON) -> Errors:
-    """Faults of a new object, its defaults applied."""
-    errors = check_metadata(resource.group, resource.kind, obj.get("metadata", {}))
-    return errors + _check_content(resource, obj)
+def check_create(resource: Resource, obj: JSON, *, whole: bool = False) -> Errors:
+    """Faults of a new object, its defaults applied. ``whole``: its schema is known to be kept."""
+    errors = check_metadata(resource.group_kind, obj.get("metadata", {}))
+    return errors + _check_content(resource, obj, whole)
 
 
-def check_update(resource: Resource, old: JSON, new: JSON) -> Errors:
-    """Faults of a changed object, defaults applied to both."""
+def check_update(resource: Resource, old: JSON, new: JSON, *, whole: bool = False) -> Errors:
+    """Faults of a changed object, defaults applied to both. ``whole``: the new one's schema is
+    known to be kept."""
     before, after = old.get("metadata", {}), new.get("metadata", {})
-    errors = check_metadata(resource.group, resource.kind, after)
+    errors = check_metadata(resource.group_kind, after)
     errors += check_metadata_update(before, after)
-    kind = (resource.group, resource.kind)
+    kind = resource.group_kind
     if kind not in _CHANGES_ONLY:
-        errors += _check_content(resource, new)
+        errors += _check_content(resource, new, whole)
     check = UPDATE.get(kind)
     return errors + check(old, new) if check is not None else errors
 
 
-def _check_content(resource: Resource, obj: JSON) -> Errors:
-    check = CREATE.get((resource.group, resource.kind))
+def _check_content(resource: Resource, obj: JSON, whole: bool) -> Errors:
+    check = CREATE.get(resource.group_kind)
     errors = check(obj) if check is not None else []
-    if resource.schemas is not None:
+    if not whole and resource.schemas is not None:
         found = {error.field for error in errors}
         missing = validate(resource, obj, strict=False)
         errors += [e for e in missing if e.type == REQUIRED and e.field not in found]

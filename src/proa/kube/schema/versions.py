@@ -11,8 +11,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from proa.kube.schema.kinds import Resource
-
 JSON = dict[str, Any]
 Convert = Callable[[JSON], JSON]
 _ALPHA = "autoscaling.alpha.kubernetes.io/"
@@ -27,26 +25,6 @@ _EVENT_FIELDS = (
     ("lastTimestamp", "deprecatedLastTimestamp"),
     ("count", "deprecatedCount"),
 )
-# (group, resource) by which they are kept elsewhere: (group, version).
-_STORED = {
-    ("autoscaling", "horizontalpodautoscalers"): ("autoscaling", "v2"),
-    ("events.k8s.io", "events"): ("", "v1"),
-}
-
-
-def storage_group(resource: Resource) -> str:
-    """The group under which a resource's objects lie."""
-    return _STORED.get((resource.group, resource.name), (resource.group, ""))[0]
-
-
-def has_versions(resource: Resource) -> bool:
-    """Whether a stored object may be of another version than the resource's."""
-    return (resource.group, resource.name) in _STORED
-
-
-def storage_version(resource: Resource) -> tuple[str, str]:
-    """(group, version) in which a resource's objects are kept."""
-    return _STORED.get((resource.group, resource.name), (resource.group, resource.version))
 
 
 def in_version(obj: JSON, api_version: str) -> JSON:

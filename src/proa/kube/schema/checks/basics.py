@@ -57,10 +57,10 @@ _NAMES: dict[tuple[str, str], Faults] = {
 }
 
 
-def check_metadata(group: str, kind: str, metadata: JSON) -> Errors:
+def check_metadata(group_kind: tuple[str, str], metadata: JSON) -> Errors:
     """Of any object."""
     errors: Errors = []
-    faults = _NAMES.get((group, kind), subdomain_faults)
+    faults = _NAMES.get(group_kind, subdomain_faults)
     name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
     if not name and not prefix:
         errors.append(required("metadata.name", "name or generateName is required"))
@@ -69,11 +69,15 @@ def check_metadata(group: str, kind: str, metadata: JSON) -> Errors:
     elif prefix:
         masked = f"{prefix[:-1]}a" if prefix.endswith("-") and len(prefix) > 1 else prefix
         errors += [invalid("metadata.generateName", prefix, fault) for fault in faults(masked)]
-    errors += check_labels(metadata.get("labels"), "metadata.labels")
-    errors += check_annotations(metadata.get("annotations"), "metadata.annotations")
+    if labels := metadata.get("labels"):
+        errors += check_labels(labels, "metadata.labels")
+    if annotations := metadata.get("annotations"):
+        errors += check_annotations(annotations, "metadata.annotations")
     for index, finalizer in enumerate(metadata.get("finalizers", ())):
         errors += _check_finalizer(finalizer, f"metadata.finalizers[{index}]")
-    return errors + _check_owners(metadata.get("ownerReferences", []))
+    if owners := metadata.get("ownerReferences"):
+        errors += _check_owners(owners)
+    return errors
 
 
 def check_metadata_update(old: JSON, new: JSON) -> Errors:

@@ -11,6 +11,7 @@ from proa.kube.schema.errors import forbidden, invalid, required, too_long
 from proa.kube.schema.names import config_key_faults
 
 MAX_DATA_BYTES = 1024 * 1024
+BYTES_A_LETTER = 4  # at most, in UTF-8
 HIGHEST_USER_PRIORITY = 1_000_000_000
 _FROZEN = "field is immutable when `immutable` is set"
 _CLAIM_UPDATE = (
@@ -39,13 +40,17 @@ def _check_data(obj: JSON, *, encoded: bool) -> Errors:
     texts, binaries = obj.get("data", {}), obj.get("binaryData", {})
     for field, entries in (("data", texts), ("binaryData", binaries)):
         for key in entries:
-            faults = config_key_faults(key)
-            errors += [invalid(f"{field}[{key}]", key, fault) for fault in faults]
-    errors += [
-        invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
-        for key in texts
-        if key in binaries
-    ]
+            if faults := config_key_faults(key):
+                errors += [invalid(f"{field}[{key}]", key, fault) for fault in faults]
+    if not binaries.keys().isdisjoint(texts):
+        errors += [
+            invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
+            for key in texts
+            if key in binaries
+        ]
+    letters = sum(map(len, texts.values())) + sum(map(len, binaries.values()))
+    if letters * BYTES_A_LETTER <= MAX_DATA_BYTES:  # as almost always: no need to count
+        return errors
     size = sum(_bytes(value, encoded) for value in texts.values())
     size += sum(_bytes(value, True) for value in binaries.values())
     return [*errors, too_long("[]", MAX_DATA_BYTES)] if size > MAX_DATA_BYTES else errors
