@@ -32,6 +32,7 @@ from proa.server.http_message import (
 log = get_logger(__name__)
 HEADER_LIMIT = 64 * 1024  # of the URL, and of all fields together
 HEADERS_MAX = 256
+REMEMBERED = 4096  # bytes of a head that may come again
 UPLOAD_AHEAD = 256 * 1024  # bytes of an upload that wait for their reader
 OVERHEAD = 1024 * 1024  # of a body in chunks, beyond a share of what it carries
 FRAMES_KEPT = 16  # pieces of streamed answers, most often of 64 KiB
@@ -148,9 +149,9 @@ class Connection(asyncio.Protocol):
     """See the module's first lines."""
 
     __slots__ = (
-        "_begun", "_body", "_closing", "_drained", "_eof", "_expects", "_fed", "_head", "_loop",
-        "_parser", "_paused", "_peer", "_phase", "_queue", "_reading", "_since", "_site", "_size",
-        "_streaming", "_task", "_transport", "_turn", "_upgrade", "_upload",
+        "_again", "_begun", "_body", "_closing", "_drained", "_eof", "_expects", "_fed", "_head",
+        "_loop", "_parser", "_paused", "_peer", "_phase", "_queue", "_reading", "_since", "_site",
+        "_size", "_streaming", "_task", "_transport", "_turn", "_upgrade", "_upload",
     )  # fmt: skip
 
     def __init__(self, site: Site) -> None:
@@ -159,6 +160,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(Any, None)
         self._peer = Peer()
         self._head = Head()
+        self._again = b""  # that head as it was sent, where the next request may have the same
         self._phase = "idle"  # "head", "body"; "deaf": what comes is dropped
         self._body: list[bytes] = []
         self._size = self._fed = 0  # of the body so far; of the message as it was sent
@@ -222,6 +224,10 @@ class Connection(asyncio.Protocol):
             assert self._upgrade.rest is not None, "who upgrades has a rest"
             self._upgrade.rest += data
             return
+        fresh = self._phase == "idle" and self._turn is None and not self._queue
+        if fresh and self._again and data.startswith(self._again) and self._repeated(data):
+            return
+        self._again = b""
         self._fed += len(data)
         try:
             self._parser.feed_data(data)
@@ -234,9 +240,32 @@ class Connection(asyncio.Protocol):
             self._refuse(431)
         elif self._phase == "body" and self._fed > OVERHEAD + 16 * self._size:
             self._refuse(400)
+        if fresh and self._phase == "idle" and len(self._queue) == 1:
+            self._remember(data, self._queue[0])
         if self._queue and self._turn is None:
             self._next()
         self.adjust_reading()
+
+    def _remember(self, data: bytes, turn: Turn) -> None:
+        """``data`` was one whole request. Clients that keep a connection mostly ask again in the
+        same words: then what this head was found to say need not be found again."""
+        head, request = turn.head, turn.request
+        if request is None or request.stream is not None or head.close or head.old:
+            return
+        end = len(data) - len(request.body)
+        whole = head.length == len(request.body) and data.endswith(b"\r\n\r\n", 0, end)
+        if whole and end <= REMEMBERED and "expect" not in head.headers:
+            self._again = data[:end]
+
+    def _repeated(self, data: bytes) -> bool:
+        """Take a request that begins with the same head as the one before; whether it is whole,
+        and nothing comes after it. The parser is between two messages, and stays there."""
+        head, start = self._head, len(self._again)
+        if len(data) - start != head.length:
+            return False
+        self._queue.append(Turn(head, head.request(self._peer, data[start:])))
+        self._next()
+        return True
 
     # The parser's side
 

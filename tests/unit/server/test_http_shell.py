@@ -30,6 +30,62 @@ def test_requests_on_one_connection_are_answered_in_their_order() -> None:
     running(check)
 
 
+def test_requests_that_begin_alike_are_told_apart_by_what_follows() -> None:
+    """A head that comes again is not read again; whatever then comes must be read as before."""
+    head = get("/same?a=1", "Content-Length: 4", method="POST", close=False)
+    other = get("/other", "Content-Length: 4", method="POST", close=False)
+
+    async def check(shell: Shell, handler: Handler) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+
+        async def say(*parts: bytes, answers: int = 1) -> None:
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.01)  # each part by itself
+            for _ in range(answers):
+                await reader.readuntil(b" 4")
+
+        await say(head + b"0001")
+        await say(head + b"0002")
+        await say(head, b"0003")
+        await say(head + b"0004" + head[:9], head[9:] + b"0005", answers=2)
+        await say(head + b"0006")
+        await say(head + b"0007" + other + b"0008" + head + b"0009", answers=3)
+        await say(other + b"0010")
+        await say(other + b"00", b"11")
+        await say(other + b"0012")
+        writer.write(other + b"0013junk\r\n\r\n")
+        assert b"HTTP/1.1 400" in await reader.read()
+        writer.close()
+        numbers = [int(request.body) for request in handler.seen]
+        assert numbers == list(range(1, 14))
+        assert {(r.method, r.raw_query) for r in handler.seen if r.path == "/same"} == {
+            ("POST", "a=1")
+        }
+        assert [r.path for r in handler.seen].count("/other") == 5
+
+    running(check)
+
+
+def test_a_repeated_request_while_another_is_under_way_waits() -> None:
+    async def check(shell: Shell, handler: Handler) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        writer.write(get("/slow", close=False))
+        await asyncio.sleep(0.05)
+        writer.write(get("/slow", close=False))
+        await asyncio.sleep(0.05)
+        assert len(handler.seen) == 1
+        handler.release.set()
+        for _ in range(2):
+            await reader.readuntil(b"GET /slow  0")
+        writer.write(get("/slow", close=False))
+        await reader.readuntil(b"GET /slow  0")
+        writer.close()
+        assert [request.path for request in handler.seen] == ["/slow"] * 3
+
+    running(check)
+
+
 def test_a_connection_that_asks_too_much_waits_for_its_answers() -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
