@@ -84,7 +84,10 @@ def found_by(plant: Plant) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("plant", "said"),
     [
-        (lost_wake_up, "IN_PROGRESS|not been looked at|wants|leads to|is Pend|is PEND|not complete|still"),
+        (
+            lost_wake_up,
+            "IN_PROGRESS|not been looked at|wants|leads to|is Pend|is PEND|not complete|still",
+        ),
         (stale_read, "was read at .* after|wants|not found"),
         (lost_update, "wrote as leader|wanted again|was told|moved|back to|became"),
         (double_bind, "holds .* of|is held by"),

@@ -12,7 +12,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from proa.base.quantity import bytes_of, cpu_of
 from proa.model.resources import Resources

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from msgspec.structs import replace
 
+from proa.placement.alikes import Alikes, Tallies
 from proa.placement.asks import Ask, PodTerm, Row
 from proa.placement.ledger import (
     CLAIM,
@@ -59,9 +60,9 @@ class Fleet(Rows):
         self.classes: Classes | None = None  # what engine keeps of asks that it has met
         self._claims: WeakValueDictionary[tuple[object, ...], Claim] = WeakValueDictionary()
         self._spaces_met: dict[tuple[str, str], None] = {}  # (cluster, namespace) of asks
-        self._alike: dict[tuple[str, str], WeakValueDictionary[object, Alike]] = {}
+        self._alike: dict[tuple[str, str], Alikes] = {}
         self._held_terms: WeakValueDictionary[object, HeldTerm] = WeakValueDictionary()
-        self._tallies: dict[Description, Tally] = {}
+        self._tallies = Tallies()
         self._group_tallies: dict[str, Tally] = {}
         self._has_tables = False
 
@@ -103,7 +104,8 @@ class Fleet(Rows):
             tally.grow(size)
 
     def _every_tally(self) -> Iterator[Tally]:
-        yield from self._tallies.values()
+        for _, tally in self._tallies.items():
+            yield tally
         yield from self._group_tallies.values()
         for held in self._held_terms.values():
             yield held.tally
@@ -247,7 +249,8 @@ class Fleet(Rows):
         """Bookings of a description by row, counted from now on."""
         tally = self._tallies.get(description)
         if tally is None:
-            tally = self._tallies[description] = Tally(len(self.rows))
+            tally = Tally(len(self.rows))
+            self._tallies.add(description, tally)
             self._fill(description, tally)
         return tally
 
@@ -259,9 +262,9 @@ class Fleet(Rows):
     def forget(self, kept: set[int]) -> None:
         """Stop counting for tallies other than those whose ``id`` is kept."""
         for description in [d for d, tally in self._tallies.items() if id(tally) not in kept]:
-            tally = self._tallies.pop(description)
+            tally = self._tallies.remove(description)
             for space in self._spaces(description):
-                for alike in self._alike[space].values():
+                for alike in self._alike[space].like(description):
                     if tally in alike.tallies:
                         alike.tallies.remove(tally)
         for group in [g for g, tally in self._group_tallies.items() if id(tally) not in kept]:
@@ -271,7 +274,7 @@ class Fleet(Rows):
         tally.rows[:] = 0
         tally.tables.clear()
         for space in self._spaces(description):
-            for alike in list(self._alike[space].values()):
+            for alike in self._alike[space].like(description):
                 if tally in alike.tallies:
                     alike.tallies.remove(tally)
                 if self.describes(description, alike):
@@ -316,14 +319,14 @@ class Fleet(Rows):
         ask = claim.ask
         space = self._alike.get((ask.cluster, ask.namespace))
         if space is None:
-            space = self._alike[ask.cluster, ask.namespace] = WeakValueDictionary()
-        found = space.get((ask.labels, ending))
+            space = self._alike[ask.cluster, ask.namespace] = Alikes()
+        found = space.get(ask.labels, ending)
         if found is None:
             found = Alike(ask.cluster, ask.namespace, dict(ask.labels), ending)
             found.tallies = [
-                tally for item, tally in self._tallies.items() if self.describes(item, found)
+                tally for item, tally in self._tallies.about(found) if self.describes(item, found)
             ]
-            space[ask.labels, ending] = found
+            space.add(ask.labels, found)
         claim.alike[ending] = found
         return found
 
