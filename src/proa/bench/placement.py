@@ -58,7 +58,7 @@ def fleet_of(rows: int, bookings: int) -> Fleet:
 def ask_of(uid: str, **fields: object) -> Ask:
     reserve = Resources(cpu_of("100m"), bytes_of("500Mi"), 0, 1)
     made = Ask(uid, f"/pods/{uid}", CLUSTER, reserve, namespace="n", labels=(("app", "web"),))
-    return replace(made, **fields)  # type: ignore[arg-type]
+    return replace(made, **fields)
 
 
 def ecs(*strategies: Strategy) -> Callable[[str], Ask]:
