@@ -6,11 +6,12 @@ event's name is ``<object>.<when it was first said>``. They expire after an hour
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proa.base.chance import Chance
 from proa.base.clock import iso8601
@@ -30,8 +31,7 @@ ALIKE_LIMIT, ALIKE_WITHIN_S = 10, 600.0  # client-go's event aggregator
 _NAME_LIMIT = 230  # a subdomain of 253, less the dot and the number
 
 
-@dataclass(slots=True, frozen=True)
-class Said:
+class Said(Struct, frozen=True):
     """One piece of news. ``component`` is the source; ``host`` its node, if it has one;
     ``field_path`` points into the object ("spec.containers{web}"); ``times`` it was said."""
 

@@ -17,6 +17,7 @@ from proa.base.telemetry import get_logger
 from proa.cloud import compute
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import SYSTEM, Call
+from proa.kube.controllers.addresses import released_with
 from proa.kube.controllers.common import delete
 from proa.kube.controllers.steps import CallPerformer
 from proa.kube.events import node_event_parts
@@ -86,11 +87,14 @@ class Reports:
         events: list[NodeEvent],
         now: float,
     ) -> Parts:
-        """A pod that nothing of is left is removed at once, its last status with it."""
+        """A pod that nothing of is left is removed at once, its address and its last status with
+        it."""
         found: list[Parts] = []
         meta = entry.value.metadata
         instance = _instance(view, entry)
         if status is not None and status.gone and meta.deleting and not meta.finalizers:
+            for guard, release in released_with(view, entry):
+                found.append(Parts((guard,), (release,)))
             found.append(Parts((Guard(entry.key, entry.version),), (Delete(entry.key),)))
         elif status is not None:
             body = reported_body(entry, status, now, instance)

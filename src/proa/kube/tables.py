@@ -72,6 +72,10 @@ def _by_selected_label(key: str, service: objects.Service) -> Iterable[str]:
     return (label_value(*place, *min(selector.items())),)
 
 
+def _selecting(key: str, service: objects.Service) -> Iterable[str]:
+    return _by_namespace(key, service) if service.spec.selector else ()
+
+
 def _by_service(key: str, value: Any) -> Iterable[str]:
     name = value.metadata.labels.get("kubernetes.io/service-name", "")
     return (f"{cluster_of(key)}/{value.metadata.namespace}/{name}",) if name else ()
@@ -218,7 +222,10 @@ JOBS = _table("batch", "jobs", Job, {**_placed, **_claimed})
 CRON_JOBS = _table("batch", "cronjobs", CronJob, _placed)
 BUDGETS = _table("policy", "poddisruptionbudgets", Budget, {"namespace": _by_namespace})
 SERVICES = _table(
-    "", "services", objects.Service, {"namespace": _by_namespace, "selected": _by_selected_label}
+    "",
+    "services",
+    objects.Service,
+    {"namespace": _by_namespace, "selected": _by_selected_label, "selecting": _selecting},
 )
 ENDPOINT_SLICES = _table(
     "discovery.k8s.io", "endpointslices", objects.EndpointSlice, {"service": _by_service}
@@ -291,6 +298,11 @@ def selected_pods(view: View, cluster: str, namespace: str, labels: Mapping[str,
     found = view.rows(PODS).by("label", label_value(cluster, namespace, *first))
     wanted = labels.items()
     return [entry for entry in found if wanted <= entry.value.metadata.labels.items()]
+
+
+def any_selects(view: View, cluster: str, namespace: str) -> bool:
+    """Whether a namespace has a Service with a selector."""
+    return view.rows(SERVICES).count("selecting", f"{cluster}/{namespace}") > 0
 
 
 def selecting_services(

@@ -7,21 +7,20 @@ the first that meets a ``Conflict`` ends the plan and the key is reconciled agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proa.store.api import Transaction
 
 
-@dataclass(slots=True, frozen=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """One transaction."""
 
     transaction: Transaction
 
 
-@dataclass(slots=True, frozen=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """``again_at`` is the wall time of the next look, 0 for none before something changes."""
 
     steps: tuple[Any, ...] = ()

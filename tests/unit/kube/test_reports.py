@@ -8,6 +8,8 @@ import orjson
 
 from proa.base.chance import Chance
 from proa.base.clock import run_virtual
+from proa.cloud.network import HeldAddress
+from proa.cloud.network.records import address_key, encode
 from proa.kube.reports import Reports
 from proa.kube.tables import PODS
 from proa.model.sandbox import ContainerStatus, NodeEvent, SandboxStatus
@@ -84,15 +86,22 @@ def test_pod_that_another_writes_meanwhile_is_decided_again() -> None:
     run_virtual(main())
 
 
-def test_pod_that_is_deleted_goes_once_nothing_is_left_of_it() -> None:
+def test_pod_that_is_deleted_goes_with_its_address_once_nothing_is_left_of_it() -> None:
     async def main() -> None:
         async with World([]) as world:
             (made,) = await pods(world, "a")
             world.delete("", "pods", "default", "a")
             await world.sleep(1)
+            holder = f"{made[1]}@{made[0]}"
+            held = HeldAddress("vpc-1", "subnet-1", "10.0.0.9", holder)
+            key = address_key("vpc-1", "10.0.0.9")
+            await world.store.commit(Transaction(writes=(Put(key, encode(held)),)))
             await reports(world).take(world.view, [status(*made, "succeeded", stopping=True)], [])
-            assert len(world.list("", "pods")) == 1
-            await reports(world).take(world.view, [status(*made, "succeeded", gone=True)], [])
-            assert world.list("", "pods") == []
+            assert len(world.list("", "pods")) == 1 and key in world.store.records
+            store = Counted(world.store)
+            gone = status(*made, "succeeded", gone=True)
+            await reports(world, store).take(world.view, [gone], [])
+            assert world.list("", "pods") == [] and key not in world.store.records
+            assert store.commits == 1
 
     run_virtual(main())

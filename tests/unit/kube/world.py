@@ -12,6 +12,7 @@ from typing import Any
 from proa.base.chance import Chance
 from proa.base.clock import VirtualClock, iso8601
 from proa.cloud import compute
+from proa.cloud.network import ADDRESSES
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiConflict, ApiError, Call
 from proa.kube.controllers.node_lifecycle import NodeLifecycleController
@@ -242,7 +243,7 @@ class World:
         self,
         controllers: Iterable[Controller],
         seed: str = "world",
-        tables: Iterable[Table[Any]] = (*TABLES, compute.HOSTS, compute.INSTANCES),
+        tables: Iterable[Table[Any]] = (*TABLES, compute.HOSTS, compute.INSTANCES, ADDRESSES),
     ) -> None:
         self.clock = VirtualClock()
         self.chance = Chance(seed)

@@ -7,16 +7,16 @@ Calls of a controller's Plan in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from proa.base.errors import CallerFault, Conflict
 
 SYSTEM = "system:masters"
 
 
-@dataclass(slots=True, frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request. ``verb``: get, create, update, patch, delete. ``body`` is a JSON object
     (for patch, a merge patch unless ``patch_type`` says otherwise). ``version`` makes update,
     patch and delete conditional on the object's resourceVersion, ``uid`` on its identity.

@@ -8,8 +8,9 @@ still good, or the pod's token file changes with every compilation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from proa.kube.objects import Service
 
@@ -20,8 +21,7 @@ class Missing(Exception):
     """Something the pod refers to is not there (yet); the text is the kubelet's."""
 
 
-@dataclass(slots=True, frozen=True)
-class TokenRequest:
+class TokenRequest(Struct, frozen=True):
     """A service account token bound to a pod."""
 
     cluster: str
@@ -42,8 +42,7 @@ def _no_token(request: TokenRequest) -> str:
     raise Missing(f"no tokens for service account {request.service_account}")
 
 
-@dataclass(slots=True, frozen=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """``config_maps`` and ``secrets`` give the stored object of a name in the pod's namespace,
     ``handlers`` the runtime handler of a RuntimeClass. ``services`` are the namespace's, for
     service variables; ``master`` is the API's own. ``address`` is the pod's, ``host_address`` its

@@ -8,7 +8,8 @@ day), kube-apiserver --service-account-extend-token-expiration.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from proa.base.clock import Clock
 from proa.kube.compile.sources import TokenRequest

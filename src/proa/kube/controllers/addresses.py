@@ -17,7 +17,7 @@ from proa.kube.tables import PODS, PREFIX, cluster_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Commit, Plan
 from proa.reconcile.view import Change, Entry, View
-from proa.store.api import Guard, Transaction
+from proa.store.api import Delete, Guard, Transaction
 
 
 def holder_of(pod: Entry[Pod]) -> str:
@@ -67,12 +67,21 @@ def _released(view: View, holder: str, held: list[HeldAddress]) -> Plan:
     return Plan(tuple(steps))
 
 
+def released_with(view: View, pod: Entry[Pod]) -> list[tuple[Guard, Delete]]:
+    """What gives a pod's addresses back in the transaction that removes its object, before that:
+    by then nothing of it is left on its Host."""
+    held = view.rows(ADDRESSES).by("holder", holder_of(pod))
+    return [(Guard(row.key, row.version), Delete(row.key)) for row in held]
+
+
 def _holders_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
-    """Whoever goes, and whoever comes onto a node without an address: the scheduler writes that
-    first. Between the two nothing changes."""
+    """Whoever goes and leaves an address, and whoever comes onto a node without one: the scheduler
+    writes that first. Between the two nothing changes."""
     old, new = change.old, change.new
+    held = view.rows(ADDRESSES)
     if new is None:
-        return (holder_of(old),) if old is not None else ()
+        left = old is not None and held.count("holder", holder_of(old))
+        return (holder_of(old),) if old is not None and left else ()
     keys: list[str] = []
     if old is not None:
         if old.value.metadata.uid != new.value.metadata.uid:
@@ -80,18 +89,19 @@ def _holders_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
         elif old.value.spec.node_name == new.value.spec.node_name:
             return ()
     holder = holder_of(new)
-    if new.value.spec.node_name and not view.rows(ADDRESSES).count("holder", holder):
+    if new.value.spec.node_name and not held.count("holder", holder):
         keys.append(holder)
     return keys
 
 
 def _holder_of_address(view: View, change: Change[HeldAddress]) -> Iterable[str]:
-    """Whoever has lost one, and whoever holds one and is not there."""
+    """Whoever has lost one and is there to stay, and whoever holds one and is not there."""
     side = change.new or change.old
     if side is None or not side.value.holder.startswith(PREFIX) or "@" not in side.value.holder:
         return ()
     pod_key, _, uid = side.value.holder.rpartition("@")
     pod = view.rows(PODS).get(pod_key)
-    if change.new is not None and pod is not None and pod.value.metadata.uid == uid:
-        return ()
+    if pod is not None and pod.value.metadata.uid == uid:
+        stays = change.new is None and pod.value.active
+        return (side.value.holder,) if stays else ()
     return (side.value.holder,)

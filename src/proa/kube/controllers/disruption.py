@@ -8,8 +8,9 @@ disruption controller. The eviction subresource spends ``disruptionsAllowed`` an
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from proa.base.clock import iso8601
 from proa.kube.api.call import Call

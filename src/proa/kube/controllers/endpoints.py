@@ -19,6 +19,7 @@ from proa.kube.tables import (
     ENDPOINTS,
     PODS,
     SERVICES,
+    any_selects,
     cluster_of,
     namespace_of,
     selected_pods,
@@ -89,14 +90,14 @@ def hostname_of(service: Service, pod: Pod) -> str:
 
 def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     """The Services that select a pod, before or after its change."""
+    sides = [side for side in (change.old, change.new) if side is not None]
+    namespace = sides[0].value.metadata.namespace
+    cluster = cluster_of(change.key)
+    if not any_selects(view, cluster, namespace) or _is_reached_alike(change):
+        return ()
     keys: dict[str, None] = {}
-    if not view.rows(SERVICES) or _is_reached_alike(change):
-        return keys
-    for side in (change.old, change.new):
-        if side is None:
-            continue
-        meta = side.value.metadata
-        found = selecting_services(view, cluster_of(side.key), meta.namespace, meta.labels)
+    for side in sides:
+        found = selecting_services(view, cluster, namespace, side.value.metadata.labels)
         keys.update(dict.fromkeys(service.key for service in found))
     return keys
 
