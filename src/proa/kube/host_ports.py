@@ -26,29 +26,23 @@ class HostPort(NamedTuple):
 
 
 class HostPorts(NamedTuple):
-    """The host ports of one pod; none while it has no address or has ended."""
+    """The host ports of one pod, of which there are some."""
 
-    node: str = ""
-    address: str = ""
-    ports: tuple[HostPort, ...] = ()
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self.ports)
+    node: str
+    address: str
+    ports: tuple[HostPort, ...]
 
 
-_NONE = HostPorts()
-
-
-def decode_host_ports(body: bytes) -> HostPorts:
-    """The host ports in a stored pod. Raises ValueError."""
-    if b'"hostPort"' not in body:
-        return _NONE
+def decode_host_ports(body: bytes) -> HostPorts | None:
+    """The host ports in a stored pod; None if there are none, or while it has no address, or once
+    it has ended. Raises ValueError."""
+    if b"hostPort" not in body:
+        return None
     pod = _pod(body)
     if pod.spec.host_network or pod.terminal or not pod.status.pod_ip:
-        return _NONE
+        return None
     ports = tuple(_ports(pod))
-    return HostPorts(pod.spec.node_name, pod.status.pod_ip, ports) if ports else _NONE
+    return HostPorts(pod.spec.node_name, pod.status.pod_ip, ports) if ports else None
 
 
 def _ports(pod: Pod) -> Iterator[HostPort]:

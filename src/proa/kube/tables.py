@@ -209,7 +209,7 @@ HOST_PORTS: Table[HostPorts] = Table(
     PREFIX,
     decode_host_ports,
     lambda key: is_resource(key, "", "pods"),
-    {"cluster": lambda key, found: (cluster_of(key),) if found.ports else ()},
+    {"cluster": lambda key, _found: (cluster_of(key),)},
     shape_of,
 )
 REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, {**_placed, **_claimed})

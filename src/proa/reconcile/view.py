@@ -50,18 +50,20 @@ class Change(msgspec.Struct, Generic[T], frozen=True, gc=False):
 class Table(Generic[T]):
     """A declared kind of record.
 
-    ``matches`` picks the keys below ``prefix``; ``decode`` may raise ValueError, which keeps the
-    record out of the table and is logged; ``indexes`` give the values a record is found by.
-    ``shape`` is all of a key that ``matches`` looks at: where the tables of a prefix share it, keys
-    of one shape are asked about once. ``parts`` gives, by the name of an index, all of a value that
-    it looks at: while that is the same, a changed record stays where it is filed. ``accepts`` is a
-    type whose values another table may have made of the same record: such a row is shared with
-    the table before this one instead of decoded again. ``shelf`` gives the beginning of a key by
-    which the rows of a table of many kinds are listed, "" for a prefix that is shorter."""
+    ``matches`` picks the keys below ``prefix``; ``decode`` gives None for a record that is nothing
+    to the table, and may raise ValueError, which keeps it out too and is logged; ``indexes`` give
+    the values a record is found by. ``shape`` is all of a key that ``matches`` looks at: where the
+    tables of a prefix share it, keys of one shape are asked about once. ``parts`` gives, by the
+    name of an index, all of a value that it looks at: while that is the same, a changed record
+    stays where it is filed. ``accepts`` is a type whose values another table may have made of the
+    same record: such a row is shared with the table before this one instead of decoded again.
+    ``shelf`` gives the beginning of a key by which the rows of a table of many kinds are listed, ""
+    for a prefix that is shorter.
+    """
 
     name: str
     prefix: str
-    decode: Callable[[bytes], T]
+    decode: Callable[[bytes], T | None]
     matches: Callable[[str], bool] = field(default=lambda _key: True)
     indexes: Mapping[str, Callable[[str, T], Iterable[str]]] = field(default_factory=dict)
     shape: Callable[[str], str] | None = None
@@ -127,7 +129,8 @@ class Rows(Generic[T]):
                 value = self._decode(record.body)
             except ValueError as error:
                 log.error("undecodable record", key=record.key, error=str(error))
-            else:
+                value = None
+            if value is not None:
                 new = Entry(
                     record.key, record.body, record.version, record.created, value, record.lease
                 )
