@@ -11,11 +11,13 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+Act = Callable[..., object]
 
 
 class Clock(Protocol):
@@ -52,12 +54,18 @@ class VirtualClock:
 
     def __init__(self, epoch: float = 1_800_000_000.0) -> None:
         self.epoch = epoch
+        self._loop: VirtualLoop | None = None  # asked so often that it is not looked up each time
 
     def now(self) -> float:
-        return self.epoch + asyncio.get_running_loop().time()
+        return self.epoch + self.monotonic()
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        loop = self._loop
+        if loop is None or loop.over:
+            running = asyncio.get_running_loop()
+            assert isinstance(running, VirtualLoop), "virtual time passes in a virtual loop only"
+            loop = self._loop = running
+        return loop.instant
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -65,6 +73,34 @@ class VirtualClock:
 
 class Deadlock(AssertionError):
     """A virtual world has nothing left to run and nothing to wait for."""
+
+
+class _Handle(asyncio.Handle):
+    """A callback that is due, made without what a debugger would want to know of it."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Act, args: tuple[Any, ...], loop: VirtualLoop, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+
+
+class _Timer(asyncio.TimerHandle):
+    """A callback that will be due; as sparing."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, when: float, callback: Act, args: tuple[Any, ...], loop: VirtualLoop,
+        context: Context | None,
+    ) -> None:  # fmt: skip
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+        self._when, self._scheduled = when, False
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -77,9 +113,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._virtual_time = 0.0
+        self.instant = 0.0  # what ``time`` gives
+        self.over = False  # closed: its time means nothing any more
         self._serial = 0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, _Timer]] = []
         self._clock_resolution = 1e-9
         self.steps = 0  # callbacks run so far
         self._alarms: dict[int, Callable[[], None]] = {}
@@ -89,13 +126,31 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._alarms[number] = act
 
     def time(self) -> float:
-        return self._virtual_time
+        return self.instant
 
-    def call_at(  # type: ignore[no-untyped-def, override]
-        self, when, callback, *args, context=None
-    ):
+    def close(self) -> None:
+        self.over = True
+        super().close()
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Act, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Have a callback run after those that are ready already."""
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Act, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Schedule a timer, in seconds from now."""
+        return self.call_at(self.instant + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Act, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """Schedule a timer; equal instants run in the order they were asked for."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = _Timer(when, callback, args, self, context)
         self._serial += 1
         heapq.heappush(self._timers, (when, self._serial, handle))
         return handle
@@ -105,27 +160,29 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         ready: Any = self._ready  # type: ignore[attr-defined]
-        while self._timers and self._timers[0][2].cancelled():
-            heapq.heappop(self._timers)
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
         if not ready:
-            if not self._timers:
+            if not timers:
                 if self._stopping:  # type: ignore[attr-defined]
                     return
                 raise Deadlock("nothing is ready and no timer is set")
-            self._virtual_time = max(self._virtual_time, self._timers[0][0])
-        while self._timers and self._timers[0][0] <= self._virtual_time:
-            handle = heapq.heappop(self._timers)[2]
-            if not handle.cancelled():
+            self.instant = max(self.instant, timers[0][0])
+        while timers and timers[0][0] <= self.instant:
+            handle = heapq.heappop(timers)[2]
+            if not handle._cancelled:
                 ready.append(handle)
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if handle.cancelled():
+            if handle._cancelled:
                 continue
             self.steps += 1
             if self._alarms and self.steps in self._alarms:
                 self._alarms.pop(self.steps)()
-            if not handle.cancelled():
-                handle._run()
+                if handle._cancelled:
+                    continue
+            handle._run()
 
     def _write_to_self(self) -> None:
         """Nothing outside the loop's own thread may wake it."""

@@ -33,14 +33,22 @@ def admit(sandbox: Sandbox, held: Iterable[Sandbox], known: Instances) -> tuple[
         assert own is not None
         capacity = whole = own.capacity
         neighbours = [other for other in held if other.instance == sandbox.instance]
-    used = Resources()
-    for other in neighbours:
-        used = used.plus(_asks(other))
-    refusal = _short(_asks(sandbox), used, capacity, whole)
+    refusal = _short(_asks(sandbox), _used(neighbours), capacity, whole)
     if refusal[0]:
         return refusal
     here = [other for other in neighbours if other.instance == sandbox.instance]
     return _ports(sandbox, here)
+
+
+def _used(neighbours: list[Sandbox]) -> Resources:
+    cpu = memory = disk = sandboxes = 0
+    for other in neighbours:
+        reserve = other.reserve
+        cpu += reserve.cpu
+        memory += reserve.memory
+        disk += reserve.disk
+        sandboxes += reserve.sandboxes or 1
+    return Resources(cpu, memory, disk, sandboxes)
 
 
 def _asks(sandbox: Sandbox) -> Resources:

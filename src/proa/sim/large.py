@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from proa.sim.large_faults import LargeFaults, check_fault
 from proa.sim.measure import Measures
 from proa.sim.plan import CPU_UNITS, MIB, ChangePart, Churn, HostsPart, Plan, Workload, seconds
 from proa.sim.stage import Stage
+from proa.store.api import Event
 
 JOINING_S = 5.0  # from the hosts' start to the first workload
 GIB = 1024 * MIB
@@ -93,7 +94,7 @@ class _Play:
         self._plan, self._seed, self._progress = plan, seed, progress
         manners = Manners(plan.images, plan.curves)
         config = Config(strict=True)
-        self._stage = Stage(f"{plan.name} {seed}", manners, config, self._event, keep=keep)
+        self._stage = Stage(f"{plan.name} {seed}", manners, config, self._committed, keep=keep)
         self._measures = Measures(self._stage.clock)
         self._stage.crowd.observe = self._measures.observe
         self._stage.crowd.tells = plan.agents.events
@@ -104,8 +105,8 @@ class _Play:
         self._asker: Asker
         self._faults: LargeFaults
 
-    def _event(self, event: Any) -> None:
-        self._measures.event(event)
+    def _committed(self, events: Sequence[Event]) -> None:
+        self._measures.commit(events)
 
     def _crashed(self, name: str, error: BaseException) -> None:
         self._problems.append(f"{name}: {error}")

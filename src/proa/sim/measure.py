@@ -89,15 +89,15 @@ class Measures:
 
     # What is told
 
-    def event(self, event: Event) -> None:
-        """A change of the store: pods and tasks that come and go."""
-        key = event.record.key
-        if event.kind == "put":
-            if event.previous is None and (PODS.matches(key) or TASKS.matches(key)):
+    def commit(self, events: Sequence[Event]) -> None:
+        """Changes of the store: pods and tasks that come and go."""
+        for event in events:
+            key = event.record.key
+            if event.kind != "put":
+                self._created.pop(key, None)
+            elif event.previous is None and (PODS.matches(key) or TASKS.matches(key)):
                 self._created[key] = self._clock.monotonic()
                 self.created += 1
-        elif key in self._created:
-            del self._created[key]
 
     def wants(self, workload: str, replicas: int) -> None:
         """From now on so many replicas of a workload are wanted."""

@@ -29,7 +29,7 @@ from proa.sim.world import EPOCH, NoNodeLink, schemas, token_key
 from proa.store.api import Event
 from proa.store.memory import MemoryStore
 
-Watcher = Callable[[Event], None]
+Watcher = Callable[[Sequence[Event]], None]
 _AUTHORITY = "simulated authority\n"  # the text that root-ca config maps carry
 
 
@@ -65,9 +65,8 @@ class Stage:
         await self.start_plane()
 
     def _record(self, events: Sequence[Event]) -> None:
-        for event in events:
-            self.trace.event(event)
-            self._watcher(event)
+        self.trace.commit(events)
+        self._watcher(events)
 
     async def start_plane(self) -> None:
         """A control plane over what the store holds; each life draws its own chance."""

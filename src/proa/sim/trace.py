@@ -8,6 +8,7 @@ of each event by the hash of its body, are kept only where somebody wants to rea
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from proa.base.clock import Clock
 from proa.store.api import Event
@@ -31,13 +32,20 @@ class Trace:
 
     def event(self, event: Event) -> None:
         """A change of the store."""
-        record = event.record
-        head = f"{self._clock.monotonic():.6f} {event.kind} {record.key} {record.version} "
-        self._hash.update(head.encode())
-        self._hash.update(record.body + b"\n")
-        self.events += 1
-        if self._keep:
-            self.lines.append(head + hashlib.sha256(record.body).hexdigest())
+        self.commit((event,))
+
+    def commit(self, events: Sequence[Event]) -> None:
+        """Changes of one instant."""
+        at = f"{self._clock.monotonic():.6f}"
+        pieces: list[bytes] = []
+        for event in events:
+            record = event.record
+            head = f"{at} {event.kind} {record.key} {record.version} "
+            pieces += (head.encode(), record.body, b"\n")
+            if self._keep:
+                self.lines.append(head + hashlib.sha256(record.body).hexdigest())
+        self._hash.update(b"".join(pieces))
+        self.events += len(events)
 
     def sha256(self) -> str:
         """The hash of the whole history."""

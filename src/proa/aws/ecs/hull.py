@@ -215,7 +215,7 @@ class EcsSkin:
         old, new = change.old.value, change.new.value
         if new.desired_status != "RUNNING" or is_dispatched(old) != is_dispatched(new):
             return True
-        return bool(_outset(old) != _outset(new))
+        return _outset(old) != _outset(new)
 
     async def assignment(self, view: View, key: str) -> Assignment | None:
         """The task for its agent: to run, or to stop gracefully; None when it is over."""
@@ -306,33 +306,16 @@ def is_dispatched(task: Task) -> bool:
     return bool(task.instance) and task.last_status not in ("PROVISIONING", "STOPPED")
 
 
-def _outset(task: Task) -> Task:
-    """The task without what its agent reports."""
-    return msgspec.structs.replace(
-        task,
-        last_status="",
-        health="",
-        pull_started_at=0.0,
-        pull_stopped_at=0.0,
-        started_at=0.0,
-        healthy_at=0.0,
-        connected_at=0.0,
-        changes=0,
-        interface=task.interface and msgspec.structs.replace(task.interface, status=""),
-        containers=tuple(
-            msgspec.structs.replace(
-                container,
-                last_status="",
-                exit_code=None,
-                reason="",
-                runtime_id="",
-                image_digest="",
-                health="",
-                started_at=0.0,
-                bindings=(),
-            )
-            for container in task.containers
-        ),
+def _outset(task: Task) -> tuple[object, ...]:
+    """What its agent and placement go by. The rest is what the agent reports, or never changes."""
+    interface = task.interface
+    return (
+        task.last_status == "PROVISIONING",
+        task.prepared,
+        task.instance,
+        task.zone,
+        interface and (interface.id, interface.address, interface.public_address),
+        [container.address for container in task.containers],
     )
 
 

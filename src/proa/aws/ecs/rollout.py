@@ -76,15 +76,12 @@ def decide(
     missing = max(0, desired - len(sound))
     start = min(missing, max(0, ceiling - occupied)) if may_start else 0
     shortage = missing - start if may_start else 0
-    starved = sum(unit.starved for unit in sound)
+    starved = len([unit for unit in sound if unit.starved])
 
     stop = surplus(sound, max(0, len(sound) - desired))
     stop += [unit for unit in old if not unit.available]
-    if sum(unit.available for unit in sound) >= desired:
-        stop += sick
-    else:
-        stop += sick[:shortage]
-    left = sum(unit.available for unit in live) - sum(unit.available for unit in stop)
+    stop += sick if _serving(sound) >= desired else sick[:shortage]
+    left = _serving(live) - _serving(stop)
     serving = [unit for unit in old if unit.available]
     room = max(0, shortage - len(stop)) + starved
     spare = min(len(serving), max(left - desired, room), left - floor)
@@ -95,24 +92,26 @@ def decide(
     return Decision(start, tuple(unit.key for unit in stop), blocked)
 
 
+def _serving(units: Sequence[Unit]) -> int:
+    return len([unit for unit in units if unit.available])
+
+
 def surplus(units: Sequence[Unit], count: int) -> list[Unit]:
     """Which ``count`` of the units to stop: those that do not serve yet, then out of the zone and
     off the Instance that hold most, newest first (the inverse of spreading)."""
+    if count <= 0:
+        return []
     left = list(units)
     chosen: list[Unit] = []
-    zones = Counter(unit.zone for unit in left)
-    instances = Counter(unit.instance for unit in left)
+    zones = Counter([unit.zone for unit in left])
+    instances = Counter([unit.instance for unit in left])
+
+    def least_missed(unit: Unit) -> tuple[object, ...]:
+        crowd = (-zones[unit.zone], -instances[unit.instance])
+        return (unit.available, *crowd, -unit.created_at, unit.key)
+
     for _ in range(count):
-        unit = min(
-            left,
-            key=lambda unit: (
-                unit.available,
-                -zones[unit.zone],
-                -instances[unit.instance],
-                -unit.created_at,
-                unit.key,
-            ),
-        )
+        unit = min(left, key=least_missed)
         left.remove(unit)
         chosen.append(unit)
         zones[unit.zone] -= 1

@@ -8,9 +8,8 @@ control plane: admission, placement, deployment, status. What a trial costs is m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -39,6 +38,7 @@ from proa.sim.crowd_box import Box
 from proa.sim.measure import Measures, workload_of
 from proa.sim.plan import MIB, Workload, seconds
 from proa.sim.stage import Stage
+from proa.store.api import Event
 
 OPENING_S = 10.0  # from the start to the first replica
 SAMPLE_S = 60.0
@@ -83,7 +83,7 @@ class _Play:
         self._shapes, self._sizes = shapes_of(question, way), sizes_of(question)
         manners = Manners(manners_for(question, way), {})
         self._stage = Stage(
-            f"{question.name} {way} {seed}", manners, Config(strict=True), self._event
+            f"{question.name} {way} {seed}", manners, Config(strict=True), self._committed
         )
         self._measures = Measures(self._stage.clock)
         self._stage.crowd.observe = self._observe
@@ -111,8 +111,8 @@ class _Play:
         daemons = 0.0 if is_ecs else question.nodes.daemons_vcpu
         return Nodes(crowd, chance, self._meter, question, cluster, rent, daemons)
 
-    def _event(self, event: Any) -> None:
-        self._measures.event(event)
+    def _committed(self, events: Sequence[Event]) -> None:
+        self._measures.commit(events)
 
     def _observe(self, machine: Machine, box: Box, status: SandboxStatus | None) -> None:
         """A task on Fargate is paid for from its first news until it has gone."""

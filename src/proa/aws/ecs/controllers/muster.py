@@ -6,6 +6,7 @@ do: what it decides by is gathered here in a single pass over the tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from proa.aws.ecs.controllers.deployments import is_available
@@ -44,18 +45,24 @@ class Muster:
         draining = draining_instances(view)
         for item in tasks:
             task = item.value
-            if task.is_unnoted:
+            if task.desired_status != "RUNNING" and task.is_unnoted:
                 self.ended.append(item)
-            if task.last_status == "STOPPED":
-                continue
-            drained = task.instance in draining
-            self._add(item, DRAINED if drained else task.deployment, now, settle_s)
+            if task.last_status != "STOPPED":
+                drained = task.instance in draining
+                self._add(item, DRAINED if drained else task.deployment, now, settle_s)
 
     def _add(self, item: Entry[Task], deployment: str, now: float, settle_s: float) -> None:
-        """A task on a DRAINING container instance is replaced as an older deployment's is."""
+        """A task on a DRAINING container instance is replaced as an older deployment's is. Tasks
+        settle by whole seconds: those that started together are then looked at together."""
         task = item.value
         is_primary, status = task.deployment == self.primary, task.last_status
-        available = is_available(task, now, settle_s if is_primary else 0.0)
+        available = False
+        if status == "RUNNING":
+            available = is_available(task, now, settle_s if is_primary else 0.0)
+            if is_primary:
+                self.settling.append(math.ceil(task.started_at + settle_s))
+                if available:
+                    self.available.append(task)
         self._standing.append((item, deployment, available))
         if status in COUNTED:
             self.counted += 1
@@ -63,10 +70,6 @@ class Muster:
             if task.desired_status == "RUNNING":
                 self._sound += 1
                 self._amiss |= deployment != self.primary or task.health == "UNHEALTHY"
-        if is_primary and status == "RUNNING":
-            self.settling.append(task.started_at + settle_s)
-            if available:
-                self.available.append(task)
         if self.starved is None and task.unplaced and status == "PROVISIONING":
             self.starved = task
 

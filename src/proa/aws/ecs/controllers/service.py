@@ -98,14 +98,24 @@ class _Round:
         self.entry, self.now = entry, now
         self.service = entry.value
         self.parts: list[Parts] = []
+        self._used = 0  # operations of these
         self.messages: list[str] = []
         self.again_at: list[float] = []
         self.is_cut = False  # there was more to do than one transaction takes
 
     @property
     def room(self) -> int:
-        used = len(self.messages) + sum(writes.size(parts) for parts in self.parts)
-        return writes.ROOM - OWN_ROOM - used
+        return writes.ROOM - OWN_ROOM - self._used - len(self.messages)
+
+    def takes(self, parts: Parts) -> bool:
+        """Add a piece; whether there was room for it. What finds none is for another round."""
+        size = writes.size(parts)
+        if size > self.room:
+            self.is_cut = True
+            return False
+        self.parts.append(parts)
+        self._used += size
+        return True
 
     def complain(self, topic: str, message: str) -> None:
         """Say something unless it was said within six hours."""
@@ -182,8 +192,7 @@ class ServiceController:
             if here.room < NOTES_LEAVE:
                 here.is_cut = True
                 break
-            noted = msgspec.structs.replace(item.value, counted=True)
-            here.parts.append(writes.replaced(item, noted))
+            here.takes(writes.replaced(item, msgspec.structs.replace(item.value, counted=True)))
             if deployments.is_failure(item.value, self._settle_s):
                 here.service = deployments.with_failure(here.service, item.value, here.now)
 
@@ -229,10 +238,8 @@ class ServiceController:
             if not sick:
                 task = msgspec.structs.replace(task, counted=True)  # it tells nothing
             parts = writes.task_changed(item, task, self._vpc)
-            if writes.size(parts) > here.room:
-                here.is_cut = True
+            if not here.takes(parts):
                 break
-            here.parts.append(parts)
             stopped.append(task)
             if sick and deployment:
                 here.messages.append(f"(task {task.id}) failed container health checks.")
@@ -253,10 +260,8 @@ class ServiceController:
                 here.complain("address", f"was unable to place a task. Reason: {error}.")
                 here.again_at.append(here.now + NO_ADDRESS_AGAIN_S)
                 break
-            if writes.size(parts) > here.room:
-                here.is_cut = True
+            if not here.takes(parts):
                 break
-            here.parts.append(parts)
             started.append(task)
         return started
 
