@@ -75,6 +75,10 @@ class Deadlock(AssertionError):
     """A virtual world has nothing left to run and nothing to wait for."""
 
 
+def _nothing() -> None:
+    """What a cancelled timer would do: it holds on to nothing else."""
+
+
 class _Handle(asyncio.Handle):
     """A callback that is due, made without what a debugger would want to know of it."""
 
@@ -89,7 +93,7 @@ class _Handle(asyncio.Handle):
 
 
 class _Timer(asyncio.TimerHandle):
-    """A callback that will be due; as sparing."""
+    """A callback that will be due; as sparing. A cancelled one is dropped when it surfaces."""
 
     __slots__ = ()
 
@@ -101,6 +105,9 @@ class _Timer(asyncio.TimerHandle):
         self._loop, self._callback, self._args = loop, callback, args
         self._cancelled, self._repr, self._source_traceback = False, None, None
         self._when, self._scheduled = when, False
+
+    def cancel(self) -> None:
+        self._cancelled, self._callback, self._args = True, _nothing, ()
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -154,9 +161,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._serial += 1
         heapq.heappush(self._timers, (when, self._serial, handle))
         return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers are dropped when they surface."""
 
     def _run_once(self) -> None:
         ready: Any = self._ready  # type: ignore[attr-defined]

@@ -124,6 +124,8 @@ def stop_cause(run: SandboxRun, now: Instant) -> Stop | None:
     if deadline and run.started_at and now.wall >= run.started_at + deadline:
         message = "Pod was active on the node longer than the specified deadline"
         return Stop("deadline", sandbox.grace_s, False, "DeadlineExceeded", message)
+    if not any(item.fatal or item.state == "exited" for item in run.containers.values()):
+        return None  # what follows is about those that cannot start or have ended
     remove = sandbox.skin == "ecs"
     if any(container.fatal for container in run.containers.values()):
         return Stop("cannot start", sandbox.grace_s, remove)

@@ -8,6 +8,7 @@ that are waited for are monotonic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,8 +27,7 @@ BACKOFF_MAX_S = 300.0
 CRASH_RESET_S = 600.0  # a run this long forgets earlier crashes (kubelet: twice the maximum)
 
 
-@dataclass(slots=True, frozen=True)
-class Instant:
+class Instant(NamedTuple):
     """Now, on both clocks."""
 
     wall: float

@@ -70,8 +70,7 @@ class Machine:
 
     def held(self) -> list[Sandbox]:
         """What was admitted and still holds its room."""
-        runs = (box.run for box in self.boxes.values())
-        return [run.sandbox for run in runs if not run.ended() and not run.gone]
+        return [box.run.sandbox for box in self.boxes.values() if box.holds]
 
 
 class Crowd:
@@ -266,8 +265,9 @@ class Crowd:
         """A Sandbox may have news."""
         self._dirty[box.run.uid] = (machine, box)
         self._wake.set()
-        self._book(machine, box, holds=not box.run.gone and not box.run.ended())
-        if box.run.gone and box.run.assignment.want == "gone":
+        run = box.run
+        self._book(machine, box, holds=not run.gone and not run.ended())
+        if run.gone and run.assignment.want == "gone":
             self._forget(machine, box)
 
     def event(self, machine: Machine, event: NodeEvent) -> None:

@@ -121,15 +121,15 @@ class Box:
             done = [self._begin(action) for action in decision.actions]
             if True not in done:
                 break
-        self._cancel("", "again")
+        if self._timers:
+            self._cancel("", "again")
         if decision.again_at:
             self._later("", "again", decision.again_at - now.mono, self.poke)
         self._crowd.changed(self._machine, self)
 
     def _mark_blocked(self) -> None:
         for container in self.run.containers.values():
-            blocked = container.spec.blocked
-            if blocked and container.state == "waiting":
+            if (blocked := container.spec.blocked) and container.state == "waiting":
                 reason, _, text = blocked.partition(": ")
                 is_ecs = self.run.sandbox.skin == "ecs"
                 container.reason, container.message = reason, blocked if is_ecs else text
@@ -156,7 +156,8 @@ class Box:
     def _later(self, name: str, kind: str, delay_s: float, act: Callable[..., None],
                *given: object) -> None:  # fmt: skip
         """Do something in a while; one timer of a kind a container."""
-        self._cancel(name, kind)
+        if self._timers:
+            self._cancel(name, kind)
         loop = asyncio.get_running_loop()
         self._timers[name, kind] = loop.call_later(max(0.0, delay_s), act, *given)
 
@@ -376,8 +377,9 @@ class Box:
     def _exited(
         self, container: ContainerRun, exit_code: int, message: str = "", *, poke: bool = True
     ) -> None:
-        for kind in ("life", "probe", "guard", "stop"):
-            self._cancel(container.name, kind)
+        if self._timers:
+            for kind in ("life", "probe", "guard", "stop"):
+                self._cancel(container.name, kind)
         if container.busy == "stop":
             container.busy = ""
         self._unload(container.name)
@@ -405,9 +407,10 @@ class Box:
             self._crowd.load(*load, -1)
 
     def _tell(self, reason: str, message: str, kind: str = "Normal", container: str = "") -> None:
-        now = self._crowd.clock.now()
-        event = NodeEvent(self.run.uid, reason, message, kind, container, now)
-        self._crowd.event(self._machine, event)
+        if self._crowd.tells:
+            now = self._crowd.clock.now()
+            event = NodeEvent(self.run.uid, reason, message, kind, container, now)
+            self._crowd.event(self._machine, event)
 
     def news(self) -> SandboxStatus | None:
         """The status, if it differs from what was last reported."""

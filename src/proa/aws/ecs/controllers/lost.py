@@ -31,7 +31,10 @@ def _on_it(view: View, change: Change[Instance]) -> Iterable[str]:
 
 def _placed(view: View, change: Change[Task]) -> Iterable[str]:
     """Tasks whose Instance has gone before they could be looked at; none, in the ordinary run."""
-    return (change.key,) if change.new is not None and _is_lost(view, change.new.value) else ()
+    old, new = change.old, change.new
+    if new is None or (old is not None and old.value.instance == new.value.instance):
+        return ()  # from its binding on the Instance's own going is what ends it
+    return (change.key,) if _is_lost(view, new.value) else ()
 
 
 def _is_lost(view: View, task: Task) -> bool:

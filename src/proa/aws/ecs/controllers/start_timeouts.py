@@ -34,6 +34,8 @@ def _starting(_view: View, change: Change[Task]) -> Iterable[str]:
 
 def _waits(task: Task) -> bool:
     """Whether some containers have started and others have not."""
+    if len(task.containers) == 1:
+        return False
     started = [bool(item.started_at) for item in task.containers]
     return task.desired_status == "RUNNING" and any(started) and not all(started)
 
