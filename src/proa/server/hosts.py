@@ -96,15 +96,13 @@ class Hosts:
     async def heartbeat(self, hosts: Sequence[str]) -> None:
         """The agents of these Hosts are alive. Raises TryAgain where one has not joined (any
         more): its agent says hello again."""
-        now, seen, right = self._clock.monotonic(), self.seen, self._right
-        doubted: list[str] = []
-        for id in hosts:
-            if id in right:
-                seen[id] = now
-            else:
-                doubted.append(id)
-        if doubted:
-            await self._look(doubted, now)
+        now, right = self._clock.monotonic(), self._right
+        doubted = [id for id in hosts if id not in right]
+        if not doubted:
+            self.seen.update(dict.fromkeys(hosts, now))
+            return
+        self.seen.update((id, now) for id in hosts if id in right)
+        await self._look(doubted, now)
 
     async def _look(self, hosts: Sequence[str], now: float) -> None:
         rows = self._view.rows(compute.HOSTS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -73,6 +74,15 @@ class Machine:
         return [box.run.sandbox for box in self.boxes.values() if box.holds]
 
 
+@dataclass(slots=True)
+class Reserved:
+    """What all machines' books count together, and how many of them hold anything."""
+
+    cpu: int = 0
+    memory: int = 0
+    hosts: int = 0
+
+
 class Crowd:
     """Many Hosts. ``observe`` is told of every status as it is reported."""
 
@@ -93,7 +103,9 @@ class Crowd:
         self._loads: dict[tuple[str | float, str | float], list[int]] = {}
         self._dirty: dict[str, tuple[Machine, Box | None]] = {}
         self._wake = asyncio.Event()
-        self._heartbeats: tuple[Report, ...] = ()
+        self._heartbeats: tuple[Report, ...] = ()  # of those that are up; empty: to be made anew
+        self.reserved = Reserved()
+        self._pool: Resources | None = None
         self._tasks = Tasks()
         self._reporting = False
 
@@ -103,7 +115,7 @@ class Crowd:
         """Machines are switched on: they join together, over a connection of their own."""
         for facts in hosts:
             self.machines[facts.id] = Machine(facts, self.clock)
-        self._heartbeats = ()
+        self._others_up()
         ids = [facts.id for facts in hosts]
         session = self._tasks.spawn(self._session(ids), f"feed of {len(ids)} hosts from {ids[0]}")
         for id in ids:
@@ -116,7 +128,8 @@ class Crowd:
     def lose(self, host: str) -> None:
         """A machine loses its power, and all that ran on it is gone."""
         machine = self.machines[host]
-        machine.down, self._heartbeats = True, ()
+        machine.down = True
+        self._others_up()
         for box in machine.boxes.values():
             self._vanish(machine, box)
             self.observe(machine, box, None)
@@ -130,6 +143,7 @@ class Crowd:
         self.lose(host)
         await self._link.leave([host])
         machine = self.machines.pop(host, None)
+        self._others_up()
         session = machine.session if machine else None
         if session and all(other.session is not session for other in self.machines.values()):
             session.cancel()
@@ -137,18 +151,21 @@ class Crowd:
     def restore(self, host: str) -> None:
         """A lost machine is switched on again, empty; what is wanted of it starts anew."""
         machine = self.machines[host]
-        machine.down, self._heartbeats = False, ()
+        machine.down = False
+        self._others_up()
         for assignment in list(machine.assigned.values()):
             self._assign(machine, assignment)
 
     def cut(self, host: str) -> None:
         """A machine cannot be reached; what runs on it goes on."""
-        self.machines[host].cut, self._heartbeats = True, ()
+        self.machines[host].cut = True
+        self._others_up()
 
     def heal(self, host: str) -> None:
         """A machine can be reached again, and hears what it has missed."""
         machine = self.machines[host]
-        machine.cut, self._heartbeats = False, ()
+        machine.cut = False
+        self._others_up()
         for assignment in list(machine.assigned.values()):
             self._assign(machine, assignment)
         for uid in [uid for uid in machine.boxes if uid not in machine.assigned]:
@@ -234,9 +251,13 @@ class Crowd:
         if holds == box.holds:
             return
         box.holds, sign = holds, 1 if holds else -1
-        reserve = box.run.sandbox.reserve
+        reserve, whole = box.run.sandbox.reserve, self.reserved
+        was_used = machine.memory > 0
         machine.cpu += sign * reserve.cpu
         machine.memory += sign * reserve.memory
+        whole.cpu += sign * reserve.cpu
+        whole.memory += sign * reserve.memory
+        whole.hosts += (machine.memory > 0) - was_used
 
     def _synced(self, machine: Machine) -> None:
         """Now it is known what is not wanted any more; everything is reported once more."""
@@ -329,7 +350,19 @@ class Crowd:
                 self._heartbeats = tuple(Report(one.facts.id) for one in up if not one.cut)
             await self._sent(self._heartbeats)
 
+    def _others_up(self) -> None:
+        """A machine has come, has gone, or is heard or not heard of from now on."""
+        self._heartbeats, self._pool = (), None
+
     # Usage
+
+    @property
+    def pool(self) -> Resources:
+        """What all machines that are not down have together."""
+        if self._pool is None:
+            up = [machine.facts.pool for machine in self.machines.values() if not machine.down]
+            self._pool = Resources(sum(one.cpu for one in up), sum(one.memory for one in up))
+        return self._pool
 
     def load(self, manner: Manner, cpu: int, memory: int, sign: int) -> None:
         """A container of this behaviour starts (1) or ends (-1) using what it reserves."""

@@ -183,26 +183,19 @@ class Measures:
     def sample(self, crowd: Crowd) -> None:
         """Look at everything now."""
         now = self._clock.monotonic()
-        cpu = memory = pool_cpu = pool_memory = used_hosts = 0
-        for machine in crowd.machines.values():
-            cpu += machine.cpu
-            memory += machine.memory
-            used_hosts += machine.memory > 0
-            if not machine.down:
-                pool_cpu += machine.facts.pool.cpu
-                pool_memory += machine.facts.pool.memory
+        reserved, pool = crowd.reserved, crowd.pool
         usage = crowd.usage(now)
         counts = [self._counts[name] for name in ("started", "ended", "failed", "restarts")]
         self._counts = dict.fromkeys(self._counts, 0)
         wanted = sum(item.wanted for item in self._workloads.values())
         pending = max(0, len(self._created) - (self._now_running - self._ready))
         shares = (
-            _share(cpu, pool_cpu), _share(memory, pool_memory),
-            _share(usage.cpu, pool_cpu), _share(usage.memory, pool_memory),
+            _share(reserved.cpu, pool.cpu), _share(reserved.memory, pool.memory),
+            _share(usage.cpu, pool.cpu), _share(usage.memory, pool.memory),
         )  # fmt: skip
         self.series.append(
-            [round(now, 3), wanted, self._now_running, self._ready, pending, *counts, used_hosts,
-             *shares]
+            [round(now, 3), wanted, self._now_running, self._ready, pending, *counts,
+             reserved.hosts, *shares]
         )  # fmt: skip
 
     def pack(self, crowd: Crowd) -> None:

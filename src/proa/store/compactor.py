@@ -50,8 +50,10 @@ class Compactor:
                 await self._clock.sleep(RETRY_S)
 
     async def _seen(self, batch: Batch) -> None:
-        now = self._clock.monotonic()
-        size = sum(len(event.record.body) + len(event.record.key) for event in batch.events)
+        now, size = self._clock.monotonic(), 0
+        for event in batch.events:
+            record = event.record
+            size += len(record.body) + len(record.key)
         self._kept.append((now, batch.version, len(batch.events), size))
         self._events += len(batch.events)
         self._bytes += size

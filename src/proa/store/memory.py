@@ -128,40 +128,49 @@ class MemoryStore:
                     raise GuardFailed(guard.key, -1, 0)
             elif (found.version if found else 0) != guard.version:
                 raise GuardFailed(guard.key, guard.version, found.version if found else 0)
+        terms = self._terms
         for write in transaction.writes:
-            if isinstance(write, Put) and write.lease and write.lease not in self._terms:
+            if isinstance(write, Put) and write.lease and write.lease not in terms:
                 raise LeaseGone(f"lease {write.lease} has expired")
         return self._write(transaction)
 
     def _write(self, transaction: Transaction) -> Committed:
         records, base = self._records, (self._revision + 1 + self._offset) << 8
         events: list[Event] = []
+        versions: list[int] = []  # of the writes; 0: a deletion of what is not there
         for write in transaction.writes:
             key, version = write.key, base | len(events)
             previous = records.get(key)
+            before = previous.lease if previous is not None else 0
             if isinstance(write, Put):
-                created = previous.created if previous else version
+                created = version if previous is None else previous.created
                 body = trimmed(write.body)
-                record = Record(key, body, version, created, write.schema, write.lease)
-                records[key] = record
-                self._keys = self._keys if previous else None
+                record = records[key] = Record(
+                    key, body, version, created, write.schema, write.lease
+                )
+                if previous is None:
+                    self._keys = None
                 events.append(Event("put", record, previous))
-                self._bind(key, previous.lease if previous else 0, write.lease)
+                if before or write.lease:
+                    self._bind(key, before, write.lease)
             elif previous is not None:
                 del records[key]
                 self._keys = None
                 gone = Record(key, previous.body, version, previous.created, previous.schema)
                 events.append(Event("delete", gone, previous))
-                self._bind(key, previous.lease, 0)
+                if before:
+                    self._bind(key, before, 0)
+            else:
+                version = 0
+            versions.append(version)
         if not events:
-            return Committed(self._version, (self._version,) * len(transaction.writes))
+            return Committed(self._version, (self._version,) * len(versions))
         self._revision += 1
         self._log.extend(events)
         self._told(events)
         self._hub.publish(events, self._version)
         last = events[-1].record.version
-        of_key = {event.record.key: event.record.version for event in events}
-        return Committed(last, tuple(of_key.get(item.key, last) for item in transaction.writes))
+        return Committed(last, tuple(version or last for version in versions))
 
     def _bind(self, key: str, before: int, lease: int) -> None:
         if before == lease:

@@ -47,14 +47,17 @@ def reserved(
 
     ``taken`` holds addresses and ports chosen in the same transaction, and grows. Raises
     CallerFault when the subnet or the port range is full."""
-    task = msgspec.structs.replace(task, instance=instance.id, zone=instance.zone, unplaced=())
-    if task.network_mode not in hostports.MODES:
-        return task, Parts()
-    binder = _Binder(view, task, definition, vpc, taken)
-    if task.network_mode == "bridge":
-        binder.give_addresses(instance)
-    binder.give_ports()
-    return binder.task, Parts(tuple(binder.guards), tuple(binder.writes))
+    containers, parts = task.containers, Parts()
+    if task.network_mode in hostports.MODES:
+        binder = _Binder(view, task, definition, instance, vpc, taken)
+        if task.network_mode == "bridge":
+            containers = binder.with_addresses(containers)
+        containers = binder.with_ports(containers)
+        parts = Parts(tuple(binder.guards), tuple(binder.writes))
+    bound = msgspec.structs.replace(
+        task, instance=instance.id, zone=instance.zone, unplaced=(), containers=containers
+    )
+    return bound, parts
 
 
 def started(task: Task) -> Task:
@@ -64,31 +67,34 @@ def started(task: Task) -> Task:
     )
 
 
+Containers = tuple[TaskContainer, ...]
+
+
 class _Binder:
-    """One task being bound: what it becomes, and what that takes."""
+    """One task being bound: what its containers get, and what that takes."""
 
     def __init__(
-        self, view: View, task: Task, definition: TaskDefinition, vpc: Vpc, taken: set[str]
-    ) -> None:
+        self, view: View, task: Task, definition: TaskDefinition, instance: Instance, vpc: Vpc,
+        taken: set[str],
+    ) -> None:  # fmt: skip
         self._view, self._vpc, self._taken = view, vpc, taken
-        self._by_name = {item["name"]: item for item in definition.containers}
-        self.task = task
+        self._task, self._instance = task, instance
+        self._by_name = {item["name"]: item for item in definition.document["containerDefinitions"]}
         self.guards: list[Guard | Exists] = []
         self.writes: list[Put | Delete] = []
 
-    def give_addresses(self, instance: Instance) -> None:
+    def with_addresses(self, containers: Containers) -> Containers:
         """An address for each container that has a network."""
-        task = self.task
-        subnet = self._vpc.default_subnet(task.account, task.region, instance.zone)
+        task = self._task
+        subnet = self._vpc.default_subnet(task.account, task.region, self._instance.zone)
         if subnet is None:
             raise CallerFault("there is no default subnet for bridge networking")
-        containers = tuple(self._addressed(item, subnet) for item in task.containers)
-        self.task = msgspec.structs.replace(task, containers=containers)
+        return tuple([self._addressed(item, subnet) for item in containers])
 
     def _addressed(self, container: TaskContainer, subnet: Subnet) -> TaskContainer:
         if self._by_name[container.name].get("disableNetworking"):
             return container
-        task = self.task
+        task = self._task
         try:
             made, parts = self._vpc.plan_address(
                 task.account, task.region, subnet.id, task.key, self._taken
@@ -103,18 +109,16 @@ class _Binder:
         self.guards += parts.guards
         self.writes += parts.writes
 
-    def give_ports(self) -> None:
+    def with_ports(self, containers: Containers) -> Containers:
         """Network bindings for every port mapping, each port claimed."""
-        containers = tuple(
-            msgspec.structs.replace(
-                item,
-                bindings=tuple(
-                    self._bind(mapping) for mapping in self._by_name[item.name]["portMappings"]
-                ),
-            )
-            for item in self.task.containers
-        )
-        self.task = msgspec.structs.replace(self.task, containers=containers)
+        return tuple([self._ported(item) for item in containers])
+
+    def _ported(self, container: TaskContainer) -> TaskContainer:
+        mappings = self._by_name[container.name]["portMappings"]
+        if not mappings and not container.bindings:
+            return container
+        bindings = tuple(self._bind(mapping) for mapping in mappings)
+        return msgspec.structs.replace(container, bindings=bindings)
 
     def _bind(self, mapping: Document) -> Document:
         protocol = mapping["protocol"]
@@ -122,7 +126,7 @@ class _Binder:
         length = last - first + 1
         host = int(mapping.get("hostPort") or 0)
         if not host:
-            host = first if self.task.network_mode == "host" else self._free(protocol, length)
+            host = first if self._task.network_mode == "host" else self._free(protocol, length)
         for number in range(host, host + length):
             self._claim(protocol, number)
         if mapping.get("containerPortRange"):
@@ -140,20 +144,20 @@ class _Binder:
         }
 
     def _key(self, protocol: str, number: int) -> str:
-        task = self.task
-        return port_key(task.account, task.region, task.instance, protocol, number)
+        task = self._task
+        return port_key(task.account, task.region, self._instance.id, protocol, number)
 
     def _claim(self, protocol: str, number: int) -> None:
         key = self._key(protocol, number)
         self._taken.add(key)
         self.guards.append(Guard(key, 0))
-        self.writes.append(put(key, PortClaim(self.task.key)))
+        self.writes.append(put(key, PortClaim(self._task.key)))
 
     def _free(self, protocol: str, length: int) -> int:
         """The first of ``length`` neighbouring ports that nobody has; raises CallerFault. The
         search begins at a place of the task's own, so that tasks bound together rarely meet."""
         size = hostports.LAST_DYNAMIC - hostports.FIRST_DYNAMIC + 2 - length
-        start = zlib.crc32(self.task.id.encode()) % max(1, size)
+        start = zlib.crc32(self._task.id.encode()) % max(1, size)
         rows = self._view.rows(PORT_CLAIMS)
         for offset in range(size):
             first = hostports.FIRST_DYNAMIC + (start + offset) % size

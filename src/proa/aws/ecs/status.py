@@ -95,7 +95,7 @@ def after_report(task: Task, status: SandboxStatus, now: float) -> Task | None:
     if task.last_status == "STOPPED" or task.id != status.uid:
         return None
     before = task
-    task = _timed(_contained(task, status, now), status, now)
+    task = _observed(task, status, now)
     if task.desired_status == "RUNNING":
         task = _advance(task, status, now)
     if task.desired_status == "STOPPED" and task.last_status != "STOPPED":
@@ -105,20 +105,33 @@ def after_report(task: Task, status: SandboxStatus, now: float) -> Task | None:
     return msgspec.structs.replace(task, changes=before.changes + 1)
 
 
-def _contained(task: Task, status: SandboxStatus, now: float) -> Task:
+def _observed(task: Task, status: SandboxStatus, now: float) -> Task:
+    """The task with what is seen of its containers, and since when."""
     by_name = {item.name: item for item in status.containers}
     alive = status.phase in ("pending", "running") and not status.stopping
     containers = tuple(
-        _container(item, by_name[item.name], alive) if item.name in by_name else item
-        for item in task.containers
+        [
+            _container(item, by_name[item.name], alive) if item.name in by_name else item
+            for item in task.containers
+        ]
     )
     interface = task.interface
     if interface is not None and status.sandbox_ready_at and interface.status == "ATTACHING":
         interface = msgspec.structs.replace(interface, status="ATTACHED")
     health = _task_health(containers)
-    healthy_at = task.healthy_at or (now if health == "HEALTHY" else 0.0)
+    started_at = task.started_at
+    if not started_at and containers and all(item.started_at for item in containers):
+        started_at = max(item.started_at for item in containers)
     return msgspec.structs.replace(
-        task, containers=containers, health=health, healthy_at=healthy_at, interface=interface
+        task,
+        containers=containers,
+        health=health,
+        healthy_at=task.healthy_at or (now if health == "HEALTHY" else 0.0),
+        interface=interface,
+        pull_started_at=task.pull_started_at or status.pull_started_at,
+        pull_stopped_at=task.pull_stopped_at or status.pull_stopped_at,
+        connected_at=task.connected_at or now,
+        started_at=started_at,
     )
 
 
@@ -160,23 +173,12 @@ def container_reason(seen: ContainerStatus) -> str:
 def _task_health(containers: tuple[TaskContainer, ...]) -> str:
     """Of the essential containers with a health check: UNHEALTHY beats UNKNOWN beats HEALTHY."""
     found = {item.health for item in containers if item.essential and item.health_checked}
+    if not found:
+        return "UNKNOWN"
     for health in ("UNHEALTHY", "UNKNOWN", "HEALTHY"):
         if health in found:
             return health
     return "UNKNOWN"
-
-
-def _timed(task: Task, status: SandboxStatus, now: float) -> Task:
-    started = task.started_at
-    if not started and task.containers and all(item.started_at for item in task.containers):
-        started = max(item.started_at for item in task.containers)
-    return msgspec.structs.replace(
-        task,
-        pull_started_at=task.pull_started_at or status.pull_started_at,
-        pull_stopped_at=task.pull_stopped_at or status.pull_stopped_at,
-        connected_at=task.connected_at or now,
-        started_at=started,
-    )
 
 
 def _advance(task: Task, status: SandboxStatus, now: float) -> Task:
