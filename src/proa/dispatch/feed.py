@@ -112,14 +112,14 @@ class Line:
         return message
 
     async def _compile(self, skin: Skin, key: str) -> Assignment | None:
+        told = self._told.get(key)
         try:
-            assignment = await skin.assignment(self._hub.view, key)
+            assignment = await skin.assignment(self._hub.view, key, told or "")
         except Exception as error:
             log.error("cannot compile", key=key, exc_info=error)
             asyncio.get_running_loop().call_later(RETRY_COMPILE_S, self.mark, key, skin)
             return None
         self._renew_later(skin, key, assignment.fresh_until if assignment else 0.0)
-        told = self._told.get(key)
         if assignment is None:
             self._forget(key)
             return Assignment(uid=told, want="gone") if told else None

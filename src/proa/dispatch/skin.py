@@ -95,8 +95,10 @@ class Skin(Protocol):
         reports does not, and must not come back to it as news."""
         ...
 
-    async def assignment(self, view: View, key: str) -> Assignment | None:
-        """The Sandbox compiled for its agent, secrets resolved now; None if none is wanted."""
+    async def assignment(self, view: View, key: str, told: str = "") -> Assignment | None:
+        """The Sandbox compiled for its agent, secrets resolved now; None if none is wanted.
+        ``told`` is the uid of the Sandbox that the agent was told of before under this key: if
+        that is to stop, it need not be compiled again."""
         ...
 
     async def report(

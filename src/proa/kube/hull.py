@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from proa.base.chance import Chance
 from proa.base.clock import Clock, iso8601
@@ -69,6 +70,7 @@ from proa.reconcile.view import Change, Entry, Table, View
 from proa.store.api import Delete, Exists, Guard, Put, Store
 
 log = get_logger(__name__)
+SHORT_GRACE_S = 600  # within it no token ages that a pod had when it was told to end
 _NODE_NAME = b'"nodeName"'
 _parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _whole = msgspec.json.Encoder()
@@ -243,7 +245,7 @@ class KubeSkin:
             return bool(before != after)  # the specification is as it was
         return _outset(old.body) != _outset(new.body)
 
-    async def assignment(self, view: View, key: str) -> Assignment | None:
+    async def assignment(self, view: View, key: str, told: str = "") -> Assignment | None:
         """The pod for its agent: to run, or to stop gracefully. One bound past the scheduler gets
         its address from the address controller; until then nothing is sent."""
         entry = view.rows(PODS).get(key)
@@ -253,23 +255,27 @@ class KubeSkin:
         instance = _instance(view, cluster_of(key), pod.spec.node_name)
         if instance is None:
             return None
+        if pod.metadata.deleting and pod.metadata.uid == told:
+            grace_s = _grace_s(pod)
+            if grace_s <= SHORT_GRACE_S:
+                return _stop(entry, grace_s)
         held = [row.value for row in view.rows(ADDRESSES).by("holder", holder_of(entry))]
         if not held and not pod.spec.host_network and not pod.metadata.deleting:
             return None
         renewals: list[float] = []
         sources = self._sources(view, entry, instance, held, renewals)
         sandbox = compile_pod(entry.body, pod, key, instance.id, sources)
-        meta = pod.metadata
-        grace = meta.deletion_grace_period_seconds
-        grace_s = sandbox.grace_s if grace is None else grace
+        fresh_until = min(renewals, default=0.0)
+        if pod.metadata.deleting:
+            stop = _stop(entry, _grace_s(pod))
+            return replace(stop, sandbox=sandbox, fresh_until=fresh_until)
         return Assignment(
-            uid=meta.uid,
-            want="stop" if meta.deleting else "run",
+            uid=pod.metadata.uid,
+            want="run",
             version=entry.version,
             sandbox=sandbox,
-            grace_s=grace_s,
-            since=instant(meta.deletion_timestamp) - grace_s if meta.deleting else 0.0,
-            fresh_until=min(renewals, default=0.0),
+            grace_s=_grace_s(pod),
+            fresh_until=fresh_until,
         )
 
     def _sources(
@@ -359,6 +365,19 @@ class KubeSkin:
 def _instance(view: View, cluster: str, node: str) -> Instance | None:
     found = view.rows(compute.INSTANCES).by("name", f"{PREFIX}{cluster}/{node}")
     return found[0].value if found else None
+
+
+def _grace_s(pod: Pod) -> int:
+    """How long a pod has to end, in seconds."""
+    given = pod.metadata.deletion_grace_period_seconds
+    return pod.spec.termination_grace_period_seconds if given is None else given
+
+
+def _stop(entry: Entry[Pod], grace_s: int) -> Assignment:
+    """The word that a pod is to end, for an agent that knows the rest of it."""
+    meta = entry.value.metadata
+    since = instant(meta.deletion_timestamp) - grace_s
+    return Assignment(meta.uid, "stop", entry.version, grace_s=grace_s, since=since)
 
 
 def _handler(view: View, cluster: str, name: str) -> str:

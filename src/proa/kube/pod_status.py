@@ -43,7 +43,7 @@ def reported_body(
     stored = members.decode(entry.body)
     present = (orjson.loads(bytes(stored["status"])) if "status" in stored else None) or {}
     meta = {"generation": entry.value.metadata.generation or None}
-    pod = {"metadata": meta, "spec": orjson.loads(bytes(stored["spec"])), "status": present}
+    pod = {"metadata": meta, "spec": _outline(entry.value, stored, present), "status": present}
     wanted = pod_status(pod, status, now, host_address)
     if all(present.get(name) == value for name, value in wanted.items()):
         return None
@@ -51,6 +51,23 @@ def reported_body(
     shown = {name: value for name, value in merged.items() if value is not None}
     stored["status"] = msgspec.Raw(orjson.dumps(shown))
     return whole.encode(stored)
+
+
+def _outline(pod: Pod, stored: Mapping[str, msgspec.Raw], present: Json) -> Json:
+    """What a status looks at of the specification: most often names and images, which are known;
+    all of it where there are readiness gates, or the class of service is to be found."""
+    raw, spec = bytes(stored["spec"]), pod.spec
+    if b'"readinessGates"' in raw or "qosClass" not in present:
+        whole_spec: Json = orjson.loads(raw)
+        return whole_spec
+    return {
+        "hostNetwork": spec.host_network,
+        "initContainers": [
+            {"name": item.name, "image": item.image, "restartPolicy": item.restart_policy}
+            for item in spec.init_containers
+        ],
+        "containers": [{"name": item.name, "image": item.image} for item in spec.containers],
+    }
 
 
 def pod_status(

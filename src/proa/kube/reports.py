@@ -15,21 +15,22 @@ from proa.base.clock import Clock
 from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
+from proa.dispatch.batches import merged
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import SYSTEM, Call
 from proa.kube.controllers.addresses import released_with
 from proa.kube.controllers.common import delete
 from proa.kube.controllers.steps import CallPerformer
 from proa.kube.events import node_event_parts
-from proa.kube.keys import object_key
 from proa.kube.objects import Pod
 from proa.kube.pod_status import reported_body
-from proa.kube.tables import NAMESPACES, PODS, PREFIX, cluster_of
+from proa.kube.tables import PODS, PREFIX, cluster_of, namespace_of
 from proa.model.sandbox import NodeEvent, SandboxStatus
 from proa.reconcile.view import Entry, View
 from proa.store.api import Delete, Guard, Put, Store, Transaction
 
 log = get_logger(__name__)
+_NOTHING = Parts()
 ATTEMPTS = 5
 OPERATIONS, BYTES = 90, 500_000  # of one transaction; the store takes no more than 100 and 1 MB
 
@@ -89,27 +90,21 @@ class Reports:
     ) -> Parts:
         """A pod that nothing of is left is removed at once, its address and its last status with
         it."""
-        found: list[Parts] = []
-        meta = entry.value.metadata
-        instance = _instance(view, entry)
+        own = _NOTHING
+        meta, guard = entry.value.metadata, Guard(entry.key, entry.version)
         if status is not None and status.gone and meta.deleting and not meta.finalizers:
-            for guard, release in released_with(view, entry):
-                found.append(Parts((guard,), (release,)))
-            found.append(Parts((Guard(entry.key, entry.version),), (Delete(entry.key),)))
+            released = released_with(view, entry)
+            own = Parts((*released.guards, guard), (*released.writes, Delete(entry.key)))
         elif status is not None:
-            body = reported_body(entry, status, now, instance)
-            if body is not None:
-                found.append(Parts((Guard(entry.key, entry.version),), (Put(entry.key, body),)))
-        home = view.rows(NAMESPACES).get(
-            object_key(cluster_of(entry.key), "", "namespaces", "", meta.namespace)
-        )
-        if events and (home is None or not home.value.metadata.deleting):
-            node = entry.value.spec.node_name
-            found += node_event_parts(view, entry, events, node, self._chance, now)
-        return Parts(
-            tuple(guard for part in found for guard in part.guards),
-            tuple(write for part in found for write in part.writes),
-        )
+            body = reported_body(entry, status, now, _instance(view, entry))
+            own = Parts((guard,), (Put(entry.key, body),)) if body is not None else _NOTHING
+        if not events:
+            return own
+        home = namespace_of(view, cluster_of(entry.key), meta.namespace)
+        if home is not None and home.value.metadata.deleting:
+            return own
+        node = entry.value.spec.node_name
+        return merged((own, *node_event_parts(view, entry, events, node, self._chance, now)))
 
     async def _commit(self, view: View, pieces: Sequence[tuple[str, Parts]]) -> list[str]:
         version, again = 0, []

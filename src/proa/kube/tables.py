@@ -131,8 +131,12 @@ def _containers(pod: Pod) -> Sequence[Container]:
     return (*spec.init_containers, *spec.containers) if spec.init_containers else spec.containers
 
 
-def _metadata(value: Any) -> object:
-    return value.metadata
+def _labels(value: Any) -> object:
+    return value.metadata.labels
+
+
+def _owners(value: Any) -> object:
+    return value.metadata.owner_references
 
 
 def _identity(value: Any) -> object:
@@ -141,10 +145,9 @@ def _identity(value: Any) -> object:
 
 
 _LOOKED_AT: Mapping[str, Callable[[Any], object]] = {
-    **dict.fromkeys(
-        ("namespace", "uid", "any-uid", "owner", "controller", "orphans", "label", "service"),
-        _metadata,
-    ),
+    **dict.fromkeys(("namespace", "uid", "any-uid"), _identity),
+    **dict.fromkeys(("owner", "controller", "orphans"), _owners),
+    **dict.fromkeys(("label", "service"), _labels),
     # What a pod's volumes and environment refer to cannot be changed.
     **dict.fromkeys(("config-map", "secret"), _identity),
     "object": lambda event: event.about_uid,

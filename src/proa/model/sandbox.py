@@ -216,7 +216,7 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
     uid: str
     want: str
     version: int = 0
-    sandbox: Sandbox | None = None  # present unless "gone"
+    sandbox: Sandbox | None = None  # present with "run"; the agent knows what it stops
     grace_s: int = 30
     since: float = 0.0
     fresh_until: float = 0.0

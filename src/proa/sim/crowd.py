@@ -200,6 +200,9 @@ class Crowd:
     def _assigned(self, machine: Machine, assignment: Assignment) -> None:
         if machine.seen is not None:
             machine.seen[assignment.uid] = None
+        known = machine.assigned.get(assignment.uid)
+        if assignment.sandbox is None and known is not None:
+            assignment = msgspec.structs.replace(assignment, sandbox=known.sandbox)
         if assignment.want == "gone":
             machine.assigned.pop(assignment.uid, None)
         else:

@@ -108,7 +108,7 @@ class JobSkin:
     def alters(self, _change: Change[Any]) -> bool:
         return True
 
-    async def assignment(self, view: View, key: str) -> Assignment | None:
+    async def assignment(self, view: View, key: str, told: str = "") -> Assignment | None:
         entry = view.rows(JOBS).get(key)
         if entry is None or not entry.value.instance:
             return None

@@ -117,9 +117,9 @@ def test_a_change_touches_the_hosts_it_concerns_and_no_other() -> None:
         asked: list[str] = []
         assignment = bow.skin.assignment
 
-        async def counted(view: Any, key: str) -> Any:
+        async def counted(view: Any, key: str, told: str = "") -> Any:
             asked.append(key)
-            return await assignment(view, key)
+            return await assignment(view, key, told)
 
         bow.skin.assignment = counted  # type: ignore[method-assign]
         await bow.put("/jobs/one", Job(1, "h042"))

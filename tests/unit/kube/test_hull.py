@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from proa.base.chance import Chance
 from proa.base.clock import VirtualClock, run_virtual
@@ -202,6 +203,11 @@ def test_deleted_pod_is_stopped_gracefully_and_gives_its_address_back() -> None:
         assert assignment is not None
         assert (assignment.want, assignment.grace_s) == ("stop", 30)
         assert abs(assignment.since - (world.clock.now() - 1)) <= 1
+        assert assignment.sandbox is not None
+        brief = await skin.assignment(world.view, key_of("p"), assignment.uid)
+        assert brief == structs.replace(assignment, sandbox=None)
+        other = await skin.assignment(world.view, key_of("p"), "another pod of the name")
+        assert other == assignment
         status = SandboxStatus(assignment.uid, "succeeded", key=key_of("p"), gone=True)
         await skin.report(world.view, [status], [])
         await world.sleep(1)

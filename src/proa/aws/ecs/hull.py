@@ -217,7 +217,7 @@ class EcsSkin:
             return True
         return _outset(old) != _outset(new)
 
-    async def assignment(self, view: View, key: str) -> Assignment | None:
+    async def assignment(self, view: View, key: str, told: str = "") -> Assignment | None:
         """The task for its agent: to run, or to stop gracefully; None when it is over."""
         entry = view.rows(TASKS).get(key)
         if entry is None or not is_dispatched(entry.value):

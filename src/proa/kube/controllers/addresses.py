@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from proa.base.chance import Chance
 from proa.cloud import compute
 from proa.cloud.network import ADDRESSES, HeldAddress, NetworkPlanner
+from proa.dispatch.skin import Parts
 from proa.kube.objects import Pod
 from proa.kube.tables import PODS, PREFIX, cluster_of
 from proa.reconcile.controller import Trigger
@@ -67,11 +68,12 @@ def _released(view: View, holder: str, held: list[HeldAddress]) -> Plan:
     return Plan(tuple(steps))
 
 
-def released_with(view: View, pod: Entry[Pod]) -> list[tuple[Guard, Delete]]:
+def released_with(view: View, pod: Entry[Pod]) -> Parts:
     """What gives a pod's addresses back in the transaction that removes its object, before that:
     by then nothing of it is left on its Host."""
     held = view.rows(ADDRESSES).by("holder", holder_of(pod))
-    return [(Guard(row.key, row.version), Delete(row.key)) for row in held]
+    guards = tuple(Guard(row.key, row.version) for row in held)
+    return Parts(guards, tuple(Delete(row.key) for row in held))
 
 
 def _holders_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
