@@ -322,6 +322,9 @@ class PodStatus(Thing, frozen=True):
     container_statuses: tuple[ContainerStatus, ...] = ()
 
 
+TERMINAL = ("Succeeded", "Failed")  # phases of a pod that has ended
+
+
 class Pod(Object, frozen=True):
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
@@ -329,7 +332,7 @@ class Pod(Object, frozen=True):
     @property
     def terminal(self) -> bool:
         """Its containers have all ended for good."""
-        return self.status.phase in ("Succeeded", "Failed")
+        return self.status.phase in TERMINAL
 
     @property
     def active(self) -> bool:

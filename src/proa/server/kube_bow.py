@@ -18,14 +18,13 @@ from proa.aws.eks.versions import patch_of
 from proa.base.errors import TryAgain
 from proa.base.http import Request, Response
 from proa.cloud import compute
-from proa.dispatch.skin import Parts
 from proa.kube.api.call import Call
 from proa.kube.api.context import ClusterInfo
 from proa.kube.api.node_link import NodeLink
 from proa.kube.compile.sources import TokenRequest
 from proa.kube.controllers.cluster import ApiPlace
 from proa.kube.controllers.contents import controllers
-from proa.kube.controllers.steps import performers
+from proa.kube.controllers.steps import Children, performers
 from proa.kube.hull import KubeSkin, Links
 from proa.kube.nodes import Heartbeats
 from proa.kube.pki import ClusterKeys
@@ -225,9 +224,9 @@ class Kube:
         """Carry out calls to one cluster together; see ``perform``."""
         return await self._cluster(calls[0].cluster).api.perform_all(calls) if calls else 0
 
-    async def create(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:
+    async def create(self, children: Children, then: Sequence[Call]) -> int:
         """Create objects of one cluster together; see ``perform``."""
-        return await self._cluster(children[0][0].cluster).api.create_all(children)
+        return await self._cluster(children[0][0].cluster).api.create_all(children, then)
 
     def _cluster(self, uid: str) -> KubeCluster:
         found = self.clusters.get(uid)

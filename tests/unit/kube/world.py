@@ -126,13 +126,15 @@ class FakeApi:
     async def perform_all(self, calls: Sequence[Call]) -> int:
         return max([await self.perform(call) for call in calls], default=0)
 
-    async def create_all(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:
+    async def create_all(
+        self, children: Sequence[tuple[Call, Sequence[Parts]]], then: Sequence[Call] = ()
+    ) -> int:
         version = 0
         for call, beside in children:
             version = await self.perform(call)
             for parts in beside:
                 version = (await self.store.commit(Transaction(parts.guards, parts.writes))).version
-        return version
+        return max(version, await self.perform_all(then))
 
     def apply(self, call: Call) -> int:
         name = call.name or call.body.get("metadata", {}).get("name", "")

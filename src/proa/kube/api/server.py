@@ -236,10 +236,13 @@ class KubeApi:
                 version = max(version, await self.perform(call))
         return version
 
-    async def create_all(self, children: Sequence[tuple[Call, Sequence[Parts]]]) -> int:
+    async def create_all(
+        self, children: Sequence[tuple[Call, Sequence[Parts]]], then: Sequence[Call] = ()
+    ) -> int:
         """Carry out Calls that create named objects, each with what is to be written beside it,
-        in few transactions; the version that the view must reach. Raises ApiError at the first
-        that is refused, when those before it are there; Conflict where somebody was faster."""
+        in few transactions, and after them ``then``, as far as it may take the short way; the
+        version that the view must reach. Raises ApiError at the first that is refused, when those
+        before it are there; Conflict where somebody was faster."""
         await self.api.fresh()
         made: list[Parts] = []
         refusal: ApiError | None = None
@@ -250,6 +253,11 @@ class KubeApi:
                 refusal = error
                 break
             made += [merged((found, *beside))] if found is not None else []
+        for call in then if refusal is None else ():
+            resource = self._resource_of(call)
+            way = way_of(call, resource)
+            parts = way(self.api, resource, call) if way is not None else None
+            made += [parts] if parts is not None and parts.writes else []
         refused = await commit_all(self.api.store, self.api.view, made)
         if refusal is not None:
             raise refusal

@@ -2,7 +2,7 @@
 
 Rules: kube-controller-manager's ReplicaSet controller (500 pods a turn, ranking of deletions)
 and its API documentation. A turn first adopts and releases, then creates or deletes, or reports
-the status it saw: what it has created or deleted calls it again at once.
+the status it saw. What it creates or deletes is in the status that is written with it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from proa.kube.controllers.common import (
 )
 from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.ranking import deletion_order
-from proa.kube.controllers.steps import Births, Together, together
+from proa.kube.controllers.steps import Births, together
 from proa.kube.events import Said, event_call, event_parts
-from proa.kube.objects import Condition, Pod, ReplicaSet, condition
+from proa.kube.objects import TERMINAL, Condition, Pod, ReplicaSet, ReplicaSetSpec, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
@@ -76,23 +76,32 @@ class ReplicaSetController:
         surplus = status["replicas"] - spec.replicas
         work: Sequence[Any] = ()
         if surplus and not meta.deleting:
-            work = self._manage(view, entry, claimed.owned, surplus, now)
+            work = self._manage(view, entry, claimed.owned, status, now)
         steps = work or _status(entry, status)
         return Plan(tuple(steps), _next_look(entry.value, claimed.owned, now))
 
     def _manage(
-        self, view: View, entry: Set, owned: Pods, surplus: int, now: float
+        self, view: View, entry: Set, owned: Pods, status: dict[str, Any], now: float
     ) -> Sequence[Any]:
-        """What creates or deletes pods, and the events that tell of it."""
+        """What creates or deletes pods, the events that tell of it, and the status after it."""
         active = [pod for pod in owned if pod.value.active]
+        surplus = status["replicas"] - entry.value.spec.replicas
         if surplus < 0:
             home = namespace_of(view, cluster_of(entry.key), entry.value.metadata.namespace)
             if home is not None and home.value.metadata.deleting:
                 return ()
-            return (self._births(view, entry, active, min(-surplus, BURST), now),)
-        return _delete(view, entry, active, min(surplus, BURST), now)
+            count = min(-surplus, BURST)
+            for number in ("replicas", "fullyLabeledReplicas"):
+                status[number] += count
+            children = self._children(view, entry, count, now)
+            refused = partial(_refused, view, entry, active, now)
+            return (Births(children, refused, tuple(_status(entry, status))),)
+        doomed = deletion_order(view, entry, active)[: min(surplus, BURST)]
+        return together([*_deletions(view, entry, doomed, now), *_left(entry, owned, doomed, now)])
 
-    def _births(self, view: View, entry: Set, active: Pods, count: int, now: float) -> Births:
+    def _children(
+        self, view: View, entry: Set, count: int, now: float
+    ) -> tuple[tuple[Call, Sequence[Parts]], ...]:
         children: list[tuple[Call, Sequence[Parts]]] = []
         told: set[str] = set()
         for _ in range(count):
@@ -102,7 +111,7 @@ class ReplicaSetController:
             keys = {write.key for part in parts for write in part.writes}
             children.append((call, () if keys & told else parts))  # one that combines is told once
             told |= keys
-        return Births(tuple(children), partial(_refused, view, entry, active, now))
+        return tuple(children)
 
     def _pod(self, entry: Set) -> Call:
         """A pod of the template. Its name is drawn here as generateName would draw it, so that
@@ -125,16 +134,27 @@ class ReplicaSetController:
         return Call(cluster, "create", "", "pods", meta.namespace, name, body=body, user=USER)
 
 
-def _delete(
-    view: View, entry: Set, active: Pods, count: int, now: float
-) -> tuple[Call | Together, ...]:
-    doomed = deletion_order(view, entry, active)[:count]
+def _deletions(view: View, entry: Set, doomed: Pods, now: float) -> list[Call]:
     events: list[Call] = []
     for pod in doomed:
         text = f"Deleted pod: {pod.value.metadata.name}"
         said = Said("SuccessfulDelete", text, component=COMPONENT)
         events.extend(event_call(view, entry, said, now))
-    return together([*(delete(pod, USER) for pod in doomed), *events])
+    return [*(delete(pod, USER) for pod in doomed), *events]
+
+
+def _left(entry: Set, owned: Pods, doomed: Pods, now: float) -> list[Call]:
+    """The status once some are deleted: those that need time for it are still terminating."""
+    gone = {pod.key for pod in doomed}
+    status = status_of(entry.value, [pod for pod in owned if pod.key not in gone], now, "")
+    status["terminatingReplicas"] += sum(_takes_time(pod.value) for pod in doomed)
+    return _status(entry, status)
+
+
+def _takes_time(pod: Pod) -> bool:
+    """Whether a pod that is deleted is there for a while."""
+    graceful = pod.spec.node_name and pod.spec.termination_grace_period_seconds > 0
+    return bool(graceful or pod.metadata.finalizers)
 
 
 def _refused(view: View, entry: Set, active: Pods, now: float, error: ApiError) -> list[Call]:
@@ -145,22 +165,19 @@ def _refused(view: View, entry: Set, active: Pods, now: float, error: ApiError) 
 
 
 def sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
-    """The ReplicaSets that a pod's change concerns."""
-    if not counts_otherwise(change):
+    """The ReplicaSets that a pod's change concerns. Where it runs is nothing to them."""
+    if change.old is not None and change.new is not None and _stands_alike(change.old, change.new):
         return ()
     return owners_of_pod(view, change, REPLICA_SETS, "ReplicaSet")
 
 
-def counts_otherwise(change: Change[Pod]) -> bool:
-    """Whether who counts replicas may come to another number after a pod's change."""
-    if change.old is None or change.new is None:
-        return True
-    old, new = change.old.value, change.new.value
+def _stands_alike(one: Entry[Pod], other: Entry[Pod]) -> bool:
+    """Whether a pod counts the same before and after a change."""
+    old, new = one.value, other.value
     return (
-        old.metadata != new.metadata
-        or old.terminal != new.terminal
-        or old.ready_since != new.ready_since
-        or old.spec.node_name != new.spec.node_name
+        old.metadata == new.metadata
+        and old.terminal == new.terminal
+        and old.ready_since == new.ready_since
     )
 
 
@@ -177,18 +194,21 @@ def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) ->
     active = labelled = ready = available = terminating = 0
     for entry in owned:
         pod = entry.value
-        if pod.terminal:
+        meta, present = pod.metadata, pod.status
+        if present.phase in TERMINAL:
             continue
-        meta = pod.metadata
         if meta.deletion_timestamp:
             terminating += 1
             continue
         active += 1
         labels = meta.labels
         labelled += labels == wanted or wanted.items() <= labels.items()
-        if pod.ready_since is not None:
-            ready += 1
-            available += _is_available(pod, spec.min_ready_seconds, now)
+        for item in present.conditions:
+            if item.type == "Ready":
+                if item.status == "True":
+                    ready += 1
+                    available += not spec.min_ready_seconds or _is_available(pod, spec, now)
+                break
     return {
         "replicas": active,
         "fullyLabeledReplicas": labelled,
@@ -200,9 +220,9 @@ def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) ->
     }
 
 
-def _is_available(pod: Pod, min_ready_s: int, now: float) -> bool:
+def _is_available(pod: Pod, spec: ReplicaSetSpec, now: float) -> bool:
     """Whether a pod that is Ready has been so for long enough."""
-    at = available_at(pod, min_ready_s) if min_ready_s else now
+    at = available_at(pod, spec.min_ready_seconds)
     return at is not None and at <= now
 
 

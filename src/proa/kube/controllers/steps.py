@@ -15,7 +15,8 @@ from proa.kube.api.call import ApiError, Call
 
 CallPerformer = Callable[[Call], Awaitable[int]]
 CallsPerformer = Callable[[Sequence[Call]], Awaitable[int]]
-BirthsPerformer = Callable[[Sequence[tuple[Call, Sequence[Parts]]]], Awaitable[int]]
+Children = Sequence[tuple[Call, Sequence[Parts]]]
+BirthsPerformer = Callable[[Children, Sequence[Call]], Awaitable[int]]
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,10 +36,12 @@ class Attempt:
 class Births:
     """Calls that create named objects of one cluster, each with the Events that tell of it. They
     go together, many in a transaction; at the first refusal it ends as an ``Attempt`` does, and
-    those before it are there."""
+    those before it are there. Otherwise ``then`` is written with them, which takes the short way
+    (``kube.api.own_writes``)."""
 
     children: tuple[tuple[Call, Sequence[Parts]], ...]
     refused: Callable[[ApiError], Sequence[Call]]
+    then: tuple[Call, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,7 +75,7 @@ def performers(
         return await recorded(perform(step.call), step.refused)
 
     async def births(step: Births) -> int:
-        return await recorded(create(step.children), step.refused)
+        return await recorded(create(step.children, step.then), step.refused)
 
     async def all_of(step: Together) -> int:
         return await perform_all(step.calls)
