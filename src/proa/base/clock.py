@@ -223,7 +223,7 @@ def iso8601(instant: float) -> str:
 
 @lru_cache(maxsize=256)
 def _second(instant: int) -> str:
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.fromtimestamp(instant, UTC).isoformat()[:19]}Z"
 
 
 def iso8601_micro(instant: float) -> str:

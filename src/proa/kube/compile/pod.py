@@ -15,7 +15,7 @@ from proa.kube.compile.containers import container
 from proa.kube.compile.files import blocked_all, volumes
 from proa.kube.compile.requests import host_ports, pod_reserve, resources_of
 from proa.kube.compile.sources import Json, Sources
-from proa.kube.decoding import without_nulls
+from proa.kube.decoding import members, without_nulls
 from proa.kube.objects import Pod
 from proa.kube.tables import PREFIX, cluster_of
 from proa.model.sandbox import Dns, Network, Sandbox
@@ -28,23 +28,21 @@ def compile_pod(body: bytes, typed: Pod, key: str, instance: str, sources: Sourc
     """The Sandbox of a bound pod. ``body`` is the pod as it is stored, ``typed`` the projection of
     it, ``key`` its store key, ``instance`` the Instance's id. A reference that finds nothing
     blocks what needs it and names it; it does not raise."""
-    pod: dict[str, Any] = orjson.loads(body)
-    if b"null" in body:
-        pod = without_nulls(pod)
-    meta, spec = pod["metadata"], pod["spec"]
+    pod = _looked_at(body, typed)
+    meta, spec = typed.metadata, pod["spec"]
     cluster = cluster_of(key)
     made, missing = volumes(pod, cluster, sources)
     problem = blocked_all(missing) or _no_runtime(spec, sources)
-    created = meta.get("creationTimestamp")
+    created = meta.creation_timestamp
     first = [container(pod, item, True, sources, problem) for item in _inits(spec)]
     main = [container(pod, item, False, sources, problem) for item in spec["containers"]]
     grace = spec.get("terminationGracePeriodSeconds")
     security = spec.get("securityContext") or {}
     whole = resources_of((spec.get("resources") or {}).get("limits") or {})
     return Sandbox(
-        uid=meta["uid"],
-        name=meta["name"],
-        namespace=meta.get("namespace", ""),
+        uid=meta.uid,
+        name=meta.name,
+        namespace=meta.namespace,
         key=key,
         instance=instance,
         containers=(*first, *main),
@@ -62,10 +60,27 @@ def compile_pod(body: bytes, typed: Pod, key: str, instance: str, sources: Sourc
         sysctls=tuple((item["name"], item["value"]) for item in security.get("sysctls") or ()),
         cpu_quota=whole.cpu,
         memory_limit=whole.memory,
-        labels=tuple(sorted((meta.get("labels") or {}).items())),
+        labels=tuple(sorted(meta.labels.items())),
         created_at=from_iso8601(created) if created else 0.0,
         active_deadline_s=int(spec.get("activeDeadlineSeconds") or 0),
     )
+
+
+def _looked_at(body: bytes, typed: Pod) -> dict[str, Any]:
+    """What a pod's compilation looks at of it: the specification and a few known metadata, for who
+    wrote which field is the larger part of the rest."""
+    spec = bytes(members.decode(body)["spec"])
+    meta = typed.metadata
+    return {
+        "metadata": {
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+            "labels": meta.labels,
+            "annotations": meta.annotations,
+        },
+        "spec": without_nulls(orjson.loads(spec)) if b"null" in spec else orjson.loads(spec),
+    }
 
 
 def _no_runtime(spec: Json, sources: Sources) -> str:

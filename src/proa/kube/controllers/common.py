@@ -136,11 +136,13 @@ def claim(
 ) -> Claim[O]:
     """Sort out objects. An owner that is being deleted keeps what it has and adopts nothing."""
     result: Claim[O] = Claim()
-    alike: dict[str, str] | None = None  # the labels of the one before, which matched
-    for entry in controlled:
+    every = list(controlled)
+    labels = [entry.value.metadata.labels for entry in every]
+    if every and selector.matches(labels[0]) and labels.count(labels[0]) == len(labels):
+        result.owned, every = every, []  # most often they are all of one template
+    for entry in every:
         meta = entry.value.metadata
-        if meta.labels == alike or selector.matches(meta.labels):
-            alike = meta.labels
+        if selector.matches(meta.labels):
             result.owned.append(entry)
         elif not owner.deleting:
             rest = [reference_json(ref) for ref in meta.owner_references if ref.uid != owner.uid]
@@ -160,8 +162,8 @@ def if_meant(_view: View, change: Change[Any]) -> Iterable[str]:
     nothing new."""
     if change.old is not None and change.new is not None:
         old, new = change.old.value, change.new.value
-        if old.metadata == new.metadata and old.spec == new.spec:
-            return ()
+        if old.metadata == new.metadata and (old.metadata.generation or old.spec == new.spec):
+            return ()  # another specification is another generation
     return (change.key,)
 
 

@@ -66,7 +66,7 @@ class ReplicaSetController:
             meta,
             owner_reference("apps/v1", "ReplicaSet", meta),
             spec.selector,
-            pods.by("controller", f"{cluster}/{meta.uid}"),
+            pods.filed("controller", f"{cluster}/{meta.uid}"),
             [pod for pod in pods.by("orphans", f"{cluster}/{meta.namespace}") if pod.value.active],
             USER,
         )
