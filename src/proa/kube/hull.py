@@ -227,10 +227,9 @@ class KubeSkin:
         if change.key.startswith(ADDRESS_PREFIX):
             row = change.new or change.old
             return (row.value.holder.rpartition("@")[0],) if row else ()
-        key = parse_key(change.key)
-        index = {"configmaps": "config-map", "secrets": "secret"}[key.resource]
-        found = view.rows(PODS).by(index, f"{key.cluster}/{key.namespace}/{key.name}")
-        return [entry.key for entry in found]
+        _, _, cluster, _, resource, place = change.key.split("/", 5)  # see ``kube.keys``
+        index = "config-map" if resource == "configmaps" else "secret"
+        return [entry.key for entry in view.rows(PODS).by(index, f"{cluster}/{place}")]
 
     def alters(self, change: Change[Any]) -> bool:
         """All but the status. A pod that is to go is told of every change: its agent answers

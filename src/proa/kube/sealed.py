@@ -22,8 +22,11 @@ log = get_logger(__name__)
 MARK = b"\0sealed1"  # no JSON begins like this
 
 
+_BELOW = "/core/secrets/"  # is in the key of every Secret
+
+
 def _is_secret(key: str) -> bool:
-    return "/core/secrets/" in key and is_resource(key, "", "secrets")
+    return _BELOW in key and is_resource(key, "", "secrets")
 
 
 class SealingStore:
@@ -64,15 +67,19 @@ class SealingStore:
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Batch]:
         async for batch in self._store.watch(prefix, after=after):
-            secret = any(_is_secret(event.record.key) for event in batch.events)
-            yield replace(batch, events=tuple(map(self._event, batch.events))) if secret else batch
+            for event in batch.events:
+                if _BELOW in event.record.key:
+                    yield replace(batch, events=tuple(map(self._event, batch.events)))
+                    break
+            else:
+                yield batch
 
     def version(self) -> Awaitable[int]:
         return self._store.version()
 
     def commit(self, transaction: Transaction) -> Awaitable[Committed]:
         for write in transaction.writes:
-            if _is_secret(write.key):
+            if _BELOW in write.key:
                 writes = tuple(map(self._sealed, transaction.writes))
                 transaction = Transaction(transaction.guards, writes)
                 break

@@ -450,7 +450,8 @@ class Connection(asyncio.Protocol):
         """Whether the connection goes on after this answer."""
         upload = turn.upload
         unread = upload is not None and (upload.lost or not upload.ended)
-        turn.last = turn.last or unread or self._closing or (self._eof and not self._queue)
+        if unread or self._closing or (self._eof and not self._queue):
+            turn.last = True
 
     async def _stream(self, turn: Turn, answer: Response, chunks: AsyncIterator[bytes]) -> None:
         """Write an answer as it comes, no faster than the client reads."""
@@ -496,7 +497,8 @@ class Connection(asyncio.Protocol):
             self._end()
         else:
             self._since = self._site.clock.monotonic()
-            self._next()
+            if self._queue or self._expects:
+                self._next()
             self.adjust_reading()
 
     def _end(self) -> None:

@@ -43,7 +43,7 @@ FORGET_SLICE = 500  # log rows deleted within one COMMIT
 REAP_AGAIN_S = 0.5
 R = TypeVar("R")
 # What to do to the heads, and the events it made.
-Act = Callable[[Heads], tuple[R, Sequence[Event]]]
+Act = Callable[[], tuple[R, Sequence[Event]]]
 
 
 class _Work(msgspec.Struct):
@@ -61,6 +61,7 @@ class SqliteStore:
         assert inline or path != ":memory:", "two connections to memory see different files"
         self._clock = clock
         self._inline = inline
+        self._loop = asyncio.get_running_loop()
         self._tables = Tables(path)  # the writer's own
         self._reader = self._tables if inline else Tables(path)
         self._heads = Heads(
@@ -120,23 +121,27 @@ class SqliteStore:
 
     async def commit(self, transaction: Transaction) -> Committed:
         check_size(transaction)
-        return await self._do(lambda heads: heads.commit(transaction))
+        return await self._do(partial(self._heads.commit, transaction))
 
     def _do(self, act: Act[R]) -> asyncio.Future[R]:
         """Have the writer do something; there is a result when it is durable."""
-        done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[R] = self._loop.create_future()
         work = _Work(act, done)
         if self._inline:
             group = self._decide([work])
             self._settle([work], self._write([work], group))
         else:
             self._waiting.append(work)
-            self._hand_over()
+            if not self._busy:
+                self._busy = True
+                self._loop.call_soon(self._hand_over)
         return done
 
     def _hand_over(self) -> None:
-        if self._waiting and not self._busy:
-            self._busy = True
+        """Begin the next group with all who wait. The first to come to an idle writer waits for
+        those who come in the same turn of the loop: a group costs as much as any other."""
+        self._busy = bool(self._waiting)
+        if self._busy:
             works, self._waiting = self._waiting, []
             self._queue.put((works, self._decide(works)))
 
@@ -144,7 +149,7 @@ class SqliteStore:
         """Decide all, each seeing those before it; a work that is refused writes nothing."""
         for work in works:
             try:
-                work.result, work.events = work.act(self._heads)
+                work.result, work.events = work.act()
             except Exception as error:  # a guard that failed, mostly
                 work.error = error
         return self._heads.group()
@@ -169,7 +174,6 @@ class SqliteStore:
         return True
 
     def _settled(self, works: Sequence[_Work], written: bool) -> None:
-        self._busy = False
         self._settle(works, written)
         self._hand_over()
 
@@ -195,7 +199,7 @@ class SqliteStore:
     # Leases
 
     async def grant(self, ttl_s: float) -> int:
-        lease = await self._do(lambda heads: heads.grant(ttl_s))
+        lease = await self._do(partial(self._heads.grant, ttl_s))
         self._terms[lease] = (ttl_s, self._clock.monotonic() + ttl_s)
         self._granted.set()
         return lease
@@ -209,7 +213,7 @@ class SqliteStore:
 
     async def revoke(self, lease: int) -> None:
         self._terms.pop(lease, None)
-        await self._do(lambda heads: heads.revoke(lease))
+        await self._do(partial(self._heads.revoke, lease))
 
     async def _reap(self) -> None:
         """Wake when the next lease may be over, or another has been granted; else never."""
@@ -238,9 +242,9 @@ class SqliteStore:
     # Upkeep
 
     async def compact(self, version: int) -> None:
-        await self._do(lambda heads: heads.compact(version))
+        await self._do(partial(self._heads.compact, version))
         while end := self._forgettable():
-            await self._do(partial(Heads.forget, version=end))
+            await self._do(partial(self._heads.forget, end))
             await self._clock.sleep(0)
 
     def _forgettable(self) -> int:
@@ -251,7 +255,7 @@ class SqliteStore:
     async def advance(self, version: int) -> None:
         """Make every later version greater than ``version`` (after a restore, before anybody
         reads): clients that hold versions of a lost history list again."""
-        await self._do(lambda heads: heads.advance(version))
+        await self._do(partial(self._heads.advance, version))
 
     async def close(self) -> None:
         """Let writes under way finish."""

@@ -150,6 +150,8 @@ def concerned(view: View, change: Change[Object]) -> Iterable[str]:
     side = change.new or change.old
     assert side is not None, "a change has a side"
     meta = side.value.metadata
+    if change.old is None and not meta.owner_references and not meta.deleting:
+        return ()  # new, and nothing of anybody's: as most objects are
     if change.new is not None and (meta.owner_references or meta.deleting):
         keys[change.key] = None
     if change.new is None or _takes_dependents(change.new):
