@@ -24,7 +24,7 @@ from proa.kube.tables import NAMESPACES, SERVICE_ACCOUNTS
 from proa.store.api import Exists, Guard
 
 SERVICES = ("", "services")
-IMMORTAL = ("default", "kube-system", "kube-public", "kube-node-lease")
+IMMORTAL = ("default", "kube-system", "kube-public")  # NamespaceLifecycle
 TOKEN_VOLUME = "kube-api-access-"  # and a suffix
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -71,13 +71,15 @@ def on_update(
     return Admitted()
 
 
-def on_remove(api: Api, resource: Resource, obj: Json) -> Admitted:
-    """What an object held is given back. Raises ApiError for what may not go."""
-    kind = resource.group_name
-    name = obj["metadata"]["name"]
-    if kind == ("", "namespaces") and name in IMMORTAL[:2]:
+def on_delete(resource: Resource, name: str) -> None:
+    """Before anything is marked for its end. Raises ApiError for what may not go."""
+    if resource.group_name == ("", "namespaces") and name in IMMORTAL:
         raise forbidden(resource, name, "this namespace may not be deleted")
-    if kind != SERVICES:
+
+
+def on_remove(api: Api, resource: Resource, obj: Json) -> Admitted:
+    """What an object held is given back."""
+    if resource.group_name != SERVICES:
         return Admitted()
     return Admitted((), services.released(api, obj))
 

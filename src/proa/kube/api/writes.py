@@ -279,6 +279,7 @@ class Writer:
     ) -> Written:
         """Delete, or mark for deletion where finalizers or a grace period ask for it. ``options``
         is DeleteOptions. Raises ApiError."""
+        admission.on_delete(resource, name)
         for _ in range(ATTEMPTS):
             await self._api.fresh()
             entry = self._api.entry(resource, namespace, name)

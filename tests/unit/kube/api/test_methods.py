@@ -122,3 +122,17 @@ def test_a_right_in_a_namespace_does_not_reach_what_lies_in_none(method: str, pa
         assert own.status == 200
 
     serving(check)
+
+
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
+def test_a_namespace_that_every_cluster_needs_is_neither_deleted_nor_marked(name: str) -> None:
+    async def play(client: Client) -> None:
+        before = await client.ask("GET", f"/api/v1/namespaces/{name}")
+        answer = await client.ask("DELETE", f"/api/v1/namespaces/{name}")
+        assert answer.status == 403
+        assert said(answer)["message"] == (
+            f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+        )
+        assert (await client.ask("GET", f"/api/v1/namespaces/{name}")).body == before.body
+
+    serving(play)
