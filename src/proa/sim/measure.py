@@ -77,7 +77,7 @@ class Measures:
         self._workloads: dict[str, _Workload] = {}
         self._running: list[Box] = []  # for who picks one at random
         self._places: dict[str, int] = {}
-        self._ready = self._now_running = 0
+        self._wanted = self._ready = self._now_running = 0
         self._counts = dict.fromkeys(("started", "ended", "failed", "restarts"), 0)
         self.created = 0
         self.placed_s: list[float] = []
@@ -103,6 +103,7 @@ class Measures:
         """From now on so many replicas of a workload are wanted."""
         found = self._workloads.setdefault(workload, _Workload(since=self._clock.monotonic()))
         found.passes(self._clock.monotonic())
+        self._wanted += replicas - found.wanted
         found.wanted = replicas
 
     def observe(self, _machine: Machine, box: Box, status: SandboxStatus | None) -> None:
@@ -187,14 +188,13 @@ class Measures:
         usage = crowd.usage(now)
         counts = [self._counts[name] for name in ("started", "ended", "failed", "restarts")]
         self._counts = dict.fromkeys(self._counts, 0)
-        wanted = sum(item.wanted for item in self._workloads.values())
         pending = max(0, len(self._created) - (self._now_running - self._ready))
         shares = (
             _share(reserved.cpu, pool.cpu), _share(reserved.memory, pool.memory),
             _share(usage.cpu, pool.cpu), _share(usage.memory, pool.memory),
         )  # fmt: skip
         self.series.append(
-            [round(now, 3), wanted, self._now_running, self._ready, pending, *counts,
+            [round(now, 3), self._wanted, self._now_running, self._ready, pending, *counts,
              reserved.hosts, *shares]
         )  # fmt: skip
 
