@@ -249,8 +249,10 @@ class EcsSkin:
         )  # fmt: skip
 
     def _reported(self, view: View, item: SandboxStatus) -> Parts | None:
-        entries = view.rows(TASKS).by("uid", item.uid)
-        return apply_status(entries[0], item, self._vpc, self._clock.now()) if entries else None
+        entry = view.rows(TASKS).get(item.key)
+        if entry is None:  # its key is not told of what nobody knows here any more
+            entry = next(iter(view.rows(TASKS).by("uid", item.uid)), None)
+        return apply_status(entry, item, self._vpc, self._clock.now()) if entry else None
 
     def ranges(self, _view: View) -> tuple[ServiceRange, ...]:
         """ECS has no virtual addresses of its own yet."""

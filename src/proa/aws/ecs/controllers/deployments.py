@@ -42,7 +42,7 @@ def is_available(task: Task, now: float, settle_s: float) -> bool:
     for item in task.containers:
         if item.essential and item.health_checked:
             return task.health == "HEALTHY"
-    return now - task.started_at >= settle_s
+    return now >= task.started_at + settle_s
 
 
 def is_failure(task: Task, settle_s: float) -> bool:

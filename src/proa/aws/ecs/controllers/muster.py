@@ -15,6 +15,7 @@ from proa.aws.ecs.rollout import Unit
 from proa.cloud.compute import draining_instances
 from proa.reconcile.view import Entry, View
 
+TOGETHER = 1 / 8  # of the time to settle: 5 s of ECS's 40 s
 DRAINED = "draining"  # stands for the deployment of a task that has to leave its Instance
 
 
@@ -52,15 +53,14 @@ class Muster:
                 self._add(item, DRAINED if drained else task.deployment, now, settle_s)
 
     def _add(self, item: Entry[Task], deployment: str, now: float, settle_s: float) -> None:
-        """A task on a DRAINING container instance is replaced as an older deployment's is. Tasks
-        settle by whole seconds: those that started together are then looked at together."""
+        """A task on a DRAINING container instance is replaced as an older deployment's is."""
         task = item.value
         is_primary, status = task.deployment == self.primary, task.last_status
         available = False
         if status == "RUNNING":
             available = is_available(task, now, settle_s if is_primary else 0.0)
             if is_primary:
-                self.settling.append(math.ceil(task.started_at + settle_s))
+                self.settling.append(_looked_at(task.started_at, settle_s))
                 if available:
                     self.available.append(task)
         self._standing.append((item, deployment, available))
@@ -95,3 +95,10 @@ class Muster:
             )
             for item, deployment, available in self._standing
         ]
+
+
+def _looked_at(started_at: float, settle_s: float) -> float:
+    """When a task is asked whether it has settled: those that started at nearly the same time are
+    asked together, or each step of a deployment would be a round of its own."""
+    settled_at, step_s = started_at + settle_s, settle_s * TOGETHER
+    return max(settled_at, math.ceil(settled_at / step_s) * step_s) if step_s else settled_at
