@@ -21,8 +21,8 @@ DRAINED = "draining"  # stands for the deployment of a task that has to leave it
 
 class Muster:
     """``primary`` is the deployment that is judged by. ``available`` are its tasks that serve;
-    ``ended`` those whose end nobody has taken note of; ``settling`` when the running ones will
-    have settled; ``left`` the deployments that have tasks, of which ``counted`` are RUNNING or
+    ``ended`` those whose end nobody has taken note of; ``settling`` when its other running ones
+    will have settled; ``left`` the deployments that have tasks, of which ``counted`` are RUNNING or
     PENDING; ``starved`` is the first that placement has found no room for."""
 
     __slots__ = (
@@ -59,10 +59,10 @@ class Muster:
         available = False
         if status == "RUNNING":
             available = is_available(task, now, settle_s if is_primary else 0.0)
-            if is_primary:
+            if is_primary and available:
+                self.available.append(task)
+            elif is_primary:
                 self.settling.append(_looked_at(task.started_at, settle_s))
-                if available:
-                    self.available.append(task)
         self._standing.append((item, deployment, available))
         if status in COUNTED:
             self.counted += 1

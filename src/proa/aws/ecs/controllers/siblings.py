@@ -62,9 +62,15 @@ class Siblings:
         self._definition = self._find_definition()
         self._prepared = launch.is_prepared(service.account, self._definition, logs)
         self._taken: set[str] = set()
-        live = [task for task in tasks if task.last_status in COUNTED]
-        self._zones = Counter(task.zone for task in live if task.zone)
-        self._providers = Counter(
+        self._zones: Counter[str] = Counter()
+        self._providers: Counter[str] = Counter()
+        if self._deployment.network is not None or self._deployment.strategy:
+            self._count([task for task in tasks if task.last_status in COUNTED])
+
+    def _count(self, live: Sequence[Task]) -> None:
+        """Where the tasks are that the next are to be spread beside."""
+        self._zones.update(task.zone for task in live if task.zone)
+        self._providers.update(
             task.capacity_provider for task in live if task.deployment == self._deployment.id
         )
 
