@@ -24,9 +24,12 @@ esac
 
 [ "$(uname -s)" = Linux ] || fail "containers need Linux: run this in a Linux virtual machine"
 [ "$(id -u)" = 0 ] || fail "not root: run it with sudo"
-python=${PYTHON:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-    fail "no Python 3.11 or newer: apt-get install python3"
+# Debian's own Python comes first: built with profiles and as one binary, it runs Proa a tenth to a
+# sixth faster than what version managers compile. PYTHON=… chooses another.
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+python=${PYTHON:-/usr/bin/python3}
+[ -n "${PYTHON:-}" ] || is_new_enough "$python" || python=python3
+is_new_enough "$python" || fail "no Python 3.11 or newer: apt-get install python3"
 
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
 
