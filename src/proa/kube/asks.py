@@ -7,6 +7,9 @@ hull's port.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from proa.base.quantity import bytes_of, cpu_of
 from proa.kube.compile.requests import (
     extended_requests,
@@ -31,6 +34,7 @@ from proa.kube.tables import (
     PREFIX,
     REPLICA_SETS,
     STATEFUL_SETS,
+    any_selects,
     cluster_of,
     selecting_services,
 )
@@ -47,7 +51,7 @@ from proa.placement.asks import (
     Term,
     Toleration,
 )
-from proa.reconcile.view import Entry, View
+from proa.reconcile.view import Entry, Table, View
 
 SCHEDULER = "default-scheduler"
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
@@ -166,20 +170,24 @@ def _spreads(view: View, entry: Entry[Pod]) -> tuple[Spread, ...]:
     return tuple(Spread(key, skew, False, selector) for key, skew in _DEFAULT_SPREADS)
 
 
+_SPREADING: Mapping[str, Table[Any]] = {"ReplicaSet": REPLICA_SETS, "StatefulSet": STATEFUL_SETS}
+
+
 def _default_selector(view: View, entry: Entry[Pod]) -> tuple[Requirement, ...]:
     """What the default constraints spread: the pods of all Services that select this one, as far
     as they are of its ReplicaSet or StatefulSet too."""
     pod, cluster = entry.value, cluster_of(entry.key)
     labels: dict[str, str] = {}
-    for row in selecting_services(view, cluster, pod.metadata.namespace, pod.metadata.labels):
-        labels |= row.value.spec.selector
+    namespace = pod.metadata.namespace
+    if any_selects(view, cluster, namespace):
+        for row in selecting_services(view, cluster, namespace, pod.metadata.labels):
+            labels |= row.value.spec.selector
     found = [Requirement(key, "In", (value,)) for key, value in sorted(labels.items())]
     owner = pod.metadata.controller
-    if owner is not None and owner.kind in ("ReplicaSet", "StatefulSet"):
-        uid = f"{cluster}/{owner.uid}"
-        sets = [row.value.spec.selector for row in view.rows(REPLICA_SETS).by("uid", uid)]
-        sets += [row.value.spec.selector for row in view.rows(STATEFUL_SETS).by("uid", uid)]
-        found += [item for selector in sets for item in selector_requirements(selector)]
+    table = _SPREADING.get(owner.kind) if owner is not None else None
+    if owner is not None and table is not None:
+        for found_owner in view.rows(table).by("uid", f"{cluster}/{owner.uid}"):
+            found += selector_requirements(found_owner.value.spec.selector)
     return tuple(dict.fromkeys(found))
 
 

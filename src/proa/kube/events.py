@@ -20,7 +20,7 @@ from proa.kube.api.call import Call
 from proa.kube.event_objects import COMBINED, Event, Saying
 from proa.kube.keys import object_key
 from proa.kube.objects import Object
-from proa.kube.tables import EVENTS, cluster_of, namespace_of
+from proa.kube.tables import EVENTS, PREFIX, cluster_of, namespace_of
 from proa.model.sandbox import NodeEvent
 from proa.reconcile.view import Entry, View
 from proa.store.api import Guard, Put
@@ -84,9 +84,8 @@ def _known(
     """(what to say, the Event that says it already). The same news is counted; from the tenth
     likeness within ten minutes on, news are combined into one Event (client-go's aggregator)."""
     said = replace(said, message=shortened(said.message))
-    about = [
-        entry for entry in view.rows(EVENTS).by("object", uid) if cluster_of(entry.key) == cluster
-    ]
+    home = f"{PREFIX}{cluster}/"
+    about = [entry for entry in view.rows(EVENTS).by("object", uid) if entry.key.startswith(home)]
     if not about:
         return said, None
     saying = _saying(uid, said)

@@ -92,6 +92,10 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
 def _if_on_tainted(view: View, change: Change[Pod]) -> Iterable[str]:
     if change.new is None or not change.new.value.spec.node_name:
         return ()
+    if change.old is not None:
+        before, after = change.old.value.spec, change.new.value.spec
+        if before.node_name == after.node_name and before.tolerations == after.tolerations:
+            return ()
     node = node_of(view, cluster_of(change.key), change.new.value.spec.node_name)
     return (change.key,) if node is not None and _evicting(node.value) else ()
 
@@ -131,6 +135,8 @@ class PodGarbageController:
             return (change.key,)
         if not pod.spec.node_name:
             return (change.key,) if pod.metadata.deleting else ()
+        if change.old is not None and change.old.value.spec.node_name == pod.spec.node_name:
+            return ()  # that its node goes is told by the node
         there = node_of(view, cluster_of(change.key), pod.spec.node_name)
         return (change.key,) if there is None else ()
 

@@ -152,7 +152,7 @@ def concerned(view: View, change: Change[Object]) -> Iterable[str]:
     meta = side.value.metadata
     if change.old is None and not meta.owner_references and not meta.deleting:
         return ()  # new, and nothing of anybody's: as most objects are
-    if change.new is not None and (meta.owner_references or meta.deleting):
+    if change.new is not None and (meta.finalizers if meta.deleting else meta.owner_references):
         keys[change.key] = None
     if change.new is None or _takes_dependents(change.new):
         keys.update(dict.fromkeys(item.key for item in _dependents(view, side)))

@@ -191,9 +191,10 @@ class NamespaceController:
 
 def _ending_namespace(view: View, change: Change[Object]) -> Iterable[str]:
     """Only namespaces that are ending care for their content."""
-    ending = view.rows(NAMESPACES).by("ending", cluster_of(change.key))
-    if not ending:
+    rows = view.rows(NAMESPACES)
+    if not rows.values_of("ending"):
         return ()
+    ending = rows.by("ending", cluster_of(change.key))
     mine = namespace_of_row(view, change)
     return [entry.key for entry in ending if entry.key in mine]
 

@@ -27,7 +27,11 @@ def owners_of_pod(
     if not rows:
         return ()
     keys: dict[str, None] = {}
-    for side in (change.old, change.new):
+    old, new = change.old, change.new
+    if old is not None and new is not None:
+        same = old.value.metadata.owner_references == new.value.metadata.owner_references
+        old = None if same else old
+    for side in (old, new):
         if side is None:
             continue
         meta = side.value.metadata
@@ -36,7 +40,7 @@ def owners_of_pod(
             if owner.kind == kind:
                 for found in rows.by("uid", f"{cluster_of(side.key)}/{owner.uid}"):
                     keys[found.key] = None
-        elif side is change.new:
+        elif side is new:
             for found in rows.by("namespace", f"{cluster_of(side.key)}/{meta.namespace}"):
                 if adopts(found, side):
                     keys[found.key] = None
