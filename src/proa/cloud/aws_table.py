@@ -1,8 +1,8 @@
 """How tables are made of what AWS's services store: every record lies at
 ``/aws/<account>/<region or global>/<service>/<kind>/<rest>``.
 
-All of them look at the same of a key, so that a view asks which of the many a new kind of key
-belongs to only once.
+All of them look at the beginning of a key and its depth, so that a view asks only once which of
+the many hold what lies below one parent.
 """
 
 from __future__ import annotations
@@ -31,14 +31,9 @@ def aws_table(
         pieces = key.split("/")
         return tuple(pieces[4:6]) == place and (not depth or len(pieces) == 6 + depth)
 
-    return Table(name, PREFIX, decode, matches, indexes or {}, _shape_of, parts or {})
+    return Table(name, PREFIX, decode, matches, indexes or {}, parts or {}, by_parent=True)
 
 
 def never(_value: Any) -> object:
     """As one of ``parts``: what the index looks at does not change in a record's life."""
     return None
-
-
-def _shape_of(key: str) -> str:
-    pieces = key.split("/", 6)
-    return f"{'/'.join(pieces[4:6])}/{key.count('/')}"

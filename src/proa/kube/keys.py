@@ -61,9 +61,3 @@ def is_resource(key: str, group: str, resource: str) -> bool:
         and parts[3] == (group or "core")
         and parts[4] == resource
     )
-
-
-def shape_of(key: str) -> str:
-    """What of a key says which kind of record lies there: group, resource and depth."""
-    parts = key.split("/", 5)
-    return f"{'/'.join(parts[1:2] + parts[3:5])}/{key.count('/')}"

@@ -15,7 +15,7 @@ from proa.kube.budget_objects import Budget
 from proa.kube.decoding import decoder
 from proa.kube.event_objects import Event, decode_event
 from proa.kube.host_ports import HostPorts, decode_host_ports
-from proa.kube.keys import is_resource, object_key, shape_of, shelf_of
+from proa.kube.keys import is_resource, object_key, shelf_of
 from proa.kube.objects import Container, Meta, Object, Pod
 from proa.kube.set_objects import DaemonSet, Revision, StatefulSet
 from proa.reconcile.view import Entry, Table, View
@@ -171,8 +171,8 @@ def _table(
         decoder(kind),
         lambda key: is_resource(key, group, resource),
         indexes,
-        shape_of,
         _LOOKED_AT,
+        by_parent=True,
     )
 
 
@@ -185,11 +185,11 @@ OBJECTS: Table[Object] = Table(
     PREFIX,
     decoder(Object),
     _is_object,
-    {"namespace": _by_namespace, "uid": _by_uid, "owner": _by_owner},
-    shape_of,
+    {"uid": _by_uid, "owner": _by_owner},
     _LOOKED_AT,
     accepts=Object,
     shelf=shelf_of,
+    by_parent=True,
 )
 
 PODS: Table[Pod] = _table(
@@ -213,7 +213,7 @@ HOST_PORTS: Table[HostPorts] = Table(
     decode_host_ports,
     lambda key: is_resource(key, "", "pods"),
     {"cluster": lambda key, _found: (cluster_of(key),)},
-    shape_of,
+    by_parent=True,
 )
 REPLICA_SETS = _table("apps", "replicasets", objects.ReplicaSet, {**_placed, **_claimed})
 DEPLOYMENTS = _table("apps", "deployments", objects.Deployment, _placed)
@@ -251,8 +251,8 @@ EVENTS: Table[Event] = Table(
     decode_event,
     lambda key: is_resource(key, "", "events"),
     {"namespace": _by_namespace, "object": _by_object},
-    shape_of,
     _LOOKED_AT,
+    by_parent=True,
 )
 
 TABLES: tuple[Table[Any], ...] = (

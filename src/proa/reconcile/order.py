@@ -88,10 +88,13 @@ class Shelves:
         """A key that is there."""
         self._shelves[self._shelf_of(key)].remove(key)
 
+    def names(self, prefix: str) -> list[str]:
+        """The shelves whose names start with ``prefix``, sorted."""
+        return sorted(name for name in self._shelves if name.startswith(prefix))
+
     def scan(self, prefix: str, after: str) -> Iterator[str]:
         """Keys that start with ``prefix``, beyond ``after``, in order."""
         name = self._shelf_of(prefix)
-        names = [name] if name else sorted(one for one in self._shelves if one.startswith(prefix))
-        for one in names:
+        for one in [name] if name else self.names(prefix):
             if one in self._shelves:
                 yield from self._shelves[one].scan(prefix, after)

@@ -9,7 +9,7 @@ by ``View.run`` and tells its subscribers of each change in version order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +22,7 @@ from proa.store.api import Batch, Record, Store
 
 T = TypeVar("T")
 log = get_logger(__name__)
-SHAPES = 10_000  # shapes of keys that are remembered
+PARENTS = 10_000  # parents of keys that are remembered
 
 
 class Entry(msgspec.Struct, Generic[T], frozen=True, gc=False):
@@ -50,15 +50,14 @@ class Change(msgspec.Struct, Generic[T], frozen=True, gc=False):
 class Table(Generic[T]):
     """A declared kind of record.
 
-    ``matches`` picks the keys below ``prefix``; ``decode`` gives None for a record that is nothing
-    to the table, and may raise ValueError, which keeps it out too and is logged; ``indexes`` give
-    the values a record is found by. ``shape`` is all of a key that ``matches`` looks at: where the
-    tables of a prefix share it, keys of one shape are asked about once. ``parts`` gives, by the
-    name of an index, all of a value that it looks at: while that is the same, a changed record
-    stays where it is filed. ``accepts`` is a type whose values another table may have made of the
-    same record: such a row is shared with the table before this one instead of decoded again.
-    ``shelf`` gives the beginning of a key by which the rows of a table of many kinds are listed, ""
-    for a prefix that is shorter.
+    ``matches`` picks the keys below ``prefix``; ``by_parent`` promises that it says the same of all
+    keys with one parent path. ``decode`` gives None for a record that is nothing to the table, and
+    may raise ValueError, which keeps it out too and is logged. ``indexes`` give the values a record
+    is found by, and ``parts``, by the name of an index, all of a value that it looks at: while that
+    is the same, a changed record stays where it is filed. ``accepts`` is a type whose values
+    another table may have made of the same record: such a row is shared with the table before this
+    one instead of decoded again. ``shelf`` gives the beginning of a key by which the rows of a
+    table of many kinds are listed, "" for a prefix that is shorter.
     """
 
     name: str
@@ -66,10 +65,10 @@ class Table(Generic[T]):
     decode: Callable[[bytes], T | None]
     matches: Callable[[str], bool] = field(default=lambda _key: True)
     indexes: Mapping[str, Callable[[str, T], Iterable[str]]] = field(default_factory=dict)
-    shape: Callable[[str], str] | None = None
     parts: Mapping[str, Callable[[T], object]] = field(default_factory=dict)
     accepts: type | None = None
     shelf: Callable[[str], str] | None = None
+    by_parent: bool = False
 
 
 class Rows(Generic[T]):
@@ -116,6 +115,11 @@ class Rows(Generic[T]):
     def count(self, index: str, value: str) -> int:
         """How many rows the named index files under ``value``."""
         return len(self._indexes[index].get(value, ()))
+
+    def shelves(self, prefix: str) -> list[str]:
+        """The shelves below a prefix, sorted; the table has some."""
+        assert isinstance(self._order, Shelves), "a table of one kind has no shelves"
+        return self._order.names(prefix)
 
     def values_of(self, index: str) -> list[str]:
         """Every value the named index has rows for, sorted."""
@@ -200,12 +204,6 @@ class Rows(Generic[T]):
 Subscriber = Callable[[Table[Any], Change[Any]], None]
 
 
-def _common_shape(tables: Sequence[Table[Any]]) -> Callable[[str], str] | None:
-    """What all these tables look at of a key; None where they do not agree."""
-    first = tables[0].shape
-    return first if all(table.shape is first for table in tables) else None
-
-
 class View:
     """All declared tables over one store prefix, as of ``version``."""
 
@@ -217,8 +215,7 @@ class View:
         for table in self._tables:
             self._by_prefix.setdefault(table.prefix, []).append(table)
         self._prefixes = sorted(self._by_prefix)
-        self._shapes = {prefix: _common_shape(found) for prefix, found in self._by_prefix.items()}
-        self._shaped: dict[tuple[str, str], list[Rows[Any]]] = {}
+        self._held: dict[str, list[Rows[Any]]] = {}  # by the parent of a key
         self._told: dict[Table[Any], list[Subscriber]] = {table: [] for table in self._tables}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.version = 0
@@ -288,36 +285,30 @@ class View:
         key, version = record.key, record.version
         if present and version > self.version:
             self.version = version
-        for prefix in self._prefixes:
-            if not key.startswith(prefix):
+        like: Entry[Any] | None = None
+        for rows in self._holders(key):
+            current = rows.get(key)
+            if present and current is not None and current.version >= version:
                 continue
-            like: Entry[Any] | None = None
-            for rows in self._rows_of(prefix, key):
-                current = rows.get(key)
-                if present and current is not None and current.version >= version:
-                    continue
-                change = rows._apply(record, present, like)
-                if change is not None:
-                    like = change.new if like is None else like
-                    for subscriber in self._told[rows.table]:
-                        subscriber(rows.table, change)
+            change = rows._apply(record, present, like)
+            if change is not None:
+                like = change.new if like is None else like
+                for subscriber in self._told[rows.table]:
+                    subscriber(rows.table, change)
 
-    def _rows_of(self, prefix: str, key: str) -> list[Rows[Any]]:
-        """The tables below a prefix that hold a key."""
-        shape_of = self._shapes[prefix]
-        if shape_of is None:
-            return self._matching(prefix, key)
-        shape = (prefix, shape_of(key))
-        found = self._shaped.get(shape)
+    def _holders(self, key: str) -> list[Rows[Any]]:
+        """The tables that hold a key. Most keys have many siblings, which lie in the same."""
+        parent = key[: key.rfind("/")]
+        found = self._held.get(parent)
         if found is None:
-            found = self._matching(prefix, key)
-            if len(self._shaped) < SHAPES:
-                self._shaped[shape] = found
+            prefixes = [prefix for prefix in self._prefixes if key.startswith(prefix)]
+            tables = [table for prefix in prefixes for table in self._by_prefix[prefix]]
+            found = [self._tables[table] for table in tables if table.matches(key)]
+            if all(table.by_parent for table in tables):
+                if len(self._held) >= PARENTS:
+                    self._held.clear()
+                self._held[parent] = found
         return found
-
-    def _matching(self, prefix: str, key: str) -> list[Rows[Any]]:
-        tables = self._by_prefix[prefix]
-        return [self._tables[table] for table in tables if table.matches(key)]
 
     def _advance(self, version: int) -> None:
         self.version = max(self.version, version)

@@ -21,6 +21,7 @@ from proa.kube.tables import (
     CONFIG_MAPS,
     NAMESPACES,
     OBJECTS,
+    PREFIX,
     SERVICE_ACCOUNTS,
     cluster_of,
 )
@@ -148,7 +149,9 @@ class NamespaceController:
         if FINALIZER not in entry.value.spec.finalizers:
             return NOTHING
         cluster, name = cluster_of(key), entry.value.metadata.name
-        content = view.rows(OBJECTS).by("namespace", f"{cluster}/{name}")
+        rows = view.rows(OBJECTS)
+        kinds = rows.shelves(f"{PREFIX}{cluster}/")
+        content = [item for kind in kinds for item in rows.scan(f"{kind}{name}/")]
         calls = self._report(entry, content, now)
         if not content:
             return Plan((*calls, self._finalize(entry)))
