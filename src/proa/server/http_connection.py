@@ -252,9 +252,13 @@ class Connection(asyncio.Protocol):
         head, request = turn.head, turn.request
         if request is None or request.stream is not None or head.close or head.old:
             return
-        end = len(data) - len(request.body)
-        whole = head.length == len(request.body) and data.endswith(b"\r\n\r\n", 0, end)
-        if whole and end <= REMEMBERED and "expect" not in head.headers:
+        body = request.body
+        end = len(data) - len(body)
+        whole = head.length == len(body) and data.endswith(b"\r\n\r\n", 0, end)
+        # The parser skips line ends after a message. A body of nothing else cannot be told from
+        # those, nor where it began; any other is what ``data`` ends with, or something follows it.
+        known = not body or (body.strip(b"\r\n") and data.endswith(body))
+        if whole and known and end <= REMEMBERED and "expect" not in head.headers:
             self._again = data[:end]
 
     def _repeated(self, data: bytes) -> bool:

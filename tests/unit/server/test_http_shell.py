@@ -67,6 +67,25 @@ def test_requests_that_begin_alike_are_told_apart_by_what_follows() -> None:
     running(check)
 
 
+def test_line_ends_after_a_request_are_no_part_of_a_head_that_comes_again() -> None:
+    """Between messages they mean nothing: what follows the second body is another request."""
+    head = get("/same", "Content-Length: 4", method="POST", close=False)
+    ends = b"\r\n\r\n"
+
+    async def check(shell: Shell, handler: Handler) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        writer.write(head + ends + ends)
+        await reader.readuntil(b"POST /same  4")
+        writer.write(head + ends + b"GET ")
+        await reader.readuntil(b"POST /same  4")
+        writer.write(b"/other HTTP/1.1\r\nHost: one\r\n\r\n")
+        await reader.readuntil(b"GET /other  0")
+        writer.close()
+        assert [request.body for request in handler.seen] == [ends, ends, b""]
+
+    running(check)
+
+
 def test_a_repeated_request_while_another_is_under_way_waits() -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
