@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from proa.aws.ecs.controllers.muster import Muster
 from proa.aws.ecs.controllers.service import ServiceController
+from proa.aws.ecs.records import Task
 from proa.aws.ecs.tables import TASKS
-from proa.reconcile.plan import Plan
-from proa.reconcile.view import View
+from proa.reconcile.plan import NOTHING, Plan
+from proa.reconcile.view import Change, Entry, View
 from tests.unit.aws.ecs.world import World, run_world
 
 
@@ -115,6 +117,63 @@ def test_tasks_that_started_together_are_asked_together() -> None:
         late = max(muster.settling)
         then = Muster(world.view, tasks, service.primary.id, late, settle_s)
         assert len(then.available) == 3
+
+    run_world(story)
+
+
+def test_an_update_that_changes_no_task_is_followed_by_a_steady_state_all_the_same() -> None:
+    async def story(world: World) -> None:
+        await world.define()
+        await world.create(count=2)
+        await world.until_steady()
+        before = world.service_record("web")
+        await world.call("UpdateService", service="web", enableExecuteCommand=True)
+        await world.clock.sleep(60)
+        after = world.service_record("web")
+        assert before is not None and after is not None
+        assert after.steady and after.event_count == before.event_count + 1
+
+    run_world(story)
+
+
+def test_a_task_without_room_is_looked_at_though_its_beginning_was_not_seen() -> None:
+    """A view that lists again shows creation and refusal as one change."""
+
+    async def story(world: World) -> None:
+        await world.define()
+        await world.create(count=1)
+        await world.until_steady()
+        (begun,) = world.records()
+        controller = ServiceController(world.vpc, world.logs, world.chance, world.settle_s)
+        asked = next(one for one in controller.triggers if one.table is TASKS)
+
+        def called(task: Task) -> list[str]:
+            entry = Entry(task.key, b"", 1, 1, task)
+            return list(asked.keys(world.view, Change(task.key, 1, None, entry)))
+
+        fresh = replace(begun, last_status="PROVISIONING", instance="")
+        assert called(fresh) == []
+        assert called(replace(fresh, unplaced=("RESOURCE:CPU",))) == [begun.service_key]
+
+    run_world(story)
+
+
+def test_a_task_whose_service_is_deleted_before_it_noted_the_end_is_swept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(world: World) -> None:
+        await world.define()
+        await world.create(count=2)
+        await world.until_steady()
+        victim = world.records()[0]
+        with monkeypatch.context() as patch:  # the service's round is late
+            patch.setattr(ServiceController, "reconcile", lambda *_: NOTHING)
+            world.agent.killed.add(victim.id)
+            await world.until_status(victim.arn, "STOPPED")
+            await world.clock.sleep(1)
+        await world.call("DeleteService", service="web", force=True)
+        await world.clock.sleep(3 * 3600)
+        assert world.records() == []
 
     run_world(story)
 

@@ -35,11 +35,13 @@ SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
 
 def _wanted(_view: View, change: Change[Service]) -> Iterable[str]:
-    """A service of which something else is wanted now. What its controller writes down of a round
-    calls for no other."""
+    """A service of which something else is wanted now, or that is to say anew that it is steady.
+    What else its controller writes down of a round calls for no other."""
     old, new = change.old, change.new
-    if new is None or (old is not None and _wishes(old.value) == _wishes(new.value)):
+    if new is None:
         return ()
+    if old is not None and _wishes(old.value) == _wishes(new.value):
+        return (change.key,) if old.value.steady and not new.value.steady else ()
     return (change.key,)
 
 
@@ -65,8 +67,8 @@ def _owner(view: View, change: Change[Task]) -> Iterable[str]:
 def _is_own_doing(old: Entry[Task] | None, new: Entry[Task]) -> bool:
     """Whether a round of the service has just started the task, or told it to stop: what follows
     from that was decided with it."""
-    if old is None:
-        return new.value.last_status == "PROVISIONING"
+    if old is None:  # a view that lists again shows at once what happened one after another
+        return new.value.last_status == "PROVISIONING" and not new.value.unplaced
     is_told = old.value.desired_status == "RUNNING" and new.value.desired_status == "STOPPED"
     if not is_told or new.value.stop_code != "ServiceSchedulerInitiated" or new.value.is_unnoted:
         return False

@@ -48,7 +48,7 @@ class Sweep:
             if task.value.is_unnoted:
                 owner = view.rows(SERVICES).get(task.value.service_key)
                 if owner is not None and owner.value.status == "ACTIVE":
-                    return NOTHING
+                    return Plan(again_at=now + KEEP_STOPPED_S)  # it may be deleted before it notes
             return _due(task, task.value.stopped_at + KEEP_STOPPED_S, now)
         if (definition := view.rows(TASK_DEFINITIONS).get(key)) is not None:
             return _unreferenced(view, definition, now)
