@@ -64,7 +64,8 @@ class Alikes:
         buckets = [self._by_label.get(pair, {}) for pair in _needed(description)]
         keys = min(buckets, key=len) if buckets else self._all
         for key in list(keys):
-            found = self._all[key]()
+            kept = self._all.get(key)  # what nobody holds any more goes at any moment
+            found = kept() if kept is not None else None
             if found is not None:
                 yield found
 

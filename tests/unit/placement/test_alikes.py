@@ -71,3 +71,15 @@ def test_a_set_of_labels_goes_with_its_last_holder() -> None:
     again = Alike("c", "n", dict(labels), False)
     index.add(labels, again)
     assert index.get(labels, False) is again
+
+
+def test_a_set_of_labels_that_goes_while_others_are_looked_at_is_passed_over() -> None:
+    index = Alikes()
+    kept = [Alike("c", "n", {"app": "a", "hash": value}, False) for value in VALUES]
+    for alike in kept:
+        index.add(tuple(alike.labels.items()), alike)
+    del alike
+    found = index.like(_description((Requirement("app", "In", ("a",)),)))
+    assert next(found) is kept[0]
+    del kept[1]
+    assert list(found) == kept[1:]
