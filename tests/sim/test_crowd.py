@@ -142,6 +142,16 @@ churn: {share_per_hour: 20, rollouts: 1, begin: 60, end: 900}
     assert all(one["unavailable_s"] == 0 for one in outcome.measures["workloads"].values())
 
 
+def test_churn_by_rollouts_leaves_alone_what_has_not_been_created_yet() -> None:
+    text = """
+  - {name: svc, kind: service, replicas: 8, image: web, copies: 2, at: 60}
+churn: {share_per_hour: 50, rollouts: 1, end: 900}
+"""
+    outcome = played(text)
+    assert outcome.problems == []
+    assert outcome.measures["ended"] > 0
+
+
 def test_what_is_wanted_outlives_reclaims_jumps_of_the_clock_and_broken_lines() -> None:
     text = """
   - {name: svc, kind: service, replicas: 6, image: web}

@@ -102,6 +102,7 @@ class _Play:
         self._chance = self._stage.chance.child("play")
         self._tasks = Tasks(on_crash=self._crashed)
         self._problems: list[str] = []
+        self._there: dict[str, None] = {}  # names of workloads that have been created
         self._asker: Asker
         self._faults: LargeFaults
 
@@ -180,6 +181,7 @@ class _Play:
         if workload.lasts:
             self._measures.wants(name, workload.replicas)
         await self._asker.create(workload, name)
+        self._there[name] = None
         every, until = seconds(workload.every), seconds(workload.until)
         while every and (not until or self._stage.clock.monotonic() + every < until):
             await self._stage.clock.sleep(every)
@@ -217,7 +219,8 @@ class _Play:
         share = churn.share_per_hour * churn.rollouts
         async for _ in self._instants(churn, lambda: share * len(all)):
             workload, name = self._chance.choice(all)
-            await self._asker.restart(workload, name)
+            if name in self._there:
+                await self._asker.restart(workload, name)
 
     async def _instants(self, churn: Churn, per_hour: Callable[[], float]) -> AsyncIterator[None]:
         """Random instants of the churn's span, this many an hour."""

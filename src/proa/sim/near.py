@@ -77,7 +77,7 @@ class NearLink:
         tasks.spawn(_pump(hull, hosts, channel), f"feed of {len(hosts)} hosts")
         try:
             while True:
-                while channel.waiting:
+                while channel.waiting and not channel.broken:
                     yield channel.waiting.popleft()
                 if channel.broken:
                     break
