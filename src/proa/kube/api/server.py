@@ -9,6 +9,7 @@ this process, which are trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ import orjson
 from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.http import Request, Response
 from proa.base.telemetry import get_logger
-from proa.dispatch.batches import commit_all, merged
+from proa.dispatch.batches import commit_all, merged, packed, transaction_of
 from proa.dispatch.skin import Parts
 from proa.kube.api import bodies, documents, schemas
 from proa.kube.api.account_tokens import AccountTokens
@@ -226,14 +227,21 @@ class KubeApi:
         return max(version, await self._commit(waiting.values()))
 
     async def _commit(self, pieces: Collection[tuple[Call, Parts]]) -> int:
-        """Write together what was decided; what somebody else was faster with is decided again."""
-        if not pieces:
-            return 0
-        refused = await commit_all(self.api.store, self.api.view, [parts for _, parts in pieces])
-        version = self.api.view.version
-        for call, parts in pieces if refused else ():
-            if parts in refused:
-                version = max(version, await self.perform(call))
+        """Write together what was decided, in order. Where somebody else was faster, each of a
+        transaction is decided again by itself, and nothing after one that is refused is written.
+        Raises ApiError."""
+        version, calls = 0, (call for call, _ in pieces)
+        for pack in packed(parts for _, parts in pieces):
+            doing = list(islice(calls, len(pack)))
+            try:
+                done = await self.api.store.commit(transaction_of(pack))
+            except Conflict:
+                await self.api.fresh()
+                for call in doing:
+                    version = max(version, await self.perform(call))
+            else:
+                version = done.version
+        await self.api.view.reached(version)
         return version
 
     async def create_all(

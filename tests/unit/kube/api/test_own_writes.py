@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proa.kube.api.call import ApiError, Call
+from proa.store.api import Put, Transaction
 from tests.unit.kube.api.served import DEFAULT, Client, pod, said, serving
 
 PODS = f"{DEFAULT}/pods"
@@ -149,5 +150,26 @@ def test_two_writes_of_one_object_follow_each_other() -> None:
                      {"status": {"readyReplicas": 1}})  # fmt: skip
         await client.api.perform_all([status, other])
         assert (await got(client, f"{SETS}/web"))["status"] == {"replicas": 2, "readyReplicas": 1}
+
+    serving(check)
+
+
+def test_nothing_after_a_refusal_is_written_when_somebody_was_faster() -> None:
+    """Also where the picture did not show it yet: no Event tells of a size that was refused."""
+
+    async def check(client: Client) -> None:
+        first, second = [await client.make(SETS, replica_set(name)) for name in ("a", "b")]
+        api = client.api.api
+        record = await api.store.get("/kube/c1/apps/replicasets/default/a")
+        assert record is not None
+        await api.store.commit(Transaction(writes=(Put(record.key, record.body),)))
+        assert api.view.version < await api.store.version()
+        calls = [told("e"), sized(first, spec={"replicas": 2}), told("f")]
+        with pytest.raises(ApiError, match="has been modified"):
+            await client.api.perform_all([*calls, sized(second, spec={"replicas": 0})])
+        sizes = [(await got(client, f"{SETS}/{name}"))["spec"]["replicas"] for name in "ab"]
+        assert sizes == [1, 1]
+        items = (await got(client, f"{DEFAULT}/events"))["items"]
+        assert [item["metadata"]["name"] for item in items] == ["e"]
 
     serving(check)
