@@ -29,6 +29,7 @@ from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.ranking import deletion_order
 from proa.kube.controllers.steps import Births, together
 from proa.kube.events import Said, event_call, event_parts
+from proa.kube.keys import object_key
 from proa.kube.objects import TERMINAL, Condition, Pod, ReplicaSet, ReplicaSetSpec, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
@@ -104,8 +105,13 @@ class ReplicaSetController:
     ) -> tuple[tuple[Call, Sequence[Parts]], ...]:
         children: list[tuple[Call, Sequence[Parts]]] = []
         told: set[str] = set()
-        for _ in range(count):
+        drawn: dict[str, Call] = {}
+        while len(drawn) < count:  # a name may come twice, or be another pod's already
             call = self._pod(entry)
+            key = object_key(call.cluster, "", "pods", call.namespace, call.name)
+            if view.rows(PODS).get(key) is None:
+                drawn[key] = call
+        for call in drawn.values():
             said = Said("SuccessfulCreate", f"Created pod: {call.name}", component=COMPONENT)
             parts = event_parts(view, entry, said, self._chance, now)
             keys = {write.key for part in parts for write in part.writes}

@@ -23,9 +23,20 @@ from proa.reconcile.view import Entry
 from tests.unit.kube.world import Json, World, deployment, image_of
 
 
-def play(scene: Callable[[World], Awaitable[None]], seed: str = "scene") -> None:
+class FewNames(Chance):
+    """Draws the same few suffixes again and again."""
+
+    def suffix(self, length: int = 5) -> str:
+        return super().suffix(1) * length
+
+
+def play(
+    scene: Callable[[World], Awaitable[None]],
+    seed: str = "scene",
+    chance: type[Chance] = Chance,
+) -> None:
     async def main() -> None:
-        controllers = [DeploymentController(), ReplicaSetController(Chance(seed))]
+        controllers = [DeploymentController(), ReplicaSetController(chance(seed))]
         async with World(controllers, seed) as world:
             world.namespace()
             await scene(world)
@@ -186,6 +197,25 @@ def test_history_beyond_its_limit_is_deleted_lowest_revision_first() -> None:
         assert sorted(sets(world)) == ["3", "4"]
 
     play(scene)
+
+
+def test_pods_have_names_that_nobody_has_even_when_one_is_drawn_twice() -> None:
+    async def scene(world: World) -> None:
+        world.create(
+            "apps",
+            "deployments",
+            {**deployment(), "spec": {**deployment()["spec"], "replicas": 12}},
+        )
+        await world.sleep(0.5)
+        assert len(world.list("", "pods")) == 12
+        made = [c.name for c in world.api.calls if c.resource == "pods" and c.verb == "create"]
+        assert len(made) == len(set(made)) == 12
+        world.patch("apps", "deployments", "default", "web", {"spec": {"replicas": 20}})
+        await world.sleep(0.5)
+        made = [c.name for c in world.api.calls if c.resource == "pods" and c.verb == "create"]
+        assert len(made) == len(set(made)) == 20
+
+    play(scene, chance=FewNames)
 
 
 def test_refused_pods_show_as_replica_failure_until_they_can_be_made() -> None:
