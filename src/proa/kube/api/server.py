@@ -261,17 +261,34 @@ class KubeApi:
                 refusal = error
                 break
             made += [merged((found, *beside))] if found is not None else []
-        for call in then if refusal is None else ():
+        if refusal is not None:
+            await commit_all(self.api.store, self.api.view, made)
+            raise refusal
+        last: list[Parts] = []
+        for call in then:
             resource = self._resource_of(call)
             way = way_of(call, resource)
             parts = way(self.api, resource, call) if way is not None else None
-            made += [parts] if parts is not None and parts.writes else []
-        refused = await commit_all(self.api.store, self.api.view, made)
-        if refusal is not None:
-            raise refusal
+            last += [parts] if parts is not None and parts.writes else []
+        refused = await self._commit_births(made, last)
         if refused:
-            raise Conflict(f"{len(refused)} objects were not created")
+            raise Conflict(f"{len(refused)} objects were not written")
         return self.api.view.version
+
+    async def _commit_births(self, made: Sequence[Parts], last: Sequence[Parts]) -> list[Parts]:
+        """Write what is made, and ``last`` if nothing of it is refused, in one transaction where
+        they fit into one; what was refused."""
+        store, view = self.api.store, self.api.view
+        packs = list(packed([*made, *last]))
+        if len(packs) == 1:
+            try:
+                done = await store.commit(transaction_of(packs[0]))
+            except Conflict:
+                pass  # somebody was faster: each as far as it goes
+            else:
+                await view.reached(done.version)
+                return []
+        return await commit_all(store, view, made) or await commit_all(store, view, last)
 
     def _born(self, call: Call) -> Parts | None:
         """What creates one object; None for one that is there already. Raises ApiError."""

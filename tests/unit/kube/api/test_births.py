@@ -7,10 +7,12 @@ import asyncio
 import orjson
 import pytest
 
+from proa.base.errors import Conflict
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiError, Call
-from proa.store.api import Guard, Put
+from proa.store.api import Guard, Put, Transaction
 from tests.unit.kube.api.served import DEFAULT, Client, pod, said, serving
+from tests.unit.kube.api.test_own_writes import replica_set
 
 CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 PODS = f"{DEFAULT}/pods"
@@ -120,5 +122,27 @@ def test_pod_whose_template_holds_its_own_marks_is_prepared_for_itself() -> None
         await client.api.create_all([of_template("web-bbbbb", **hint)])
         items = said(await client.ask("GET", PODS))["items"]
         assert [item["spec"]["nodeSelector"]["first"] for item in items] == ["web-aaaaa"] * 2
+
+    serving(check)
+
+
+@pytest.mark.parametrize("count", [2, 60])
+def test_what_is_to_be_said_of_them_is_said_only_when_all_are_there(count: int) -> None:
+    async def check(client: Client) -> None:
+        home = "/apis/apps/v1/namespaces/default/replicasets"
+        owner = (await client.make(home, replica_set("web")))["metadata"]
+        place = ("apps", "replicasets", "default", "web", "status")
+        say = Call("c1", "patch", *place, body={"status": {"replicas": count}}, uid=owner["uid"])
+        children = [child(f"p{number}") for number in range(count)]
+        (taken,) = children[0][1]
+        await client.api.api.store.commit(Transaction(taken.guards, taken.writes))
+        with pytest.raises(Conflict):
+            await client.api.create_all(children, [say])
+        assert len(await names(client)) == count - 1
+        found = said(await client.ask("GET", f"{home}/web"))
+        assert "replicas" not in found.get("status", {})
+        await client.api.create_all([child("other")], [say])
+        found = said(await client.ask("GET", f"{home}/web"))
+        assert found["status"] == {"replicas": count}
 
     serving(check)
