@@ -24,6 +24,7 @@ from proa.kube.tables import NAMESPACES, SERVICE_ACCOUNTS
 from proa.store.api import Exists, Guard
 
 SERVICES = ("", "services")
+DRAWING = (SERVICES, ("batch", "jobs"))  # are given what must not be taken for the author's
 IMMORTAL = ("default", "kube-system", "kube-public")  # NamespaceLifecycle
 TOKEN_VOLUME = "kube-api-access-"  # and a suffix
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import orjson
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proa.base.clock import iso8601
 from proa.base.errors import Conflict
@@ -83,6 +85,8 @@ class Writer:
         form = self._incoming(resource, namespace, body, options)
         metadata = form.obj["metadata"]
         generated = not metadata.get("name") and metadata.get("generateName")
+        draws = resource.group_name in admission.DRAWING
+        asked = orjson.dumps(form.obj) if draws else b""
         for attempt in range(ATTEMPTS):
             if generated:
                 metadata["name"] = self._fresh_name(resource, namespace, metadata["generateName"])
@@ -100,6 +104,9 @@ class Writer:
                 if attempt == ATTEMPTS - 1:
                     raise
                 await self._api.fresh()
+                if draws:  # what was drawn for it is another's now, and was not asked for
+                    form = replace(form, obj=orjson.loads(asked))
+                    metadata = form.obj["metadata"]
             else:
                 metadata["resourceVersion"] = str(version)
                 body_kept = _first_body(writes)

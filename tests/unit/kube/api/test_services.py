@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.unit.kube.api.served import DEFAULT, Client, Json, said, serving
@@ -91,5 +92,23 @@ def test_one_service_may_hold_a_port_over_both_protocols() -> None:
         ]
         made = await client.make(SERVICES, service("dns", ports=ports))
         assert [port["nodePort"] for port in made["spec"]["ports"]] == [30053, 30053]
+
+    serving(check)
+
+
+def test_services_made_at_once_get_ports_of_their_own() -> None:
+    """Where two draw the same, the later one draws again: it did not ask for that port."""
+
+    async def check(client: Client) -> None:
+        spec = {"type": "NodePort", "ports": [{"port": 80}]}
+        body = {"apiVersion": "v1", "kind": "Service", "spec": spec}
+        asked = [
+            client.ask("POST", SERVICES, {**body, "metadata": {"name": f"s{number}"}})
+            for number in range(150)
+        ]
+        answers = await asyncio.gather(*asked)
+        assert {answer.status for answer in answers} == {201}
+        ports = {said(answer)["spec"]["ports"][0]["nodePort"] for answer in answers}
+        assert len(ports) == 150
 
     serving(check)
