@@ -7,7 +7,8 @@ its owner.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from proa.base.aio import gather
 from proa.base.errors import Conflict
@@ -16,22 +17,32 @@ from proa.reconcile.view import View
 from proa.store.api import Put, Store, Transaction
 
 OPERATIONS, BYTES = 90, 500_000  # of one transaction; the store takes no more than 100 and 1 MB
+T = TypeVar("T")
 AT_ONCE = 32  # transactions under way; the store writes those that wait together
 
 
 def packed(parts: Iterable[Parts]) -> Iterator[list[Parts]]:
     """The parts in order, in packs that fit a transaction; a guard that several share counts
     once."""
-    pack: list[Parts] = []
+    return packed_by(lambda part: part, parts)
+
+
+def packed_by(
+    part_of: Callable[[T], Parts], items: Iterable[T], most_bytes: int = BYTES
+) -> Iterator[list[T]]:
+    """The same of whatever has a part to write."""
+    pack: list[T] = []
     guards: set[object] = set()
     writes = size = 0
-    for part in parts:
-        length = sum(len(item.body) for item in part.writes if isinstance(item, Put))
-        count = len(guards.union(part.guards)) + writes + len(part.writes)
-        if pack and (count > OPERATIONS or size + length > BYTES):
+    for item in items:
+        part = part_of(item)
+        length = sum(len(write.body) for write in part.writes if isinstance(write, Put))
+        fresh = sum(guard not in guards for guard in part.guards)
+        count = len(guards) + fresh + writes + len(part.writes)
+        if pack and (count > OPERATIONS or size + length > most_bytes):
             yield pack
             pack, guards, writes, size = [], set(), 0, 0
-        pack.append(part)
+        pack.append(item)
         guards.update(part.guards)
         writes += len(part.writes)
         size += length

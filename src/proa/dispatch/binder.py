@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import msgspec
 
@@ -20,13 +21,14 @@ from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
 from proa.dispatch.backlog import Waiting
+from proa.dispatch.batches import packed_by, transaction_of
 from proa.dispatch.skin import Parts
 from proa.placement.asks import Placed
 from proa.reconcile.view import View
-from proa.store.api import Exists, Put, Store, Transaction
+from proa.store.api import Exists, Store
 
 log = get_logger(__name__)
-TRANSACTION_OPERATIONS, TRANSACTION_BYTES = 90, 900_000
+TRANSACTION_BYTES = 900_000
 IN_FLIGHT = 64  # transactions
 RETRY_S = 1.0  # after the store could not be written
 
@@ -113,7 +115,7 @@ class Binder:
                 refused.append((waiting, CallerFault(str(error))))
         for bind in binds:
             self._under_way[bind.placed.ask.key] = bind.instance
-        for batch in _batches(binds):
+        for batch in packed_by(attrgetter("parts"), binds, TRANSACTION_BYTES):
             while not self._room.free:
                 self._room.wake.clear()
                 await self._room.wake.wait()
@@ -148,12 +150,9 @@ class Binder:
             self._room.wake.set()
 
     async def _commit(self, binds: Sequence[Bind]) -> None:
-        transaction = Transaction(
-            tuple(dict.fromkeys(guard for bind in binds for guard in bind.parts.guards)),
-            tuple(write for bind in binds for write in bind.parts.writes),
-        )
         try:
-            version = (await self._store.commit(transaction)).version
+            done = await self._store.commit(transaction_of([bind.parts for bind in binds]))
+            version = done.version
         except Conflict as error:
             if len(binds) > 1:
                 for bind in binds:
@@ -182,22 +181,3 @@ class Binder:
         await self._view.reached(await self._store.version())
         for waiting, error in refused:
             self._lost(waiting, error)
-
-
-def _batches(binds: Sequence[Bind]) -> list[list[Bind]]:
-    """As many a transaction as its limits allow; a guard that several share counts once."""
-    found: list[list[Bind]] = []
-    guards: set[object] = set()
-    writes = size = 0
-    for bind in binds:
-        parts = bind.parts
-        own = sum(len(write.body) for write in parts.writes if isinstance(write, Put))
-        fresh = sum(guard not in guards for guard in parts.guards)
-        operations = len(guards) + fresh + writes + len(parts.writes)
-        if not found or operations > TRANSACTION_OPERATIONS or size + own > TRANSACTION_BYTES:
-            found.append([])
-            guards, writes, size = set(), 0, 0
-        found[-1].append(bind)
-        guards.update(parts.guards)
-        writes, size = writes + len(parts.writes), size + own
-    return found

@@ -9,13 +9,14 @@ for finalizers are removed through the API.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 from proa.base.chance import Chance
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, Conflict, TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud import compute
-from proa.dispatch.batches import merged
+from proa.dispatch.batches import merged, packed_by, transaction_of
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import SYSTEM, Call
 from proa.kube.controllers.addresses import released_with
@@ -27,12 +28,11 @@ from proa.kube.pod_status import reported_body
 from proa.kube.tables import PODS, PREFIX, cluster_of, namespace_of
 from proa.model.sandbox import NodeEvent, SandboxStatus
 from proa.reconcile.view import Entry, View
-from proa.store.api import Delete, Guard, Put, Store, Transaction
+from proa.store.api import Delete, Guard, Put, Store
 
 log = get_logger(__name__)
 _NOTHING = Parts()
 ATTEMPTS = 5
-OPERATIONS, BYTES = 90, 500_000  # of one transaction; the store takes no more than 100 and 1 MB
 
 
 class Reports:
@@ -108,13 +108,16 @@ class Reports:
 
     async def _commit(self, view: View, pieces: Sequence[tuple[str, Parts]]) -> list[str]:
         version, again = 0, []
-        for pack in _packs(pieces):
+        told = [piece for piece in pieces if piece[1].writes]
+        for pack in packed_by(itemgetter(1), told):
             try:
-                version = (await self._store.commit(_transaction(pack))).version
+                version = (
+                    await self._store.commit(transaction_of([part for _, part in pack]))
+                ).version
             except Conflict:
                 for piece in pack if len(pack) > 1 else ():
                     try:
-                        version = (await self._store.commit(_transaction([piece]))).version
+                        version = (await self._store.commit(transaction_of([piece[1]]))).version
                     except Conflict:
                         again.append(piece[0])
                 if len(pack) == 1:
@@ -133,28 +136,3 @@ def _instance(view: View, entry: Entry[Pod]) -> str:
     name = f"{PREFIX}{cluster_of(entry.key)}/{entry.value.spec.node_name}"
     found = view.rows(compute.INSTANCES).by("name", name)
     return found[0].value.address if found else ""
-
-
-def _transaction(pieces: Sequence[tuple[str, Parts]]) -> Transaction:
-    return Transaction(
-        tuple(guard for _, part in pieces for guard in part.guards),
-        tuple(write for _, part in pieces for write in part.writes),
-    )
-
-
-def _packs(pieces: Sequence[tuple[str, Parts]]) -> list[list[tuple[str, Parts]]]:
-    packs: list[list[tuple[str, Parts]]] = [[]]
-    count = size = 0
-    for piece in pieces:
-        part = piece[1]
-        if not part.writes:
-            continue
-        length = sum(len(item.body) for item in part.writes if isinstance(item, Put))
-        operations = len(part.guards) + len(part.writes)
-        if packs[-1] and (count + operations > OPERATIONS or size + length > BYTES):
-            packs.append([])
-            count = size = 0
-        packs[-1].append(piece)
-        count += operations
-        size += length
-    return [pack for pack in packs if pack]
