@@ -42,12 +42,11 @@ def admit(sandbox: Sandbox, held: Iterable[Sandbox], known: Instances) -> tuple[
 
 def _used(neighbours: list[Sandbox]) -> Resources:
     cpu = memory = disk = sandboxes = 0
-    for other in neighbours:
-        reserve = other.reserve
-        cpu += reserve.cpu
-        memory += reserve.memory
-        disk += reserve.disk
-        sandboxes += reserve.sandboxes or 1
+    for booked in map(_asks, neighbours):
+        cpu += booked.cpu
+        memory += booked.memory
+        disk += booked.disk
+        sandboxes += booked.sandboxes
     return Resources(cpu, memory, disk, sandboxes)
 
 

@@ -112,8 +112,6 @@ class Heads:
                 raise LeaseGone(f"lease {write.lease} has expired")
         events = self._write(transaction.writes)
         last = events[-1].record.version if events else self.counters.version
-        if len(events) == 1 == len(transaction.writes):
-            return Committed(last, (last,)), events
         if len(events) == len(transaction.writes):
             return Committed(last, tuple(event.record.version for event in events)), events
         of_key = {event.record.key: event.record.version for event in events}

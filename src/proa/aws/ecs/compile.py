@@ -98,9 +98,7 @@ class Common(msgspec.Struct, frozen=True):
 
 def common_of(task: Task, definition: TaskDefinition) -> Common:
     """What a task has from its definition, and from what it overrides of that."""
-    if task.overrides:
-        return _common(definition, task.launch_type, task.overrides)
-    return _COMMON.of(definition, task.launch_type)
+    return _COMMON.of_task(task, definition)
 
 
 def _common(definition: TaskDefinition, launch_type: str, overrides: Document) -> Common:
@@ -115,7 +113,7 @@ def _common(definition: TaskDefinition, launch_type: str, overrides: Document) -
     )
 
 
-_COMMON = PerDefinition(lambda definition, launch_type: _common(definition, launch_type, {}))
+_COMMON = PerDefinition(_common)
 
 
 def _labels(task: Task) -> tuple[tuple[str, str], ...]:

@@ -11,11 +11,11 @@ def base_key(account: str, region: str) -> str:
 
 
 def cluster_key(account: str, region: str, name: str) -> str:
-    return f"/aws/{account}/{region}/ecs/cluster/{name}"
+    return f"{base_key(account, region)}cluster/{name}"
 
 
 def task_definition_key(account: str, region: str, family: str, revision: int) -> str:
-    return f"/aws/{account}/{region}/ecs/taskdef/{family}/{revision:08d}"
+    return f"{base_key(account, region)}taskdef/{family}/{revision:08d}"
 
 
 def family_key(account: str, region: str, family: str) -> str:
@@ -23,11 +23,11 @@ def family_key(account: str, region: str, family: str) -> str:
 
 
 def task_key(account: str, region: str, cluster: str, identifier: str) -> str:
-    return f"/aws/{account}/{region}/ecs/task/{cluster}/{identifier}"
+    return f"{base_key(account, region)}task/{cluster}/{identifier}"
 
 
 def service_key(account: str, region: str, cluster: str, name: str) -> str:
-    return f"/aws/{account}/{region}/ecs/service/{cluster}/{name}"
+    return f"{base_key(account, region)}service/{cluster}/{name}"
 
 
 def event_prefix(account: str, region: str, cluster: str, service: str) -> str:

@@ -100,10 +100,7 @@ def draft(task: Task, definition: TaskDefinition, chance: Chance) -> Task:
     """``task`` with what follows from its definition filled in; no interface yet.
 
     The caller sets identity, launch type, overrides, group, owner and times."""
-    if task.overrides:
-        common = _common(definition, task.launch_type, task.overrides)
-    else:
-        common = _COMMON.of(definition, task.launch_type)
+    common = _COMMON.of_task(task, definition)
     return msgspec.structs.replace(
         task,
         family=definition.family,
@@ -149,7 +146,7 @@ def _common(definition: TaskDefinition, launch_type: str, overrides: Document) -
     return _Common(str(cpu), str(memory), storage_gib, containers)
 
 
-_COMMON = PerDefinition(lambda definition, launch_type: _common(definition, launch_type, {}))
+_COMMON = PerDefinition(_common)
 
 
 def _storage_gib(definition: TaskDefinition, overrides: Document) -> int:
@@ -264,7 +261,7 @@ def _asked(definition: TaskDefinition) -> tuple[Pairs, tuple[Port, ...]]:
     return declared, hostports.fixed(definition)
 
 
-_ASKED = PerDefinition(lambda definition, _launch_type: _asked(definition))
+_ASKED = PerDefinition(lambda definition, *_: _asked(definition))
 
 
 @lru_cache(maxsize=1000)

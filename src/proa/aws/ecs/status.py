@@ -173,8 +173,6 @@ def container_reason(seen: ContainerStatus) -> str:
 def _task_health(containers: tuple[TaskContainer, ...]) -> str:
     """Of the essential containers with a health check: UNHEALTHY beats UNKNOWN beats HEALTHY."""
     found = {item.health for item in containers if item.essential and item.health_checked}
-    if not found:
-        return "UNKNOWN"
     for health in ("UNHEALTHY", "UNKNOWN", "HEALTHY"):
         if health in found:
             return health

@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -35,6 +35,7 @@ from proa.pb import containerd_tasks_pb2_grpc as tasks_grpc
 NAMESPACE = (("containerd-namespace", "k8s.io"),)
 CALL_S = 120.0  # longest wait for a call that should take milliseconds
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+T = TypeVar("T")
 _SUBSCRIBED = "/proa/subscribed"
 _REPUBLISH_S = 0.05
 _OOM_MEMORY = 4096  # containers whose out-of-memory event, or exit, is remembered
@@ -68,6 +69,13 @@ class Task:
     exited_at: float
 
 
+def _remember(memory: dict[str, T], id: str, what: T) -> None:
+    """Note something of a container; of those noted longest ago nothing is kept."""
+    memory[id] = what
+    while len(memory) > _OOM_MEMORY:
+        memory.pop(next(iter(memory)))
+
+
 class Native:
     """The native services over one channel."""
 
@@ -91,9 +99,7 @@ class Native:
 
     def note_oom(self, id: str) -> None:
         """Remember that the kernel killed a process of this container for memory."""
-        self._oom[id] = None
-        while len(self._oom) > _OOM_MEMORY:
-            self._oom.pop(next(iter(self._oom)))
+        _remember(self._oom, id, None)
 
     async def task(self, id: str) -> Task:
         """The shim's own word on a container or sandbox, which CRI's books follow by moments.
@@ -189,7 +195,5 @@ class Native:
         oom = event.container_id in self._oom and event.exit_status != 0
         exited = Exited(event.container_id, event.exit_status, at, oom)
         if not oom and exited.exit_code != 0:
-            self._exits[exited.id] = exited
-            while len(self._exits) > _OOM_MEMORY:
-                self._exits.pop(next(iter(self._exits)))
+            _remember(self._exits, exited.id, exited)
         return exited
