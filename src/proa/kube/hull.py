@@ -41,6 +41,7 @@ from proa.kube.compile.tokens import TokenCache
 from proa.kube.controllers.addresses import holder_of
 from proa.kube.controllers.common import instant
 from proa.kube.controllers.steps import CallPerformer
+from proa.kube.decoding import members, whole
 from proa.kube.events import scheduled_event
 from proa.kube.keys import object_key, parse_key
 from proa.kube.objects import Pod
@@ -72,8 +73,6 @@ from proa.store.api import Delete, Exists, Guard, Put, Store
 log = get_logger(__name__)
 SHORT_GRACE_S = 600  # within it no token ages that a pod had when it was told to end
 _NODE_NAME = b'"nodeName"'
-_parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_whole = msgspec.json.Encoder()
 
 
 @dataclass(slots=True, frozen=True)
@@ -417,7 +416,7 @@ def _outset(body: bytes) -> tuple[Any, dict[str, Any]]:
 def _bound(entry: Entry[Pod], node: str, now: float) -> bytes:
     """The stored pod with its node and condition PodScheduled=True. Only the parts that change
     are read and written: a batch does this for thousands."""
-    pod = _parts.decode(entry.body)
+    pod = members.decode(entry.body)
     spec = bytes(pod["spec"])
     if _NODE_NAME in spec:  # an empty name, or a mention of the field elsewhere
         pod["spec"] = msgspec.Raw(orjson.dumps({**orjson.loads(spec), "nodeName": node}))
@@ -433,4 +432,4 @@ def _bound(entry: Entry[Pod], node: str, now: float) -> bytes:
     status["conditions"] = [*others, scheduled]
     status.pop("nominatedNodeName", None)
     pod["status"] = msgspec.Raw(orjson.dumps(status))
-    return _whole.encode(pod)
+    return whole.encode(pod)

@@ -15,7 +15,7 @@ import orjson
 from proa.base.clock import iso8601
 from proa.kube.compile.requests import quality_of_service
 from proa.kube.decoding import members, whole, without_nulls
-from proa.kube.objects import Pod
+from proa.kube.objects import TERMINAL, Pod
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.view import Entry
 
@@ -26,7 +26,6 @@ _PHASES = {
     "succeeded": "Succeeded",
     "failed": "Failed",
 }
-_TERMINAL = ("Succeeded", "Failed")
 _CREATING = "ContainerCreating"
 _OWN = (
     "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled",
@@ -111,7 +110,7 @@ def pod_status(
 def _phase(present: Json, status: SandboxStatus) -> str:
     """A pod that has ended has ended, whatever a late report says."""
     known = present.get("phase")
-    if known in _TERMINAL:
+    if known in TERMINAL:
         return str(known)
     return _PHASES[status.phase]
 
@@ -176,7 +175,7 @@ def _state(status: ContainerStatus) -> dict[str, Any]:
 def _conditions(pod: Json, body: Json, status: SandboxStatus, now: float) -> list[Any]:
     known = {item["type"]: item for item in (pod.get("status") or {}).get("conditions") or ()}
     phase = body["phase"]
-    running = bool(status.sandbox_ready_at) and phase not in _TERMINAL and not status.gone
+    running = bool(status.sandbox_ready_at) and phase not in TERMINAL and not status.gone
     ready = _containers_ready(body)
     wanted = (
         ("PodReadyToStartContainers", running, "", ""),

@@ -71,9 +71,9 @@ class Shared:
 
     def rendered(self, resource: Resource, entry: Entry[Object]) -> Entry[Object]:
         """Nodes and their Leases show the signs of life that are kept in memory."""
-        if (resource.group, resource.name) == LEASES:
+        if resource.group_name == LEASES:
             return self._heartbeats.rendered(entry)
-        if (resource.group, resource.name) == NODES:
+        if resource.group_name == NODES:
             return self._heartbeats.rendered_node(entry)
         return entry
 

@@ -31,7 +31,7 @@ class AccountTokens:
 
     def complete(self, resource: Resource, namespace: str, obj: Json) -> None:
         """Add what is missing of token, authority and namespace."""
-        if (resource.group, resource.name) != ("", "secrets") or obj.get("type") != TYPE:
+        if resource.group_name != ("", "secrets") or obj.get("type") != TYPE:
             return
         annotations = obj["metadata"].setdefault("annotations", {})
         name = annotations.get(ACCOUNT_NAME, "")

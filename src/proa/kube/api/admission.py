@@ -20,7 +20,7 @@ from proa.kube.api.service_addresses import Admitted
 from proa.kube.keys import object_key
 from proa.kube.schema.errors import FieldError
 from proa.kube.schema.kinds import Resource
-from proa.kube.tables import NAMESPACES, SERVICE_ACCOUNTS
+from proa.kube.tables import SERVICE_ACCOUNTS, namespace_of
 from proa.store.api import Exists, Guard
 
 SERVICES = ("", "services")
@@ -48,7 +48,7 @@ def seen_for_pod(api: Api, namespace: str, spec: Json) -> object:
     """Whatever ``on_create`` looks at for a pod beside the pod itself: while this is the same, it
     adds the same to the same pod, or refuses it for the same reason."""
     cluster, account = api.cluster.uid, spec.get("serviceAccountName") or spec.get("serviceAccount")
-    home = api.view.rows(NAMESPACES).get(object_key(cluster, "", "namespaces", "", namespace))
+    home = namespace_of(api.view, cluster, namespace)
     key = object_key(cluster, "", "serviceaccounts", namespace, account or "default")
     seen = [home, api.view.rows(SERVICE_ACCOUNTS).get(key)]
     seen += api.entries(api.builtin("scheduling.k8s.io", "priorityclasses"))
@@ -124,8 +124,7 @@ def _fold_text(secret: Json) -> None:
 
 def _namespace(api: Api, resource: Resource, namespace: str, obj: Json) -> Exists:
     """NamespaceLifecycle: the namespace must exist and not be terminating."""
-    key = object_key(api.cluster.uid, "", "namespaces", "", namespace)
-    entry = api.view.rows(NAMESPACES).get(key)
+    entry = namespace_of(api.view, api.cluster.uid, namespace)
     if entry is None:
         raise not_found(api.builtin("", "namespaces"), namespace)
     if entry.value.metadata.deleting:
@@ -139,7 +138,7 @@ def _namespace(api: Api, resource: Resource, namespace: str, obj: Json) -> Exist
                    "message": f"namespace {namespace} is being terminated"}]  # fmt: skip
         error.details = {**(error.details or {}), "causes": causes}
         raise error
-    return Exists(key)
+    return Exists(entry.key)
 
 
 def _service_account(api: Api, resource: Resource, namespace: str, obj: Json) -> None:

@@ -38,23 +38,15 @@ async def nobodys_tokens(token: str) -> User | None:
     return None
 
 
-def certified(request: Request) -> User | None:
-    """Whom the certificate names with which the connection was made."""
-    der = request.peer.certificate_der
-    if der is None:
-        return None
-    user = user_of_certificate(der)
-    return user if user.name else None
-
-
 async def authenticate(
     request: Request, api: Api, issuer: TokenIssuer, foreign: ForeignTokens = nobodys_tokens
 ) -> User:
     """Who asks. A certificate counts before a token. Raises ApiError 401 for a token that is
     none: who shows one does not ask as nobody."""
-    user = certified(request)
-    if user is not None:
-        return user
+    if request.peer.certificate_der is not None:
+        user = user_of_certificate(request.peer.certificate_der)
+        if user.name:
+            return user
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return await user_of_token(token.strip(), api, issuer, (issuer.issuer,), foreign)

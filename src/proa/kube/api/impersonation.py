@@ -24,12 +24,9 @@ _ACCOUNT = "system:serviceaccount:"
 def impersonated(request: Request, user: User, rbac: Rbac) -> User:
     """The user that the request is for: ``user`` where no header says otherwise. Raises ApiError
     400 for headers without a user, 403 for what ``user`` may not take on."""
-    for name in request.headers:
-        if name.startswith(PREFIX):
-            break
-    else:
-        return user
     headers = {name: text for name, text in request.headers.items() if name.startswith(PREFIX)}
+    if not headers:
+        return user
     name = headers.get("impersonate-user", "")
     if not name:
         raise bad_request(f"requested {sorted(headers)} without impersonating a user")

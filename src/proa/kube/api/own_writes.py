@@ -22,9 +22,9 @@ from proa.kube.api import schemas
 from proa.kube.api.call import Call
 from proa.kube.api.context import Api
 from proa.kube.decoding import members, whole
-from proa.kube.keys import object_key
 from proa.kube.objects import Object, Pod
 from proa.kube.schema.kinds import Resource
+from proa.kube.tables import namespace_of
 from proa.reconcile.view import Entry
 from proa.store.api import Delete, Exists, Guard, Put
 
@@ -38,7 +38,7 @@ Way = Callable[[Api, Resource, Call], Parts | None]
 
 def way_of(call: Call, resource: Resource) -> Way | None:
     """The short way of a Call, if there is one for its kind."""
-    kind = resource.group, resource.name
+    kind = resource.group_name
     if call.verb == "delete":
         return _deletion if kind == ("", "pods") and not call.propagation else None
     if call.verb == "create":
@@ -108,14 +108,13 @@ def _merged(resource: Resource, old: dict[str, Any], call: Call) -> dict[str, An
 def _event(api: Api, resource: Resource, call: Call) -> Parts | None:
     """A new Event that ``kube.events`` made whole; nothing where one of its name is there, or its
     namespace is not."""
-    home = object_key(api.cluster.uid, "", "namespaces", "", call.namespace)
-    key = api.key(resource, call.namespace, call.name)
-    gone = api.entry(api.builtin("", "namespaces"), "", call.namespace) is None
-    if gone or api.entry(resource, call.namespace, call.name) is not None:
+    home = namespace_of(api.view, api.cluster.uid, call.namespace)
+    if home is None or api.entry(resource, call.namespace, call.name) is not None:
         return NO_CHANGE
+    key = api.key(resource, call.namespace, call.name)
     made = {"uid": api.chance.uid(), "creationTimestamp": iso8601(api.clock.now())}
     body = {**call.body, "metadata": {**call.body["metadata"], **made}}
-    return Parts((Guard(key, 0), Exists(home)), (Put(key, orjson.dumps(body)),))
+    return Parts((Guard(key, 0), Exists(home.key)), (Put(key, orjson.dumps(body)),))
 
 
 def _count(api: Api, resource: Resource, call: Call) -> Parts | None:

@@ -42,7 +42,7 @@ CREATED_BY_UPDATE = frozenset(
 
 def created_by_update(resource: Resource) -> bool:
     """Whether a PUT makes what is not there."""
-    return (resource.group, resource.name) in CREATED_BY_UPDATE
+    return resource.group_name in CREATED_BY_UPDATE
 
 
 class Form(Struct, frozen=True):

@@ -21,7 +21,7 @@ from proa.dispatch.batches import commit_all, merged, packed, transaction_of
 from proa.dispatch.skin import Parts
 from proa.kube.api import bodies, documents, schemas
 from proa.kube.api.account_tokens import AccountTokens
-from proa.kube.api.authn import ForeignTokens, authenticate, certified, nobodys_tokens
+from proa.kube.api.authn import ForeignTokens, authenticate, nobodys_tokens
 from proa.kube.api.call import ApiError, Call
 from proa.kube.api.context import LOOPBACK, Api, Json, User
 from proa.kube.api.failures import (
@@ -95,9 +95,7 @@ class KubeApi:
         return answer
 
     async def _answer(self, request: Request, route: Route) -> Response:
-        user = certified(request)
-        if user is None:
-            user = await authenticate(request, self.api, self._issuer, self._foreign_tokens)
+        user = await authenticate(request, self.api, self._issuer, self._foreign_tokens)
         user = impersonated(request, user, self._rbac)
         for needed in route.needed:
             if not self._rbac.allows(user, needed):
@@ -189,10 +187,8 @@ class KubeApi:
 
     async def perform(self, call: Call) -> int:
         """Carry out a Call of a Plan; the version that the view must reach. Raises ApiError."""
-        resource = self._resource_of(call)
-        way = way_of(call, resource)
         for _ in range(ATTEMPTS):
-            parts = way(self.api, resource, call) if way is not None else None
+            parts = self._short(call)
             if parts is None:
                 break
             if not parts.writes:
@@ -206,6 +202,12 @@ class KubeApi:
             return done.version
         return (await self._call(call))[1]
 
+    def _short(self, call: Call) -> Parts | None:
+        """What a Call commits on the short way; None where it has to take the long one."""
+        resource = self._resource_of(call)
+        way = way_of(call, resource)
+        return way(self.api, resource, call) if way is not None else None
+
     async def perform_all(self, calls: Sequence[Call]) -> int:
         """Carry out Calls of a Plan in their order, neighbours that may take the short way in one
         transaction; the version that the view must reach. Raises ApiError at the first that is
@@ -213,12 +215,10 @@ class KubeApi:
         version = 0
         waiting: dict[str, tuple[Call, Parts]] = {}
         for call in calls:
-            resource = self._resource_of(call)
-            key = self.api.key(resource, call.namespace, call.name)
-            way = way_of(call, resource)
-            if way is None or key in waiting:
+            key = self.api.key(self._resource_of(call), call.namespace, call.name)
+            if key in waiting:  # it is to be decided on what is waiting
                 version, waiting = max(version, await self._commit(waiting.values())), {}
-            parts = way(self.api, resource, call) if way is not None else None
+            parts = self._short(call)
             if parts is None:
                 version, waiting = max(version, await self._commit(waiting.values())), {}
                 version = max(version, await self.perform(call))
@@ -266,9 +266,7 @@ class KubeApi:
             raise refusal
         last: list[Parts] = []
         for call in then:
-            resource = self._resource_of(call)
-            way = way_of(call, resource)
-            parts = way(self.api, resource, call) if way is not None else None
+            parts = self._short(call)
             last += [parts] if parts is not None and parts.writes else []
         refused = await self._commit_births(made, last)
         if refused:

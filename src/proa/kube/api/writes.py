@@ -491,7 +491,7 @@ def _marked(resource: Resource, obj: Json, options: Json, now: float) -> Json | 
 
 def _grace(resource: Resource, obj: Json, options: Json) -> int:
     """Seconds a pod has to end; 0 for one that runs nowhere or is over, and for other kinds."""
-    if (resource.group, resource.name) != ("", "pods"):
+    if resource.group_name != ("", "pods"):
         return 0
     if not obj.get("spec", {}).get("nodeName"):
         return 0

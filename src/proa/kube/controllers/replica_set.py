@@ -30,7 +30,7 @@ from proa.kube.controllers.ranking import deletion_order
 from proa.kube.controllers.steps import Births, together
 from proa.kube.events import Said, event_call, event_parts
 from proa.kube.keys import object_key
-from proa.kube.objects import TERMINAL, Condition, Pod, ReplicaSet, ReplicaSetSpec, condition
+from proa.kube.objects import Condition, Pod, ReplicaSet, ReplicaSetSpec, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
@@ -200,8 +200,8 @@ def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) ->
     active = labelled = ready = available = terminating = 0
     for entry in owned:
         pod = entry.value
-        meta, present = pod.metadata, pod.status
-        if present.phase in TERMINAL:
+        meta = pod.metadata
+        if pod.terminal:
             continue
         if meta.deletion_timestamp:
             terminating += 1
@@ -209,12 +209,9 @@ def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) ->
         active += 1
         labels = meta.labels
         labelled += labels == wanted or wanted.items() <= labels.items()
-        for item in present.conditions:
-            if item.type == "Ready":
-                if item.status == "True":
-                    ready += 1
-                    available += not spec.min_ready_seconds or _is_available(pod, spec, now)
-                break
+        if pod.ready_since is not None:
+            ready += 1
+            available += not spec.min_ready_seconds or _is_available(pod, spec, now)
     return {
         "replicas": active,
         "fullyLabeledReplicas": labelled,

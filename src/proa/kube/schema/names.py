@@ -63,8 +63,6 @@ def _length(text: str, limit: int, what: str = "") -> list[str]:
 
 def subdomain_faults(text: str) -> list[str]:
     """Of most objects' names."""
-    if len(text) <= SUBDOMAIN_LENGTH and _is(_SUBDOMAIN, text):
-        return []
     faults = _length(text, SUBDOMAIN_LENGTH)
     return faults if _is(_SUBDOMAIN, text) else [*faults, SUBDOMAIN_FAULT]
 
@@ -120,8 +118,6 @@ def label_value_faults(text: str) -> list[str]:
 
 def config_key_faults(text: str) -> list[str]:
     """Of a key of a ConfigMap or Secret."""
-    if len(text) <= SUBDOMAIN_LENGTH and text[:1] != "." and _is(_KEY, text):
-        return []
     faults = _length(text, SUBDOMAIN_LENGTH)
     if not _is(_KEY, text):
         faults.append(_KEY_FAULT)

@@ -244,7 +244,7 @@ def _field_part(resource: Resource, part: str) -> tuple[str, str, str]:
 def _path_of(resource: Resource, name: str) -> tuple[str, str]:
     if name == "metadata.name" or (name == "metadata.namespace" and resource.namespaced):
         return (name, "")
-    own = _FIELDS.get((resource.group, resource.name), {})
+    own = _FIELDS.get(resource.group_name, {})
     if name in own:
         return own[name]
     if own:

@@ -25,7 +25,7 @@ COLUMNS = {**PODS, **WORKLOADS, **SERVICES, **STORAGE, **CLUSTER}
 def columns_of(resource: Resource) -> Sequence[Column]:
     """The columns of a resource: its own, or name and age."""
     versioned = COLUMNS.get((f"{resource.group}/{resource.version}", resource.name))
-    return versioned or COLUMNS.get((resource.group, resource.name)) or (NAME, AGE)
+    return versioned or COLUMNS.get(resource.group_name) or (NAME, AGE)
 
 
 def table(
