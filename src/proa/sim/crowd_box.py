@@ -121,8 +121,7 @@ class Box:
             done = [self._begin(action) for action in decision.actions]
             if True not in done:
                 break
-        if self._timers:
-            self._cancel("", "again")
+        self._cancel("", "again")
         if decision.again_at:
             self._later("", "again", decision.again_at - now.mono, self.poke)
         self._crowd.changed(self._machine, self)
@@ -156,8 +155,7 @@ class Box:
     def _later(self, name: str, kind: str, delay_s: float, act: Callable[..., None],
                *given: object) -> None:  # fmt: skip
         """Do something in a while; one timer of a kind a container."""
-        if self._timers:
-            self._cancel(name, kind)
+        self._cancel(name, kind)
         loop = asyncio.get_running_loop()
         self._timers[name, kind] = loop.call_later(max(0.0, delay_s), act, *given)
 
@@ -377,9 +375,8 @@ class Box:
     def _exited(
         self, container: ContainerRun, exit_code: int, message: str = "", *, poke: bool = True
     ) -> None:
-        if self._timers:
-            for kind in ("life", "probe", "guard", "stop"):
-                self._cancel(container.name, kind)
+        for kind in ("life", "probe", "guard", "stop"):
+            self._cancel(container.name, kind)
         if container.busy == "stop":
             container.busy = ""
         self._unload(container.name)

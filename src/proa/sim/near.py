@@ -7,7 +7,6 @@ by it. The messages are the very objects that the hull made, which nobody change
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from proa.base.aio import Tasks
@@ -16,33 +15,12 @@ from proa.model.feed import Down, Hello, LogBatch, Report
 from proa.server.hull import HullApi
 
 WAITING = 1000  # messages of one feed that wait for the crowd
+Pairs = asyncio.Queue[tuple[str, Down] | None]
 Carrier = Callable[[Awaitable[None]], Awaitable[None]]
 
 
 async def _straight(work: Awaitable[None]) -> None:
     await work
-
-
-class _Channel:
-    """Messages of one feed on their way. ``broken``: the connection, and what was on its way."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[str, Down]] = deque()
-        self.news, self.room = asyncio.Event(), asyncio.Event()
-        self.broken = False
-
-    async def put(self, pair: tuple[str, Down]) -> None:
-        """Returns once there is room for another."""
-        self.waiting.append(pair)
-        self.news.set()
-        if len(self.waiting) >= WAITING:
-            self.room.clear()
-            await self.room.wait()
-
-    def cut(self) -> None:
-        self.broken = True
-        self.waiting.clear()
-        self.news.set()
 
 
 class NearLink:
@@ -52,7 +30,7 @@ class NearLink:
 
     def __init__(self, hull: Callable[[], HullApi], carry: Carrier = _straight) -> None:
         self._hull, self._carry = hull, carry
-        self._feeds: dict[int, _Channel] = {}
+        self._feeds: dict[int, Pairs] = {}
         self._opened = 0
 
     async def join(self, hellos: Sequence[Hello]) -> None:
@@ -69,21 +47,15 @@ class NearLink:
 
     async def feed(self, hosts: Sequence[str]) -> AsyncIterator[tuple[str, Down]]:
         hull = self._hull()
-        channel = _Channel()
+        pairs: Pairs = asyncio.Queue(WAITING)
         self._opened += 1
         number = self._opened
-        self._feeds[number] = channel
+        self._feeds[number] = pairs
         tasks = Tasks()
-        tasks.spawn(_pump(hull, hosts, channel), f"feed of {len(hosts)} hosts")
+        tasks.spawn(_pump(hull, hosts, pairs), f"feed of {len(hosts)} hosts")
         try:
-            while True:
-                while channel.waiting and not channel.broken:
-                    yield channel.waiting.popleft()
-                if channel.broken:
-                    break
-                channel.room.set()
-                channel.news.clear()
-                await channel.news.wait()
+            while (pair := await pairs.get()) is not None:
+                yield pair
         finally:
             self._feeds.pop(number, None)
             await tasks.close()
@@ -91,14 +63,16 @@ class NearLink:
 
     def cut(self) -> None:
         """Break every feed; what was on its way is lost."""
-        for channel in self._feeds.values():
-            channel.cut()
+        for pairs in self._feeds.values():
+            while not pairs.empty():
+                pairs.get_nowait()
+            pairs.put_nowait(None)
 
 
-async def _pump(hull: HullApi, hosts: Sequence[str], channel: _Channel) -> None:
+async def _pump(hull: HullApi, hosts: Sequence[str], pairs: Pairs) -> None:
     feed = hull.feeds.open_many(hosts)
     try:
         async for pair in feed.stream():
-            await channel.put(pair)
+            await pairs.put(pair)
     finally:
         feed.close()
