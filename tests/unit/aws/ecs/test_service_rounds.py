@@ -33,9 +33,7 @@ class Rounds:
 
 def test_an_end_that_was_asked_for_is_not_noted_and_the_task_is_no_longer_looked_at() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=3)
-        await world.until_steady()
+        await world.serve(3)
         await world.call("UpdateService", service="web", desiredCount=2)
         await world.until(lambda: _have_stopped(world, 1))
         (told,) = (item for item in world.records() if item.last_status == "STOPPED")
@@ -56,9 +54,7 @@ def test_an_end_that_was_asked_for_is_not_noted_and_the_task_is_no_longer_looked
 
 def test_a_task_that_ends_by_itself_is_noted_once() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=2)
-        await world.until_steady()
+        await world.serve(2)
         victim = world.records()[0]
         world.agent.killed.add(victim.id)
         await world.until_status(victim.arn, "STOPPED")
@@ -73,9 +69,7 @@ def test_a_rolling_deployment_takes_few_rounds(monkeypatch: pytest.MonkeyPatch) 
     rounds = Rounds(monkeypatch)
 
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=8)
-        await world.until_steady()
+        await world.serve(8)
         rounds.count.clear()
         await world.define(image="web:2")
         await world.call("UpdateService", service="web", taskDefinition="web")
@@ -103,9 +97,7 @@ async def _are_there(world: World, count: int) -> bool:
 
 def test_tasks_that_started_together_are_asked_together() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=3)
-        await world.until_steady()
+        await world.serve(3)
         service = world.service_record("web")
         assert service is not None
         tasks = world.view.rows(TASKS).by("attended", service.key)
@@ -123,9 +115,7 @@ def test_tasks_that_started_together_are_asked_together() -> None:
 
 def test_an_update_that_changes_no_task_is_followed_by_a_steady_state_all_the_same() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=2)
-        await world.until_steady()
+        await world.serve(2)
         before = world.service_record("web")
         await world.call("UpdateService", service="web", enableExecuteCommand=True)
         await world.clock.sleep(60)
@@ -140,9 +130,7 @@ def test_a_task_without_room_is_looked_at_though_its_beginning_was_not_seen() ->
     """A view that lists again shows creation and refusal as one change."""
 
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=1)
-        await world.until_steady()
+        await world.serve(1)
         (begun,) = world.records()
         controller = ServiceController(world.vpc, world.logs, world.chance, world.settle_s)
         asked = next(one for one in controller.triggers if one.table is TASKS)
@@ -162,9 +150,7 @@ def test_a_task_whose_service_is_deleted_before_it_noted_the_end_is_swept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=2)
-        await world.until_steady()
+        await world.serve(2)
         victim = world.records()[0]
         with monkeypatch.context() as patch:  # the service's round is late
             patch.setattr(ServiceController, "reconcile", lambda *_: NOTHING)

@@ -40,9 +40,7 @@ def test_a_service_starts_its_tasks_and_reaches_a_steady_state() -> None:
 
 def test_a_service_replaces_a_task_that_dies() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=2)
-        await world.until_steady()
+        await world.serve(2)
         victim = world.records()[0]
         world.agent.killed.add(victim.id)
         await world.until_status(victim.arn, "STOPPED")
@@ -74,9 +72,7 @@ def test_scaling_starts_and_stops_tasks_without_a_new_deployment() -> None:
 
 def test_a_new_task_definition_rolls_out_and_leaves_one_deployment() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=3)
-        await world.until_steady()
+        await world.serve(3)
         await world.define(image="web:2")
         answer = await world.call("UpdateService", service="web", taskDefinition="web")
         assert [item["status"] for item in answer["service"]["deployments"]] == [
@@ -229,9 +225,7 @@ def test_a_service_without_room_waits_says_so_and_starts_when_there_is_room() ->
 
 def test_a_deleted_service_drains_and_becomes_inactive() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=2)
-        await world.until_steady()
+        await world.serve(2)
         with pytest.raises(AwsError) as caught:
             await world.call("DeleteService", service="web")
         assert "cannot be stopped while it is scaled above 0" in caught.value.message
@@ -256,9 +250,7 @@ def test_a_deleted_service_drains_and_becomes_inactive() -> None:
 
 def test_an_inactive_service_is_forgotten_after_an_hour() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=0)
-        await world.until_steady()
+        await world.serve(0)
         await world.call("DeleteService", service="web")
         await world.clock.sleep(3700)
         answer = await world.call("DescribeServices", services=["web"])
@@ -324,9 +316,7 @@ def test_create_service_refuses(change: dict[str, Any], code: str, text: str) ->
 
 def test_a_steady_service_says_so_again_every_six_hours() -> None:
     async def story(world: World) -> None:
-        await world.define()
-        await world.create(count=1)
-        await world.until_steady()
+        await world.serve(1)
         world.agent.period_s = 600.0
         await world.clock.sleep(13 * 3600)
         said = [text for text in messages(await world.described()) if "steady state" in text]

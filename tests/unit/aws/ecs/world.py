@@ -350,6 +350,12 @@ class World:
         await self.until(holds, limit_s)
         return await self.task(arn)
 
+    async def serve(self, count: int) -> None:
+        """The service ``web`` with so many Fargate tasks, in a steady state."""
+        await self.define()
+        await self.create(count=count)
+        await self.until_steady()
+
     async def until_steady(self, name: str = "web", limit_s: float = 600.0) -> dict[str, Any]:
         async def holds() -> bool:
             service = await self.described(name)
