@@ -76,9 +76,11 @@ class Child:
 
 def environment() -> dict[str, str]:
     """What the processes inherit. A machine on which Python is told to keep no bytecode would
-    compile all of Proa at each start, which takes longer than the rest of it."""
+    compile all of Proa at each start, which takes longer than the rest of it. And arrays are only
+    added and compared here: NumPy's threads for linear algebra would spin at start for nothing."""
     kept = dict(os.environ)
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    kept.setdefault("OPENBLAS_NUM_THREADS", "1")
     return kept
 
 
