@@ -28,6 +28,7 @@ PACKAGE_OF = {
 }
 _SYSTEM_PATH = ":/usr/sbin:/sbin"
 _FILESYSTEMS = Path("/proc/filesystems")
+_MOUNTS = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
 
 
 @dataclass(slots=True, frozen=True)
@@ -80,6 +81,15 @@ def _has_overlay() -> bool:
     return "overlay" in _FILESYSTEMS.read_text()
 
 
+def check_root() -> Iterator[Finding]:
+    """runc changes how the root is mounted, which the root of a plain chroot is not at all."""
+    if not _MOUNTS.exists():
+        return
+    if not any(line.split()[4] == "/" for line in _MOUNTS.read_text().splitlines()):
+        remedy = "before entering it, mount --rbind its folder elsewhere, and enter it there"
+        yield Finding("this is a chroot whose root is no mount", remedy)
+
+
 def check_ports(config: Config) -> Iterator[Finding]:
     """The ports the APIs will listen on."""
     ports = {"--aws-port": config.aws_port, "--kube-port": config.kube_port}
@@ -122,7 +132,12 @@ def check_room(config: Config) -> Iterator[Finding]:
 
 def findings(config: Config, *, running: bool) -> list[Finding]:
     """Every finding; the ports of a running Proa are its own."""
-    checks: list[Callable[[], Iterator[Finding]]] = [check_platform, check_programs, check_kernel]
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        check_platform,
+        check_programs,
+        check_kernel,
+        check_root,
+    ]
     simulated = config.runtime == "sim"
     found = [] if simulated else [finding for check in checks for finding in check()]
     found.extend(check_room(config))

@@ -32,3 +32,22 @@ def test_a_kernel_without_overlayfs_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert kernel(tmp_path, monkeypatch, "exit 1") == ["the kernel has no overlayfs"]
+
+
+MOUNT = "21 1 0:5 / {at} rw - ext4 /dev/vda rw\n"
+
+
+@pytest.mark.parametrize(
+    ("points", "found"),
+    [
+        (("/", "/proc"), []),
+        (("/proc", "/sys"), ["this is a chroot whose root is no mount"]),
+    ],
+)
+def test_a_root_that_runc_cannot_remount_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: tuple[str, ...], found: list[str]
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text("".join(MOUNT.format(at=point) for point in points))
+    monkeypatch.setattr(host, "_MOUNTS", mounts)
+    assert [finding.what for finding in host.check_root()] == found
