@@ -292,7 +292,7 @@ class KubeSkin:
 
         def stored(table: Table[Any], resource: str, name: str) -> Json | None:
             row = view.rows(table).get(object_key(cluster, "", resource, namespace, name))
-            return orjson.loads(row.body) if row else None
+            return _read(row.body) if row else None
 
         def token(request: TokenRequest) -> str:
             if instance.simulated:  # nobody reads it, and a signature is what costs most here
@@ -358,6 +358,13 @@ class KubeSkin:
             for server in (own, *self._links.guest_dns(cluster)):
                 found += services.zones(view, cluster, server=server)
         return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _read(body: bytes) -> Json:
+    """A stored object that many pods are compiled from, for who only reads it."""
+    found: Json = orjson.loads(body)
+    return found
 
 
 def _instance(view: View, cluster: str, node: str) -> Instance | None:

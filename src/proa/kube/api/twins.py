@@ -1,15 +1,15 @@
 """Pods of one template: the first is prepared with all checks, the others are copies of its bytes.
 
 ``server`` asks for what its own controllers create, together or one after another. Two pods that a
-controller makes of one template differ in what is drawn for each (name, uid, the name of the
-token's volume) and in the instant; everything else follows from the template and from what
-admission looked at, and is the same as long as those are. A copy is made only where the first one's
-own marks are nowhere in the template, so that nothing else is taken for one.
+controller makes of one template differ in what is drawn for each (name, uid) and in the instant;
+everything else follows from the template and from what admission looked at, and is the same as long
+as those are. The name of the token's volume means nothing outside its pod, so twins share it, and
+with it the bytes of their whole specification. A copy is made only where the first one's own marks
+are nowhere in the template, so that nothing else is taken for one.
 """
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +19,12 @@ import orjson
 from proa.base.clock import iso8601
 from proa.dispatch.skin import Parts
 from proa.kube.api import admission
-from proa.kube.api.admission import TOKEN_VOLUME
 from proa.kube.api.call import Call
 from proa.kube.api.context import Api, Json
 from proa.kube.schema.kinds import Resource
 from proa.store.api import Guard, Put, Transaction
 
 KEPT = 1000  # templates
-_VOLUME = re.compile(TOKEN_VOLUME.encode() + rb"[a-z0-9]+")
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,7 +35,7 @@ class _Twin:
     seen: object
     done: Transaction
     body: bytes
-    marks: tuple[bytes, ...]  # name, uid, instant, token volume
+    marks: tuple[bytes, ...]  # name, uid, instant
 
 
 class Twins:
@@ -56,16 +54,10 @@ class Twins:
         if first.seen != admission.seen_for_pod(self._api, call.namespace, call.body["spec"]):
             return None
         self._known.move_to_end(place)
-        new = (
-            call.name,
-            self._api.chance.uid(),
-            iso8601(self._api.clock.now()),
-            TOKEN_VOLUME + self._api.chance.suffix(),
-        )
+        new = (call.name, self._api.chance.uid(), iso8601(self._api.clock.now()))
         body = first.body
         for mark, text in zip(first.marks, new, strict=True):
-            if mark:
-                body = body.replace(mark, text.encode())
+            body = body.replace(mark, text.encode())
         key = self._api.key(resource, call.namespace, call.name)
         return Parts((Guard(key, 0), *first.done.guards[1:]), (Put(key, body),))
 
@@ -76,10 +68,9 @@ class Twins:
             return
         body = done.writes[0].body
         metadata: Json = orjson.loads(body)["metadata"]
-        volume = _VOLUME.search(body)
         named = (metadata["name"], metadata["uid"], metadata["creationTimestamp"])
-        marks = (*(text.encode() for text in named), volume.group() if volume else b"")
-        if _VOLUME.search(template) or any(mark and mark in template for mark in marks):
+        marks = tuple(text.encode() for text in named)
+        if any(mark in template for mark in marks):
             return
         seen = admission.seen_for_pod(self._api, call.namespace, call.body["spec"])
         place = _place(call)

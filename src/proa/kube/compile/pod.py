@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from proa.base.clock import from_iso8601
-from proa.kube.compile.containers import container
 from proa.kube.compile.files import blocked_all, volumes
 from proa.kube.compile.requests import host_ports, pod_reserve, resources_of
 from proa.kube.compile.sources import Json, Sources
-from proa.kube.decoding import members, without_nulls
+from proa.kube.compile.template import Template, template_of
+from proa.kube.decoding import members
 from proa.kube.objects import Pod
 from proa.kube.tables import PREFIX, cluster_of
 from proa.model.sandbox import Dns, Network, Sandbox
@@ -28,14 +26,16 @@ def compile_pod(body: bytes, typed: Pod, key: str, instance: str, sources: Sourc
     """The Sandbox of a bound pod. ``body`` is the pod as it is stored, ``typed`` the projection of
     it, ``key`` its store key, ``instance`` the Instance's id. A reference that finds nothing
     blocks what needs it and names it; it does not raise."""
-    pod = _looked_at(body, typed)
+    template = template_of(bytes(members.decode(body)["spec"]))
+    pod = _looked_at(template, typed)
     meta, spec = typed.metadata, pod["spec"]
     cluster = cluster_of(key)
     made, missing = volumes(pod, cluster, sources)
     problem = blocked_all(missing) or _no_runtime(spec, sources)
     created = meta.creation_timestamp
-    first = [container(pod, item, True, sources, problem) for item in _inits(spec)]
-    main = [container(pod, item, False, sources, problem) for item in spec["containers"]]
+    made_of = template.container
+    first = [made_of(pod, item, True, sources, problem) for item in _inits(spec)]
+    main = [made_of(pod, item, False, sources, problem) for item in spec["containers"]]
     grace = spec.get("terminationGracePeriodSeconds")
     security = spec.get("securityContext") or {}
     whole = resources_of((spec.get("resources") or {}).get("limits") or {})
@@ -66,10 +66,9 @@ def compile_pod(body: bytes, typed: Pod, key: str, instance: str, sources: Sourc
     )
 
 
-def _looked_at(body: bytes, typed: Pod) -> dict[str, Any]:
+def _looked_at(template: Template, typed: Pod) -> dict[str, Any]:
     """What a pod's compilation looks at of it: the specification and a few known metadata, for who
     wrote which field is the larger part of the rest."""
-    spec = bytes(members.decode(body)["spec"])
     meta = typed.metadata
     return {
         "metadata": {
@@ -79,7 +78,7 @@ def _looked_at(body: bytes, typed: Pod) -> dict[str, Any]:
             "labels": meta.labels,
             "annotations": meta.annotations,
         },
-        "spec": without_nulls(orjson.loads(spec)) if b"null" in spec else orjson.loads(spec),
+        "spec": {**template.spec, "nodeName": typed.spec.node_name},
     }
 
 
