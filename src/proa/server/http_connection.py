@@ -89,6 +89,16 @@ class Site:
         return Response(413, b"request body too large", {"content-type": "text/plain"})
 
 
+def peer_of(transport: asyncio.BaseTransport) -> Peer:
+    """Who is at the other end: the TLS terminator says so of its connections, and of a socket's
+    its address is known, if it has one."""
+    peer = transport.get_extra_info("peer")
+    if isinstance(peer, Peer):
+        return peer
+    name = transport.get_extra_info("peername")
+    return Peer(name[0] if isinstance(name, tuple) else "")
+
+
 class Upload:
     """The body of a request on a route that streams."""
 
@@ -179,12 +189,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_AHEAD)
-        name = transport.get_extra_info("peername")
-        tls = transport.get_extra_info("ssl_object")
-        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        self._peer = Peer(name[0] if isinstance(name, tuple) else "", certificate)
-        if isinstance(name, tuple):
-            plug = transport.get_extra_info("socket")
+        self._peer = peer_of(transport)
+        plug = transport.get_extra_info("socket")
+        if plug is not None and plug.family != socket.AF_UNIX:
             plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._site.connections.add(self)
@@ -213,8 +220,7 @@ class Connection(asyncio.Protocol):
         self._eof = True
         if self._upload is not None:
             self._upload.end(lost=True)
-        secured = self._transport.get_extra_info("ssl_object") is not None
-        return self._turn is not None and not self._streaming and not secured
+        return self._turn is not None and not self._streaming
 
     def data_received(self, data: bytes) -> None:
         if self._phase == "deaf":
@@ -506,15 +512,15 @@ class Connection(asyncio.Protocol):
             self.adjust_reading()
 
     def _end(self) -> None:
-        """Close; a client that is still sending must first come to read the answer."""
+        """Close; a client that is still sending must first come to read the answer. The TLS
+        terminator sees to that by itself."""
         self._queue.clear()
-        if self._phase in ("deaf", "body"):
+        if self._phase in ("deaf", "body") and self._transport.can_write_eof():
             self._deafen()
             self._closing = True
             self._since = self._site.clock.monotonic()
             self.adjust_reading()
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+            self._transport.write_eof()
         else:
             self._transport.close()
 

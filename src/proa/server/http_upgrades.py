@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 
 from proa.base.http import Peer, Request, Response
 from proa.base.telemetry import get_logger
-from proa.server.http_connection import HEADER_LIMIT, Site
+from proa.server.http_connection import HEADER_LIMIT, Site, peer_of
 
 log = get_logger(__name__)
 CHUNK = 64 * 1024
@@ -137,16 +137,6 @@ def _headers(request: web.BaseRequest) -> dict[str, str]:
     return found
 
 
-def _peer(request: web.BaseRequest) -> Peer:
-    transport = request.transport
-    if transport is None:
-        return Peer()
-    name = transport.get_extra_info("peername")
-    tls = transport.get_extra_info("ssl_object")
-    certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-    return Peer(name[0] if isinstance(name, tuple) else "", certificate)
-
-
 def _translated(
     request: web.BaseRequest, body: bytes = b"", stream: AsyncIterator[bytes] | None = None
 ) -> Request:
@@ -158,7 +148,7 @@ def _translated(
         headers=_headers(request),
         body=body,
         raw_query=raw_query,
-        peer=_peer(request),
+        peer=Peer() if request.transport is None else peer_of(request.transport),
         stream=stream,
     )
 

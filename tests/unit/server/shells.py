@@ -1,23 +1,34 @@
-"""A shell on a port of this machine, asked by bytes."""
+"""A shell on a port of this machine, asked by bytes: in the clear, or behind the TLS terminator.
+
+Tests that are marked by ``both_ways`` run either way, and see no difference.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ssl
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
+import pytest
 import uvloop
 
+from proa.base.clock import SystemClock
 from proa.base.http import Request, Response
 from proa.kube import pki
-from proa.server.http import Shell, server_tls
+from proa.server.http import Shell
+from proa.server.http_doors import listening
+from proa.server.terminator.child import Terminator
+from proa.server.terminator.frames import Keys
 
 LIMIT = 100_000  # of bodies
+_behind_tls: WeakSet[Shell] = WeakSet()
 
 
 class Handler:
@@ -75,19 +86,45 @@ async def _lines() -> AsyncIterator[bytes]:
         yield b"%d.\n" % number
 
 
-def running(check: Callable[[Shell, Handler], Coroutine[Any, Any, None]], **options: Any) -> None:
-    """Run ``check`` beside a plain shell."""
+both_ways = pytest.mark.parametrize("way", ["plain", "terminated"])
+
+
+@contextlib.asynccontextmanager
+async def serving(shell: Shell, way: str) -> AsyncIterator[Shell]:
+    """A shell that has started; closed in the end, with the terminator that it may stand behind."""
+    if way == "plain":
+        await shell.start("127.0.0.1", 0)
+        try:
+            yield shell
+        finally:
+            await shell.close()
+        return
+    terminator = Terminator(SystemClock())
+    shell.start_terminated(terminator, listening("127.0.0.1", 0), keys())
+    _behind_tls.add(shell)
+    try:
+        yield shell
+    finally:
+        await shell.close()
+        await terminator.close()
+
+
+def running(
+    check: Callable[[Shell, Handler], Coroutine[Any, Any, None]],
+    way: str = "plain",
+    **options: Any,
+) -> None:
+    """Run ``check`` beside a shell."""
 
     async def run() -> None:
         handler = Handler()
         shell = Shell(handler, max_body=LIMIT, streams=_uploads, **options)
-        await shell.start("127.0.0.1", 0)
-        try:
-            async with asyncio.timeout(20):
-                await check(shell, handler)
-        finally:
-            handler.release.set()
-            await shell.close()
+        async with serving(shell, way):
+            try:
+                async with asyncio.timeout(20):
+                    await check(shell, handler)
+            finally:
+                handler.release.set()
 
     uvloop.run(run())
 
@@ -96,9 +133,23 @@ def _uploads(method: str, path: str) -> bool:
     return method == "PUT" and "upload" in path
 
 
+async def dial(
+    shell: Shell, limit: int = 1 << 16
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to it."""
+    tls = client_tls() if shell in _behind_tls else None
+    return await asyncio.open_connection("127.0.0.1", shell.port, ssl=tls, limit=limit)
+
+
+def transport_of(shell: Shell) -> asyncio.Transport:
+    """The server's side of its only connection."""
+    [connection] = shell._site.connections
+    return connection._transport
+
+
 async def talk(shell: Shell, *parts: bytes, half_close: bool = False) -> bytes:
     """Everything that a shell says to these bytes until it closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+    reader, writer = await dial(shell)
     try:
         for part in parts:
             writer.write(part)
@@ -128,18 +179,28 @@ def status_of(answer: bytes) -> int:
 
 
 @cache
-def _keys(folder: Path) -> pki.Files:
+def _made() -> tuple[pki.Files, Keys]:
     now = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
-    return pki.ensure(folder, names=("localhost",), addresses=["127.0.0.1"], now=now)
+    with tempfile.TemporaryDirectory() as folder:
+        made = pki.ensure(Path(folder), names=("localhost",), addresses=["127.0.0.1"], now=now)
+        certificate, key = made.server_certificate.read_bytes(), made.server_key.read_bytes()
+    return made, Keys(certificate, key, made.ca_pem)
 
 
-def tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's side, which knows the authority of clients, and a client's, with a certificate."""
-    keys = _keys(folder)
-    (folder / "ca.pem").write_bytes(keys.ca_pem)
-    (folder / "admin.pem").write_bytes(keys.admin_pem)
-    (folder / "admin.key").write_bytes(keys.admin_key_pem)
-    server = server_tls(keys.server_certificate, keys.server_key, folder / "ca.pem")
-    client = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-    client.load_cert_chain(folder / "admin.pem", folder / "admin.key")
-    return server, client
+def keys() -> Keys:
+    """A server's, which knows the authority of clients."""
+    return _made()[1]
+
+
+@cache
+def client_tls(certified: bool = True) -> ssl.SSLContext:
+    """The client's side, with a certificate unless it shall have none."""
+    made = _made()[0]
+    context = ssl.create_default_context(cadata=made.ca_pem.decode())
+    if certified:
+        with tempfile.TemporaryDirectory() as folder:
+            certificate, key = Path(folder, "certificate"), Path(folder, "key")
+            certificate.write_bytes(made.admin_pem)
+            key.write_bytes(made.admin_key_pem)
+            context.load_cert_chain(certificate, key)
+    return context

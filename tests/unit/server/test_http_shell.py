@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import tempfile
 from pathlib import Path
 
@@ -13,10 +12,22 @@ import uvloop
 from proa.base.http import Request, Response, Socket
 from proa.server import http_connection
 from proa.server.http import Shell
-from tests.unit.server.shells import Handler, get, running, status_of, talk, tls
+from tests.unit.server.shells import (
+    Handler,
+    both_ways,
+    client_tls,
+    dial,
+    get,
+    running,
+    serving,
+    status_of,
+    talk,
+    transport_of,
+)
 
 
-def test_requests_on_one_connection_are_answered_in_their_order() -> None:
+@both_ways
+def test_requests_on_one_connection_are_answered_in_their_order(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         many = b"".join(get(f"/{number}", close=False) for number in range(300))
         answer = await talk(shell, many + get("/last?a=1&a=2"))
@@ -27,16 +38,17 @@ def test_requests_on_one_connection_are_answered_in_their_order() -> None:
         ]
         assert handler.seen[-1].query == (("a", "1"), ("a", "2"))
 
-    running(check)
+    running(check, way)
 
 
-def test_requests_that_begin_alike_are_told_apart_by_what_follows() -> None:
+@both_ways
+def test_requests_that_begin_alike_are_told_apart_by_what_follows(way: str) -> None:
     """A head that comes again is not read again; whatever then comes must be read as before."""
     head = get("/same?a=1", "Content-Length: 4", method="POST", close=False)
     other = get("/other", "Content-Length: 4", method="POST", close=False)
 
     async def check(shell: Shell, handler: Handler) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        reader, writer = await dial(shell)
 
         async def say(*parts: bytes, answers: int = 1) -> None:
             for part in parts:
@@ -64,16 +76,17 @@ def test_requests_that_begin_alike_are_told_apart_by_what_follows() -> None:
         }
         assert [r.path for r in handler.seen].count("/other") == 5
 
-    running(check)
+    running(check, way)
 
 
-def test_line_ends_after_a_request_are_no_part_of_a_head_that_comes_again() -> None:
+@both_ways
+def test_line_ends_after_a_request_are_no_part_of_a_head_that_comes_again(way: str) -> None:
     """Between messages they mean nothing: what follows the second body is another request."""
     head = get("/same", "Content-Length: 4", method="POST", close=False)
     ends = b"\r\n\r\n"
 
     async def check(shell: Shell, handler: Handler) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        reader, writer = await dial(shell)
         writer.write(head + ends + ends)
         await reader.readuntil(b"POST /same  4")
         writer.write(head + ends + b"GET ")
@@ -83,12 +96,13 @@ def test_line_ends_after_a_request_are_no_part_of_a_head_that_comes_again() -> N
         writer.close()
         assert [request.body for request in handler.seen] == [ends, ends, b""]
 
-    running(check)
+    running(check, way)
 
 
-def test_a_repeated_request_while_another_is_under_way_waits() -> None:
+@both_ways
+def test_a_repeated_request_while_another_is_under_way_waits(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        reader, writer = await dial(shell)
         writer.write(get("/slow", close=False))
         await asyncio.sleep(0.05)
         writer.write(get("/slow", close=False))
@@ -102,29 +116,31 @@ def test_a_repeated_request_while_another_is_under_way_waits() -> None:
         writer.close()
         assert [request.path for request in handler.seen] == ["/slow"] * 3
 
-    running(check)
+    running(check, way)
 
 
-def test_a_connection_that_asks_too_much_waits_for_its_answers() -> None:
+@both_ways
+def test_a_connection_that_asks_too_much_waits_for_its_answers(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        reader, writer = await dial(shell)
         writer.write(get("/slow", close=False))
         one = get("/later", "X: " + "y" * 4000, close=False)
         for _ in range(6000):
             writer.write(one)
         await asyncio.sleep(0.3)
         assert [request.path for request in handler.seen] == ["/slow"]
-        assert writer.transport.get_write_buffer_size() > 0  # the server does not read on
+        assert not transport_of(shell).is_reading()
         handler.release.set()
         count = 0
         while count < 6001:
             count += (await reader.read(1 << 20)).count(b"HTTP/1.1 200")
         writer.close()
 
-    running(check)
+    running(check, way)
 
 
-def test_old_and_closing_clients_are_told_that_the_connection_ends() -> None:
+@both_ways
+def test_old_and_closing_clients_are_told_that_the_connection_ends(way: str) -> None:
     async def check(shell: Shell, _handler: Handler) -> None:
         assert b"connection: close" in await talk(shell, get("/"))
         old = await talk(shell, b"GET /lines HTTP/1.0\r\n\r\n")
@@ -133,10 +149,11 @@ def test_old_and_closing_clients_are_told_that_the_connection_ends() -> None:
         answer = await talk(shell, kept + b"GET / HTTP/1.0\r\n\r\n")
         assert answer.count(b"HTTP/1.1 200") == 2 and b"connection: keep-alive" in answer
 
-    running(check)
+    running(check, way)
 
 
-def test_head_has_the_length_of_the_body_it_does_not_have() -> None:
+@both_ways
+def test_head_has_the_length_of_the_body_it_does_not_have(way: str) -> None:
     async def check(shell: Shell, _handler: Handler) -> None:
         answer = await talk(shell, get("/abc", method="HEAD"))
         assert b"content-length: 12\r\n" in answer and answer.endswith(b"\r\n\r\n")
@@ -147,10 +164,11 @@ def test_head_has_the_length_of_the_body_it_does_not_have() -> None:
         answer = await talk(shell, get("/nothing"))
         assert status_of(answer) == 204 and b"content-length" not in answer
 
-    running(check)
+    running(check, way)
 
 
-def test_bodies_come_whole_in_either_coding() -> None:
+@both_ways
+def test_bodies_come_whole_in_either_coding(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         body = bytes(range(256)) * 200
         said = get("/", f"Content-Length: {len(body)}", method="POST")
@@ -160,12 +178,13 @@ def test_bodies_come_whole_in_either_coding() -> None:
         assert status_of(await talk(shell, chunked, *parts, b"0\r\n\r\n")) == 200
         assert [request.body for request in handler.seen] == [body, body]
 
-    running(check)
+    running(check, way)
 
 
-def test_who_expects_to_be_told_is_told_to_go_on() -> None:
+@both_ways
+def test_who_expects_to_be_told_is_told_to_go_on(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        reader, writer = await dial(shell)
         for path, method in (("/", "POST"), ("/upload", "PUT")):
             writer.write(
                 get(path, "Expect: 100-continue", "Content-Length: 5", method=method, close=False)
@@ -180,10 +199,11 @@ def test_who_expects_to_be_told_is_told_to_go_on() -> None:
         assert status_of(await talk(shell, refused)) == 401  # and not 100
         assert len(handler.seen) == 3
 
-    running(check)
+    running(check, way)
 
 
-def test_uploads_are_read_as_far_as_they_are_consumed() -> None:
+@both_ways
+def test_uploads_are_read_as_far_as_they_are_consumed(way: str) -> None:
     sizes: list[int] = []
     going = asyncio.Event()
 
@@ -196,28 +216,28 @@ def test_uploads_are_read_as_far_as_they_are_consumed() -> None:
 
     async def run() -> None:
         shell = Shell(handle, streams=lambda method, _path: method == "PUT")
-        await shell.start("127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
-        writer.write(get("/", f"Content-Length: {1 << 26}", method="PUT"))
-        writer.write(b"x" * (1 << 26))
-        await asyncio.sleep(0.3)
-        assert writer.transport.get_write_buffer_size() > 1 << 24
-        going.set()
-        assert status_of(await reader.read()) == 201
-        assert sum(sizes) == 1 << 26
-        writer.close()
-        await shell.close()
+        async with serving(shell, way):
+            reader, writer = await dial(shell)
+            writer.write(get("/", f"Content-Length: {1 << 26}", method="PUT"))
+            writer.write(b"x" * (1 << 26))
+            await asyncio.sleep(0.3)
+            assert sizes == [] and not transport_of(shell).is_reading()
+            going.set()
+            assert status_of(await reader.read()) == 201
+            assert sum(sizes) == 1 << 26
+            writer.close()
 
     uvloop.run(run())
 
 
-def test_a_refused_upload_is_answered_although_its_client_still_sends() -> None:
+@both_ways
+def test_a_refused_upload_is_answered_although_its_client_still_sends(way: str) -> None:
     async def check(shell: Shell, _handler: Handler) -> None:
         said = get("/refused-upload", f"Content-Length: {1 << 22}", method="PUT", close=False)
         answer = await talk(shell, said, b"x" * 1000)
         assert status_of(answer) == 401 and b"connection: close" in answer
 
-    running(check)
+    running(check, way)
 
 
 def test_a_handler_learns_that_an_upload_broke_off() -> None:
@@ -247,7 +267,8 @@ def test_a_handler_learns_that_an_upload_broke_off() -> None:
     uvloop.run(run())
 
 
-def test_streams_come_in_chunks_or_in_the_length_they_said() -> None:
+@both_ways
+def test_streams_come_in_chunks_or_in_the_length_they_said(way: str) -> None:
     async def check(shell: Shell, _handler: Handler) -> None:
         answer = await talk(shell, get("/lines", close=False) + get("/sized"))
         first, second = answer.split(b"HTTP/1.1 200 OK")[1:]
@@ -256,12 +277,13 @@ def test_streams_come_in_chunks_or_in_the_length_they_said() -> None:
         short = await talk(shell, get("/short", close=False))
         assert short.endswith(b"2.\n")  # and the connection ended
 
-    running(check)
+    running(check, way)
 
 
-def test_a_stream_waits_for_its_reader_and_ends_when_that_leaves() -> None:
+@both_ways
+def test_a_stream_waits_for_its_reader_and_ends_when_that_leaves(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port, limit=1 << 16)
+        reader, writer = await dial(shell)
         writer.write(get("/endless"))
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -273,7 +295,7 @@ def test_a_stream_waits_for_its_reader_and_ends_when_that_leaves() -> None:
         writer.transport.abort()
         await handler.ended.wait()
 
-    running(check)
+    running(check, way)
 
 
 def test_a_client_that_has_said_all_is_still_answered() -> None:
@@ -289,15 +311,17 @@ def test_a_client_that_has_said_all_is_still_answered() -> None:
     running(check)
 
 
-def test_a_bug_in_a_handler_is_a_500_and_the_connection_goes_on() -> None:
+@both_ways
+def test_a_bug_in_a_handler_is_a_500_and_the_connection_goes_on(way: str) -> None:
     async def check(shell: Shell, _handler: Handler) -> None:
         answer = await talk(shell, get("/broken", close=False) + get("/"))
         assert answer.count(b"HTTP/1.1 500") == answer.count(b"HTTP/1.1 200") == 1
 
-    running(check)
+    running(check, way)
 
 
-def test_absolute_urls_and_odd_bytes_are_understood() -> None:
+@both_ways
+def test_absolute_urls_and_odd_bytes_are_understood(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         await talk(shell, get("http://one:80/a%2Fb?x=%20"))
         await talk(shell, get("http://one?x=1"))
@@ -307,10 +331,11 @@ def test_absolute_urls_and_odd_bytes_are_understood() -> None:
         assert (second.path, second.raw_query) == ("/", "x=1")
         assert third.headers["x-name"] == "caf\u00e9" and third.headers["x-twice"] == "1, 2"
 
-    running(check)
+    running(check, way)
 
 
-def test_closing_lets_answers_end_and_cuts_streams() -> None:
+@both_ways
+def test_closing_lets_answers_end_and_cuts_streams(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         slow = asyncio.create_task(talk(shell, get("/slow", close=False)))
         idle = asyncio.create_task(talk(shell, b""))
@@ -325,18 +350,15 @@ def test_closing_lets_answers_end_and_cuts_streams() -> None:
         await endless
         assert handler.ended.is_set()
 
-    running(check)
+    running(check, way)
 
 
 def test_the_peer_is_known_by_its_certificate_over_tls() -> None:
     async def run() -> None:
         handler = Handler()
-        shell = Shell(handler)
-        with tempfile.TemporaryDirectory() as folder:
-            server, client = tls(Path(folder))
-            await shell.start("127.0.0.1", 0, server)
+        async with serving(Shell(handler), "terminated") as shell:
             url = f"https://127.0.0.1:{shell.port}"
-            connector = aiohttp.TCPConnector(ssl=client)
+            connector = aiohttp.TCPConnector(ssl=client_tls())
             async with aiohttp.ClientSession(connector=connector) as session:
                 for _ in range(2):
                     async with session.post(url, data=b"x" * 300_000) as answer:
@@ -345,14 +367,13 @@ def test_the_peer_is_known_by_its_certificate_over_tls() -> None:
             assert len(peers) == 1
             peer = peers.pop()
             assert peer.address == "127.0.0.1" and peer.certificate_der
-            plain = ssl.create_default_context(cafile=f"{folder}/ca.pem")
+            connector = aiohttp.TCPConnector(ssl=client_tls(certified=False))
             async with (
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=plain)) as session,
+                aiohttp.ClientSession(connector=connector) as session,
                 session.get(url) as answer,
             ):
                 assert answer.status == 200
             assert handler.seen[-1].peer.certificate_der is None
-        await shell.close()
 
     uvloop.run(run())
 
@@ -371,12 +392,9 @@ async def _upgrades(request: Request) -> Response:
 
 def test_connections_become_websockets_also_late_and_over_tls() -> None:
     async def run() -> None:
-        shell = Shell(_upgrades)
-        with tempfile.TemporaryDirectory() as folder:
-            server, client = tls(Path(folder))
-            await shell.start("127.0.0.1", 0, server)
+        async with serving(Shell(_upgrades), "terminated") as shell:
             url = f"https://127.0.0.1:{shell.port}"
-            connector = aiohttp.TCPConnector(ssl=client, limit=1)
+            connector = aiohttp.TCPConnector(ssl=client_tls(), limit=1)
             async with aiohttp.ClientSession(connector=connector) as session:
                 async with session.get(f"{url}/plain") as answer:
                     assert await answer.text() == "plain"
@@ -385,34 +403,33 @@ def test_connections_become_websockets_also_late_and_over_tls() -> None:
                     assert socket.protocol == "v5.channel.k8s.io"
                     await socket.send_bytes(b"a" * 100_000)
                     assert await socket.receive_bytes() == b"a" * 100_000 + b"!"
-        await shell.close()
 
     uvloop.run(run())
 
 
-def test_connections_become_plain_bytes_after_other_requests() -> None:
+@both_ways
+def test_connections_become_plain_bytes_after_other_requests(way: str) -> None:
     async def run() -> None:
-        shell = Shell(_upgrades)
-        await shell.start("127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
-        writer.write(get("/plain", close=False))
-        writer.write(
-            get("/exec?command=a", "Connection: Upgrade", "Upgrade: SPDY/3.1",
-                "Content-Length: 0", method="POST", close=False)
-        )  # fmt: skip
-        assert b"\r\n\r\nplain" in await reader.readuntil(b"plain")
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101") and b"SPDY/3.1" in head
-        for said in (b"first", b"second"):
-            writer.write(said)
-            assert await reader.readexactly(len(said) + 1) == said + b"!"
-        writer.close()
-        await shell.close()
+        async with serving(Shell(_upgrades), way) as shell:
+            reader, writer = await dial(shell)
+            writer.write(get("/plain", close=False))
+            writer.write(
+                get("/exec?command=a", "Connection: Upgrade", "Upgrade: SPDY/3.1",
+                    "Content-Length: 0", method="POST", close=False)
+            )  # fmt: skip
+            assert b"\r\n\r\nplain" in await reader.readuntil(b"plain")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101") and b"SPDY/3.1" in head
+            for said in (b"first", b"second"):
+                writer.write(said)
+                assert await reader.readexactly(len(said) + 1) == said + b"!"
+            writer.close()
 
     uvloop.run(run())
 
 
-def test_a_client_that_offers_another_http_is_answered_in_this_one() -> None:
+@both_ways
+def test_a_client_that_offers_another_http_is_answered_in_this_one(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
         answer = await talk(shell, get("/a", *offer, close=False) + get("/b"))
@@ -423,7 +440,7 @@ def test_a_client_that_offers_another_http_is_answered_in_this_one() -> None:
         assert [request.path for request in handler.seen] == ["/a", "/b", "/c", "/d"]
         assert handler.seen[2].body == b"xy"
 
-    running(check)
+    running(check, way)
 
 
 def test_an_upgrade_that_was_not_asked_for_is_refused() -> None:

@@ -8,7 +8,16 @@ import pytest
 
 from proa.server import http_connection
 from proa.server.http import Shell
-from tests.unit.server.shells import LIMIT, Handler, get, running, status_of, talk
+from tests.unit.server.shells import (
+    LIMIT,
+    Handler,
+    both_ways,
+    dial,
+    get,
+    running,
+    status_of,
+    talk,
+)
 
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: one\r\n\r\n"
 MALFORMED = {
@@ -68,7 +77,7 @@ def test_what_is_malformed_is_refused_and_nothing_after_it_is_read(name: str) ->
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_malformed_is_refused_byte_by_byte_too(name: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        reader, writer = await dial(shell)
         try:
             for at in range(len(MALFORMED[name])):
                 writer.write(MALFORMED[name][at : at + 1])
@@ -85,7 +94,8 @@ def test_what_is_malformed_is_refused_byte_by_byte_too(name: str) -> None:
     running(check)
 
 
-def test_an_answer_before_a_malformed_request_is_given() -> None:
+@both_ways
+def test_an_answer_before_a_malformed_request_is_given(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         answer = await talk(shell, get("/first", close=False) + MALFORMED["bare LFs"])
         assert answer.count(b"HTTP/1.1 ") == 2
@@ -93,7 +103,7 @@ def test_an_answer_before_a_malformed_request_is_given() -> None:
         assert b"HTTP/1.1 400 Bad Request" in answer
         assert [request.path for request in handler.seen] == ["/first"]
 
-    running(check)
+    running(check, way)
 
 
 def test_too_many_too_long_headers_and_urls_are_refused() -> None:
@@ -108,7 +118,8 @@ def test_too_many_too_long_headers_and_urls_are_refused() -> None:
     running(check)
 
 
-def test_a_head_that_never_ends_is_refused() -> None:
+@both_ways
+def test_a_head_that_never_ends_is_refused(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         parts = [b"GET / HTTP/1.1\r\nHost: one\r\nX: "] + [b"x" * 8192] * 40
         assert status_of(await talk(shell, *parts)) in (0, 431)
@@ -117,7 +128,7 @@ def test_a_head_that_never_ends_is_refused() -> None:
         assert status_of(await talk(shell, *parts)) in (0, 431)
         assert handler.seen == []
 
-    running(check)
+    running(check, way)
 
 
 def test_trailers_are_no_headers() -> None:
@@ -134,7 +145,8 @@ def test_trailers_are_no_headers() -> None:
     running(check)
 
 
-def test_large_bodies_are_refused_in_either_coding_before_they_are_read() -> None:
+@both_ways
+def test_large_bodies_are_refused_in_either_coding_before_they_are_read(way: str) -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         said = get("/", f"Content-Length: {LIMIT + 1}", method="POST")
         assert status_of(await talk(shell, said)) == 413
@@ -143,7 +155,7 @@ def test_large_bodies_are_refused_in_either_coding_before_they_are_read() -> Non
         assert status_of(await talk(shell, chunked, *parts)) == 413
         assert handler.seen == []
 
-    running(check)
+    running(check, way)
 
 
 def test_the_handler_words_the_refusal_of_a_large_body() -> None:
@@ -166,12 +178,13 @@ def test_line_breaks_in_an_answer_split_nothing() -> None:
     running(check)
 
 
-def test_a_slow_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+@both_ways
+def test_a_slow_head_is_cut_off(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "HEAD_S", 0.3)
     monkeypatch.setattr("proa.server.http.SWEEP_S", 0.05)
 
     async def check(shell: Shell, handler: Handler) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shell.port)
+        reader, writer = await dial(shell)
         writer.write(b"GET / HTTP/1.1\r\n")
         dripping = asyncio.create_task(_drip(writer))
         assert await _rest(reader) == b""  # cut off although it keeps sending
@@ -179,10 +192,11 @@ def test_a_slow_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.close()
         assert handler.seen == []
 
-    running(check)
+    running(check, way)
 
 
-def test_a_body_that_stalls_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+@both_ways
+def test_a_body_that_stalls_is_cut_off(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "BODY_S", 0.2)
     monkeypatch.setattr("proa.server.http.SWEEP_S", 0.05)
 
@@ -190,7 +204,7 @@ def test_a_body_that_stalls_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await talk(shell, get("/", "Content-Length: 10", method="POST") + b"half") == b""
         assert handler.seen == []
 
-    running(check)
+    running(check, way)
 
 
 async def _drip(writer: asyncio.StreamWriter) -> None:

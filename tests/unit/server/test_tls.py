@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from proa.kube import pki
-from proa.server.http import tls_of_pem
+from proa.server.terminator.contexts import context_of
+from proa.server.terminator.frames import Keys
 
 
 @pytest.mark.parametrize("system", ["in memory", "as files"])
@@ -26,11 +27,11 @@ def test_keys_serve_and_leave_no_file(
     used = tmp_path / "temporary"
     used.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(used))
-    context = tls_of_pem(keys.server_certificate.read_bytes(), keys.server_key.read_bytes(),
-                         keys.ca_pem)  # fmt: skip
+    own = (keys.server_certificate.read_bytes(), keys.server_key.read_bytes())
+    context = context_of(Keys(*own, keys.ca_pem))
     assert context.verify_mode is ssl.CERT_OPTIONAL
     assert context.get_ca_certs()[0]["subject"]
     assert not list(used.iterdir())
     with pytest.raises(ssl.SSLError):
-        tls_of_pem(b"no certificate", b"no key", keys.ca_pem)
+        context_of(Keys(b"no certificate", b"no key", keys.ca_pem))
     assert not list(used.iterdir())

@@ -67,6 +67,17 @@ class Instance:
         return int((self.data_dir / "run" / f"{component}.pid").read_text())
 
 
+def children(pid: int) -> dict[str, int]:
+    """Process ids of what a process has started, by the module or program that each runs."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+            name = words[words.index("-m") + 1] if "-m" in words else words[0]
+            found[name] = int(child)
+    return found
+
+
 @contextlib.contextmanager
 def running(data_dir: Path) -> Iterator[Instance]:
     """A Proa for the length of a block, purged afterwards, also when it never came up."""

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from proa.bench.live.instance import COMPONENTS, running
+from proa.bench.live.instance import COMPONENTS, children, running
 from proa.bench.live.measure import Result, scratch
 from proa.bench.live.peer import bare_cri
 
@@ -29,9 +29,11 @@ def run() -> Result:
         peer.launch()
         instance = stack.enter_context(running(folder / "proa"))
         pids = {name: instance.process(name) for name in COMPONENTS}
+        pids |= children(pids["control"])
+        names = tuple(pids)
         figures = _observe({**pids, _PEER: peer.pid})
     ours = {
-        field: round(sum(figures[name][field] for name in COMPONENTS), 2)
+        field: round(sum(figures[name][field] for name in names), 2)
         for field in ("rss_mib", "pss_mib", "cpu_percent")
     }
     figures["proa_total"] = ours
