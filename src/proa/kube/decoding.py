@@ -1,13 +1,21 @@
-"""Stored bodies into projections of them (``kube.objects``)."""
+"""Stored bodies into projections of them (``kube.objects``), and bodies by their parts.
+
+The tables of ``kube.tables`` decode by what ``decoder`` and ``handed_over`` make; who writes an
+object anew by changing a part of it reads the others neither as bytes nor as projections.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 import msgspec
+import orjson
+from msgspec.structs import replace
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 def decoder(kind: type[T]) -> Callable[[bytes], T]:
@@ -27,6 +35,64 @@ def decoder(kind: type[T]) -> Callable[[bytes], T]:
 # An object by its members, none of them read: who changes one leaves the others as they are.
 members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 whole = msgspec.json.Encoder()
+_STATUS = b',"status":'
+
+
+def parted(body: bytes) -> tuple[bytes, dict[str, Any]]:
+    """(what stands before an object's status, the status): the first, a status and ``}`` are an
+    object again. Most often the status is the last member, which is seen by its being one value up
+    to the end; then nothing else is read."""
+    at = body.rfind(_STATUS + b"{")
+    if at >= 0:
+        begin = at + len(_STATUS)
+        try:
+            return body[:begin], orjson.loads(memoryview(body)[begin:-1])
+        except ValueError:
+            pass  # something within an object, or not the last member
+    stored = members.decode(body)
+    status = orjson.loads(bytes(stored.pop("status", b"{}"))) or {}
+    return whole.encode(stored)[:-1] + _STATUS, status
+
+
+# Projections that are known before a body is decoded
+
+TOLD = 4096  # bodies that are remembered until they are decoded
+_HEAD = 128  # bytes at the beginning of a body, within which most objects are named
+
+
+class HandedOver(Generic[S]):
+    """A decoder that may be told the outcome beforehand: who makes a body of one whose projection
+    is known gives the new projection too, with the parts that stay. It must be what decoding would
+    give. What is not told, or no more remembered, is decoded."""
+
+    def __init__(self, kind: type[S]) -> None:
+        self._decode = decoder(kind)
+        types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+        self._status = decoder(types["status"])
+        self._told: dict[bytes, tuple[bytes, S]] = {}
+
+    def __call__(self, body: bytes) -> S:
+        """The projection of a stored body. Raises ValueError."""
+        told = self._told.pop(body[:_HEAD], None)
+        if told is not None and told[0] == body:
+            return told[1]
+        return self._decode(body)
+
+    def tell(self, body: bytes, value: S) -> None:
+        """``value`` is what ``body`` decodes to."""
+        if len(self._told) >= TOLD:
+            self._told.clear()
+        self._told[body[:_HEAD]] = body, value
+
+    def tell_status(self, body: bytes, before: S, status: bytes) -> None:
+        """``body`` is that of ``before`` with another status, whose bytes are these."""
+        self.tell(body, replace(before, status=self._status(status)))
+
+
+@cache
+def handed_over(kind: type[S]) -> HandedOver[S]:
+    """The one of a kind of object that has a status."""
+    return HandedOver(kind)
 
 
 def without_nulls(value: Any) -> Any:

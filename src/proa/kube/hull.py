@@ -41,7 +41,7 @@ from proa.kube.compile.tokens import TokenCache
 from proa.kube.controllers.addresses import holder_of
 from proa.kube.controllers.common import instant
 from proa.kube.controllers.steps import CallPerformer
-from proa.kube.decoding import members, whole
+from proa.kube.decoding import handed_over, members, whole
 from proa.kube.events import scheduled_event
 from proa.kube.keys import object_key, parse_key
 from proa.kube.objects import Pod
@@ -438,5 +438,9 @@ def _bound(entry: Entry[Pod], node: str, now: float) -> bytes:
     others = [item for item in status.get("conditions") or () if item["type"] != "PodScheduled"]
     status["conditions"] = [*others, scheduled]
     status.pop("nominatedNodeName", None)
-    pod["status"] = msgspec.Raw(orjson.dumps(status))
-    return whole.encode(pod)
+    text = orjson.dumps(status)
+    pod["status"] = msgspec.Raw(text)
+    body, before = whole.encode(pod), entry.value
+    on_node = replace(before, spec=replace(before.spec, node_name=node))
+    handed_over(Pod).tell_status(body, on_node, text)
+    return body

@@ -1,7 +1,7 @@
 """From an agent's report to a Pod's status, in the kubelet's shape and words.
 
-``reported_body`` is called by the hull's port for each report. Pure: a pod and what the agent saw
-in, the status as it must be stored out. Rules: "Pod Lifecycle", and the kubelet's status manager.
+``reported_body`` is called by the hull's port for each report: a pod and what the agent saw in, the
+status as it must be stored out. Rules: "Pod Lifecycle", and the kubelet's status manager.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 
 from proa.base.clock import iso8601
 from proa.kube.compile.requests import quality_of_service
-from proa.kube.decoding import members, whole, without_nulls
+from proa.kube.decoding import handed_over, members, parted, without_nulls
 from proa.kube.objects import TERMINAL, Pod
 from proa.model.sandbox import ContainerStatus, SandboxStatus
 from proa.reconcile.view import Entry
@@ -39,25 +39,26 @@ def reported_body(
     another pod of the same name."""
     if entry.value.metadata.uid != status.uid:
         return None
-    stored = members.decode(entry.body)
-    present = (orjson.loads(bytes(stored["status"])) if "status" in stored else None) or {}
+    rest, present = parted(entry.body)
     meta = {"generation": entry.value.metadata.generation or None}
-    pod = {"metadata": meta, "spec": _outline(entry.value, stored, present), "status": present}
+    pod = {"metadata": meta, "spec": _outline(entry, rest, present), "status": present}
     wanted = pod_status(pod, status, now, host_address)
     if all(present.get(name) == value for name, value in wanted.items()):
         return None
     merged = {**present, **wanted}
     shown = {name: value for name, value in merged.items() if value is not None}
-    stored["status"] = msgspec.Raw(orjson.dumps(shown))
-    return whole.encode(stored)
+    text = orjson.dumps(shown)
+    body = b"%b%b}" % (rest, text)
+    handed_over(Pod).tell_status(body, entry.value, text)
+    return body
 
 
-def _outline(pod: Pod, stored: Mapping[str, msgspec.Raw], present: Json) -> Json:
+def _outline(entry: Entry[Pod], rest: bytes, present: Json) -> Json:
     """What a status looks at of the specification: most often names and images, which are known;
     all of it where there are readiness gates, or the class of service is to be found."""
-    raw, spec = bytes(stored["spec"]), pod.spec
-    if b'"readinessGates"' in raw or "qosClass" not in present:
-        whole_spec: Json = orjson.loads(raw)
+    spec = entry.value.spec
+    if b'"readinessGates"' in rest or "qosClass" not in present:
+        whole_spec: Json = orjson.loads(bytes(members.decode(entry.body)["spec"]))
         return whole_spec
     return {
         "hostNetwork": spec.host_network,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from proa.kube import objects
 from proa.kube.batch_objects import CronJob, Job
 from proa.kube.budget_objects import Budget
-from proa.kube.decoding import decoder
+from proa.kube.decoding import decoder, handed_over
 from proa.kube.event_objects import Event, decode_event
 from proa.kube.host_ports import HostPorts, decode_host_ports
 from proa.kube.keys import is_resource, object_key, shelf_of
@@ -162,13 +162,16 @@ _placed: Mapping[str, Index] = {"namespace": _by_namespace, "uid": _by_uid}
 _claimed: Mapping[str, Index] = {"controller": _by_controller, "orphans": _orphans}
 
 
+_CHANGING = (Pod, objects.ReplicaSet, objects.Deployment)  # most of all that is written
+
+
 def _table(
     group: str, resource: str, kind: type[O], indexes: Mapping[str, Index] = _FOUND_BY_KEY
 ) -> Table[O]:
     return Table(
         f"kube-{resource}",
         PREFIX,
-        decoder(kind),
+        handed_over(kind) if kind in _CHANGING else decoder(kind),
         lambda key: is_resource(key, group, resource),
         indexes,
         _LOOKED_AT,

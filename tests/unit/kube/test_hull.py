@@ -24,8 +24,8 @@ from proa.kube.controllers.contents import controllers
 from proa.kube.decoding import decoder
 from proa.kube.hull import KubeSkin, Links
 from proa.kube.nodes import Heartbeats
-from proa.kube.objects import Pod
-from proa.kube.tables import PODS, TABLES
+from proa.kube.objects import Deployment, Pod, ReplicaSet
+from proa.kube.tables import DEPLOYMENTS, PODS, REPLICA_SETS, TABLES
 from proa.kube.unschedulable import message_of
 from proa.model.host import Host, Instance
 from proa.model.resources import Resources
@@ -146,6 +146,12 @@ def test_pod_is_bound_with_an_address_and_runs_behind_its_service() -> None:
         assert len({endpoint.address for endpoint in vip.endpoints}) == 2
         names = {record.name for record in skin.zones(world.view)}
         assert "web.default.svc.cluster.local" in names
+        kinds: dict[Table[Any], type[Any]] = {
+            PODS: Pod, REPLICA_SETS: ReplicaSet, DEPLOYMENTS: Deployment,
+        }  # fmt: skip
+        for table, kind in kinds.items():
+            for row in world.view.rows(table).scan():  # known from what wrote it, and right
+                assert row.value == decoder(kind)(row.body)
         (event,) = [e for e in world.list("", "events") if e["involvedObject"]["name"] == name
                     and e["reason"] == "Started"]  # fmt: skip
         assert event["source"] == {"component": "kubelet", "host": NODE}

@@ -15,14 +15,15 @@ from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from proa.base.clock import iso8601
 from proa.dispatch.skin import Parts
 from proa.kube.api import schemas
 from proa.kube.api.call import Call
 from proa.kube.api.context import Api
-from proa.kube.decoding import members, whole
-from proa.kube.objects import Object, Pod
+from proa.kube.decoding import handed_over, members, parted, whole
+from proa.kube.objects import Deployment, Object, Pod, ReplicaSet
 from proa.kube.schema.kinds import Resource
 from proa.kube.tables import namespace_of
 from proa.reconcile.view import Entry
@@ -86,13 +87,15 @@ def _status(api: Api, resource: Resource, call: Call) -> Parts | None:
     entry = _meant(api, resource, call)
     if entry is None:
         return None
-    parts = members.decode(entry.body)
-    old = (orjson.loads(bytes(parts["status"])) if "status" in parts else None) or {}
+    rest, old = parted(entry.body)
     new = _merged(resource, old, call)
     if new == old:
         return NO_CHANGE
-    parts["status"] = _raw(new)
-    return _written(entry, parts)
+    text, value = orjson.dumps(new), entry.value
+    body = b"%b%b}" % (rest, text)
+    if isinstance(value, Pod | ReplicaSet | Deployment):
+        handed_over(type(value)).tell_status(body, value, text)
+    return Parts((Guard(entry.key, entry.version),), (Put(entry.key, body),))
 
 
 def _merged(resource: Resource, old: dict[str, Any], call: Call) -> dict[str, Any]:
@@ -139,13 +142,22 @@ def _deletion(api: Api, resource: Resource, call: Call) -> Parts | None:
     if grace_s <= 0 or pod.terminal or not pod.spec.node_name:
         return Parts((Guard(entry.key, entry.version),), (Delete(entry.key),))
     parts = members.decode(entry.body)
+    at = iso8601(api.clock.now() + grace_s)
     parts["metadata"] = _with(
         parts["metadata"],
         generation=meta.generation + 1,
-        deletionTimestamp=iso8601(api.clock.now() + grace_s),
+        deletionTimestamp=at,
         deletionGracePeriodSeconds=grace_s,
     )
-    return _written(entry, parts)
+    marked = replace(
+        meta,
+        generation=meta.generation + 1,
+        deletion_timestamp=at,
+        deletion_grace_period_seconds=grace_s,
+    )
+    body = whole.encode(parts)
+    handed_over(Pod).tell(body, replace(pod, metadata=marked))
+    return Parts((Guard(entry.key, entry.version),), (Put(entry.key, body),))
 
 
 def _with(part: msgspec.Raw, **new: Any) -> msgspec.Raw:

@@ -12,19 +12,45 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
+from msgspec.structs import replace
 
 from proa.base.clock import iso8601
 from proa.dispatch.skin import Parts
 from proa.kube.api import admission
 from proa.kube.api.call import Call
-from proa.kube.api.context import Api, Json
+from proa.kube.api.context import Api
+from proa.kube.decoding import handed_over
+from proa.kube.objects import Pod
 from proa.kube.schema.kinds import Resource
 from proa.store.api import Guard, Put, Transaction
 
 KEPT = 1000  # templates
+
+
+class Marks(NamedTuple):
+    """What is drawn for each, and when."""
+
+    name: str
+    uid: str
+    at: str
+
+    def of(self, body: bytes, others: Marks) -> bytes:
+        """A body with these marks where it has others."""
+        for old, new in zip(others, self, strict=True):
+            body = body.replace(old.encode(), new.encode())
+        return body
+
+    def on(self, pod: Pod) -> Pod:
+        """A pod with these marks."""
+        name, uid, at = self
+        meta = replace(pod.metadata, name=name, uid=uid, creation_timestamp=at)
+        return replace(pod, metadata=meta)
+
+
+_OTHERS = Marks("another-name", "another-uid", "another-instant")
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,7 +61,8 @@ class _Twin:
     seen: object
     done: Transaction
     body: bytes
-    marks: tuple[bytes, ...]  # name, uid, instant
+    pod: Pod  # as ``body`` is decoded
+    marks: Marks
 
 
 class Twins:
@@ -54,10 +81,9 @@ class Twins:
         if first.seen != admission.seen_for_pod(self._api, call.namespace, call.body["spec"]):
             return None
         self._known.move_to_end(place)
-        new = (call.name, self._api.chance.uid(), iso8601(self._api.clock.now()))
-        body = first.body
-        for mark, text in zip(first.marks, new, strict=True):
-            body = body.replace(mark, text.encode())
+        new = Marks(call.name, self._api.chance.uid(), iso8601(self._api.clock.now()))
+        body = new.of(first.body, first.marks)
+        handed_over(Pod).tell(body, new.on(first.pod))
         key = self._api.key(resource, call.namespace, call.name)
         return Parts((Guard(key, 0), *first.done.guards[1:]), (Put(key, body),))
 
@@ -67,14 +93,16 @@ class Twins:
         if len(done.writes) != 1 or not isinstance(done.writes[0], Put):
             return
         body = done.writes[0].body
-        metadata: Json = orjson.loads(body)["metadata"]
-        named = (metadata["name"], metadata["uid"], metadata["creationTimestamp"])
-        marks = tuple(text.encode() for text in named)
-        if any(mark in template for mark in marks):
+        pod = handed_over(Pod)(body)
+        meta = pod.metadata
+        marks = Marks(meta.name, meta.uid, meta.creation_timestamp)
+        if any(mark.encode() in template for mark in marks):
+            return
+        if handed_over(Pod)(_OTHERS.of(body, marks)) != _OTHERS.on(pod):
             return
         seen = admission.seen_for_pod(self._api, call.namespace, call.body["spec"])
         place = _place(call)
-        self._known[place] = _Twin(call, seen, done, body, marks)
+        self._known[place] = _Twin(call, seen, done, body, pod, marks)
         self._known.move_to_end(place)
         if len(self._known) > KEPT:
             self._known.popitem(last=False)

@@ -10,6 +10,9 @@ import pytest
 from proa.base.errors import Conflict
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiError, Call
+from proa.kube.decoding import decoder
+from proa.kube.objects import Pod
+from proa.kube.tables import PODS as TABLE
 from proa.store.api import Guard, Put, Transaction
 from tests.unit.kube.api.served import DEFAULT, Client, pod, said, serving
 from tests.unit.kube.api.test_own_writes import replica_set
@@ -88,6 +91,8 @@ def test_pods_of_one_template_are_alike_but_for_what_is_drawn_for_each() -> None
         assert len(set(volumes[:3])) == 1 and volumes[3] != volumes[0]  # twins share its name
         a, b, c, d = (item["metadata"]["creationTimestamp"] for item in items)
         assert a == b < c == d
+        for row in client.api.api.view.rows(TABLE).scan():  # also of the copies
+            assert row.value == decoder(Pod)(row.body)
         shapes = {text_of(item, item["spec"]["volumes"][-1]["name"]) for item in items}
         assert len(shapes) == 1
 

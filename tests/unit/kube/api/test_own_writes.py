@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from proa.kube.api.call import ApiError, Call
+from proa.kube.decoding import decoder
+from proa.kube.objects import Pod
+from proa.kube.tables import PODS as TABLE
 from proa.store.api import Put, Transaction
 from tests.unit.kube.api.served import DEFAULT, Client, pod, said, serving
 
@@ -82,6 +85,8 @@ def test_pods_are_deleted_as_by_a_request(grace_s: int | None) -> None:
         for meta in (mine, theirs):
             del meta["resourceVersion"], meta["managedFields"]
         assert mine == theirs and mine["generation"] == 2
+        for row in client.api.api.view.rows(TABLE).scan():
+            assert row.value == decoder(Pod)(row.body)
 
     serving(check)
 
