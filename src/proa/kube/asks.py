@@ -8,7 +8,9 @@ hull's port.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from proa.base.quantity import bytes_of, cpu_of
 from proa.kube.compile.requests import (
@@ -27,6 +29,7 @@ from proa.kube.objects import (
     Pod,
     PodAffinity,
     PodAffinityTerm,
+    PodSpec,
     SpreadConstraint,
 )
 from proa.kube.tables import (
@@ -55,6 +58,7 @@ from proa.reconcile.view import Entry, Table, View
 
 SCHEDULER = "default-scheduler"
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+KEPT = 4096  # templates
 _DEFAULT_SPREADS = ((HOSTNAME, 3), (ZONE, 5))
 
 
@@ -71,15 +75,62 @@ def wants_place(pod: Pod) -> bool:
 
 def ask_of(view: View, entry: Entry[Pod]) -> Ask:
     """What a pod asks of placement, wherever it may be by now."""
-    pod, spec = entry.value, entry.value.spec
+    pod = entry.value
+    alike = _templates.ask_of(cluster_of(entry.key), pod)
+    return replace(
+        alike,
+        uid=pod.metadata.uid,
+        key=entry.key,
+        spreads=_default_spreads(view, entry) if alike.spreads_default else alike.spreads,
+        constraints=_NOWHERE if missing_claim(view, entry) else (),
+    )
+
+
+class _Template(NamedTuple):
+    """What pods have in common that ask alike; ``spec`` is without a node."""
+
+    cluster: str
+    namespace: str
+    labels: dict[str, str]
+    spec: PodSpec
+    ask: Ask
+
+
+class _Templates:
+    """What the pods of one template ask is made once. The projections of such pods share their
+    parts (``kube.api.twins``), so a template is found by one of them, and then compared."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Template] = {}  # by the identity of the containers, held by it
+
+    def ask_of(self, cluster: str, pod: Pod) -> Ask:
+        """The Ask of a pod, but for its own name and what follows from other objects."""
+        spec, meta = pod.spec, pod.metadata
+        if spec.node_name:
+            spec = replace(spec, node_name="")
+        wanted = (cluster, meta.namespace, meta.labels, spec)
+        known = self._known.get(id(spec.containers))
+        if known is not None and known[:4] == wanted:
+            return known.ask
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        made = self._known[id(spec.containers)] = _Template(*wanted, _made(cluster, pod))
+        return made.ask
+
+
+_templates = _Templates()
+
+
+def _made(cluster: str, pod: Pod) -> Ask:
+    spec = pod.spec
     affinity = spec.affinity.node_affinity if spec.affinity else None
     required = affinity.required if affinity else None
     near = spec.affinity.pod_affinity if spec.affinity else None
     apart = spec.affinity.pod_anti_affinity if spec.affinity else None
     return Ask(
-        uid=pod.metadata.uid,
-        key=entry.key,
-        cluster=f"{PREFIX}{cluster_of(entry.key)}/",
+        uid="",
+        key="",
+        cluster=f"{PREFIX}{cluster}/",
         reserve=pod_reserve(pod),
         extended=extended_requests(pod),
         scored=scored_requests(pod),
@@ -98,12 +149,11 @@ def ask_of(view: View, entry: Entry[Pod]) -> Ask:
             Toleration(item.key, item.operator or "Equal", item.value, item.effect)
             for item in spec.tolerations
         ),
-        spreads=_spreads(view, entry),
+        spreads=tuple(_spread(item, pod) for item in spec.topology_spread_constraints),
         spreads_default=not spec.topology_spread_constraints,
         pod_affinity=_required(near, pod),
         pod_anti_affinity=_required(apart, pod),
         pod_preferred=(*_preferred(near, pod, 1), *_preferred(apart, pod, -1)),
-        constraints=_NOWHERE if missing_claim(view, entry) else (),
         priority=spec.priority,
         preempts=spec.preemption_policy != "Never",
     )
@@ -159,11 +209,7 @@ def selector_requirements(selector: LabelSelector) -> tuple[Requirement, ...]:
     return labels + _requirements(selector.match_expressions)
 
 
-def _spreads(view: View, entry: Entry[Pod]) -> tuple[Spread, ...]:
-    pod = entry.value
-    own = pod.spec.topology_spread_constraints
-    if own:
-        return tuple(_spread(item, pod) for item in own)
+def _default_spreads(view: View, entry: Entry[Pod]) -> tuple[Spread, ...]:
     selector = _default_selector(view, entry)
     if not selector:
         return ()

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from proa.cloud import compute
 from proa.kube.asks import ask_of, row_of
@@ -217,3 +218,16 @@ def test_refusals_say_upstreams_words_for_every_reason(
     assert message_of(view_of(), unplaced) == (
         f"0/1 nodes are available: 1 {text}. preemption: 0/1 nodes are available: 1 {hint}."
     )
+
+
+def test_pods_of_one_template_ask_alike_wherever_one_of_them_is_bound() -> None:
+    view, body = view_of(), {"metadata": {"name": "p", "uid": "u", "labels": {"app": "a"}}}
+    data = json.dumps({**body, "spec": {"containers": [{"name": "c", "image": "web"}]}}).encode()
+    first = Entry(KEY, data, 1, 1, decoder(Pod)(data))
+    asked, pod = ask_of(view, first), first.value
+    bound = replace(pod, spec=replace(pod.spec, node_name="n1"))
+    assert ask_of(view, replace(first, key=f"{KEY}2", value=bound)) == replace(asked, key=f"{KEY}2")
+    alone = replace(bound, spec=replace(bound.spec, priority=7))
+    assert ask_of(view, replace(first, value=alone)) == replace(asked, priority=7)
+    labelled = replace(bound, metadata=replace(pod.metadata, labels={"app": "b"}))
+    assert ask_of(view, replace(first, value=labelled)).labels == (("app", "b"),)

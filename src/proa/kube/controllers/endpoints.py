@@ -90,13 +90,14 @@ def hostname_of(service: Service, pod: Pod) -> str:
 
 def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     """The Services that select a pod, before or after its change."""
-    sides = [side for side in (change.old, change.new) if side is not None]
+    sides = (change.new, change.old) if change.new is not None else (change.old,)
+    assert sides[0] is not None, "a change has a side"
     namespace = sides[0].value.metadata.namespace
     cluster = cluster_of(change.key)
     if not any_selects(view, cluster, namespace) or _is_reached_alike(change):
         return ()
     keys: dict[str, None] = {}
-    for side in sides:
+    for side in filter(None, sides):
         found = selecting_services(view, cluster, namespace, side.value.metadata.labels)
         keys.update(dict.fromkeys(service.key for service in found))
     return keys

@@ -143,7 +143,7 @@ def concerned(view: View, change: Change[Object]) -> Iterable[str]:
     keys: dict[str, None] = {}
     if change.old is not None and change.new is not None:
         before, after = change.old.value.metadata, change.new.value.metadata
-        if (before.owner_references, before.deleting, before.finalizers) == (
+        if before is after or (before.owner_references, before.deleting, before.finalizers) == (
             after.owner_references, after.deleting, after.finalizers,
         ):  # fmt: skip
             return keys

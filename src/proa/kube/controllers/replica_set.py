@@ -30,7 +30,7 @@ from proa.kube.controllers.ranking import deletion_order
 from proa.kube.controllers.steps import Births, together
 from proa.kube.events import Said, event_call, event_parts
 from proa.kube.keys import object_key
-from proa.kube.objects import Condition, Pod, ReplicaSet, ReplicaSetSpec, condition
+from proa.kube.objects import TERMINAL, Condition, Pod, ReplicaSet, ReplicaSetSpec, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
@@ -198,17 +198,21 @@ def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) ->
     spec = replica_set.spec
     wanted = spec.template.metadata.get("labels", {})
     active = labelled = ready = available = terminating = 0
+    labels: dict[str, str] | None = None
+    fully = False
     for entry in owned:
         pod = entry.value
         meta = pod.metadata
-        if pod.terminal:
+        if pod.status.phase in TERMINAL:
             continue
         if meta.deletion_timestamp:
             terminating += 1
             continue
         active += 1
-        labels = meta.labels
-        labelled += labels == wanted or wanted.items() <= labels.items()
+        if meta.labels is not labels:  # most often all are of one template, and share them
+            labels = meta.labels
+            fully = labels == wanted or wanted.items() <= labels.items()
+        labelled += fully
         if pod.ready_since is not None:
             ready += 1
             available += not spec.min_ready_seconds or _is_available(pod, spec, now)
