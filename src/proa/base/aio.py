@@ -1,13 +1,15 @@
 """Ordered concurrency: what replaces ``asyncio.wait`` and the bare ``TaskGroup``.
 
 ``Tasks`` owns background tasks; they end in the order they were started, an unexpected
-exception is logged once and handed to ``on_crash``, and ``close`` awaits them all.
+exception is logged once and handed to ``on_crash``, and ``close`` awaits them all. Work that
+mostly need not wait is begun without a task: a task, its turns of the loop and its end cost more
+than many a piece of work.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any, TypeVar
 
 from proa.base.telemetry import get_logger
@@ -30,15 +32,27 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
+    def begin(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """Do at once what can be done without waiting; the rest, if any, becomes a task. For work
+        that sets no timeout before it first waits: there is no current task until then."""
+        try:
+            awaited = work.send(None)
+        except StopIteration:
+            return
+        except Exception as error:
+            self._crashed(name, error)
+        else:
+            self.spawn(_Rest(work, awaited), name)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
-        if task.cancelled() or task.exception() is None:
-            return
-        error = task.exception()
-        assert error is not None
-        log.error("task crashed", task=task.get_name(), exc_info=error)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crashed(task.get_name(), error)
+
+    def _crashed(self, name: str, error: BaseException) -> None:
+        log.error("task crashed", task=name, exc_info=error)
         if self._on_crash is not None:
-            self._on_crash(task.get_name(), error)
+            self._on_crash(name, error)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -60,6 +74,30 @@ class Tasks:
                 continue
         if mine is not None and mine.cancelling() > cancelled:
             raise asyncio.CancelledError
+
+
+class _Rest(Coroutine[Any, Any, Any]):
+    """Work that has begun and waits: for a task to go on with as if it had begun it."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], awaited: object) -> None:
+        self._work = work
+        self._awaited: tuple[object, ...] = (awaited,)
+
+    def send(self, value: Any) -> Any:
+        if self._awaited:
+            (awaited,), self._awaited = self._awaited, ()
+            return awaited
+        return self._work.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        self._awaited = ()
+        return self._work.throw(*raised)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield from self._work.__await__())
 
 
 async def gather(works: Sequence[Awaitable[T]]) -> list[T]:

@@ -2,15 +2,16 @@
 
 One runner serves every controller of a process. A controller has a lane of its own: a queue, and
 a few plans that may be carried out at a time. A reconcile itself is synchronous, and most find
-nothing to do: those cost a function call, no task. After a plan, the key is not handed out again
-before the view shows the plan's last write, so a reconcile never acts on a picture older than its
-own work (STYLE rule 5).
+nothing to do: those cost a function call, no task; nor does a plan that can be carried out without
+waiting. After a plan, the key is not handed out again before the view shows the plan's last write,
+so a reconcile never acts on a picture older than its own work (STYLE rule 5).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from proa.base.aio import Tasks
@@ -27,18 +28,63 @@ log = get_logger(__name__)
 WORKERS = 4  # plans of one controller that are carried out at a time
 TURN = 64  # reconciles of one controller before others have their turn
 Performer = Callable[[Any], Awaitable[int]]
-Perform = Callable[[Plan], Awaitable[None]]
 Keys = Callable[[View, Change[Any]], Iterable[str]]
+
+
+class _Turns:
+    """Gives lanes their turns, all that ask together in one step of the loop."""
+
+    def __init__(self) -> None:
+        self._asking: list[_Lane] = []
+
+    def ask(self, lane: _Lane) -> None:
+        """A lane has something to do."""
+        if not self._asking:
+            asyncio.get_running_loop().call_soon(self._give)
+        self._asking.append(lane)
+
+    def _give(self) -> None:
+        asking, self._asking = self._asking, []
+        for lane in asking:
+            lane.turn()
+
+
+class _Steps:
+    """Carries out the steps of plans."""
+
+    def __init__(self, store: Store, performers: Mapping[type, Performer]) -> None:
+        self._store = store
+        self._performers: dict[type, Performer] = {Commit: self._commit, **performers}
+
+    async def take(self, plan: Plan) -> tuple[int, Exception | None]:
+        """The version that the view must reach, also where a step has failed, or the next
+        decision would do again those before it; and how it failed."""
+        version = 0
+        try:
+            for step in plan.steps:
+                version = max(version, await self._performers[type(step)](step))
+        except Exception as error:
+            return version, error
+        return version, None
+
+    async def _commit(self, step: Commit) -> int:
+        return (await self._store.commit(step.transaction)).version
 
 
 class _Lane:
     """One controller's queue, and who works it."""
 
     def __init__(
-        self, controller: Controller, view: View, clock: Clock, perform: Perform, tasks: Tasks
+        self,
+        controller: Controller,
+        view: View,
+        clock: Clock,
+        steps: _Steps,
+        turns: _Turns,
+        tasks: Tasks,
     ) -> None:
         self.controller, self._view, self._clock = controller, view, clock
-        self._perform, self._tasks = perform, tasks
+        self._steps, self._turns, self._tasks = steps, turns, tasks
         self.queue = WorkQueue(clock, self._wake)
         self._open = self._turning = False
         self._plans = 0  # that are being carried out
@@ -57,9 +103,9 @@ class _Lane:
     def _wake(self) -> None:
         if self._open and not self._turning and self._plans < WORKERS:
             self._turning = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._turns.ask(self)
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
         """Reconcile what is ready, but not for ever: others want their turn too."""
         self._turning = False
         for _ in range(TURN):
@@ -80,22 +126,24 @@ class _Lane:
             return
         if plan.steps:
             self._plans += 1
-            self._tasks.spawn(self._carry_out(key, plan), self.controller.name)
+            self._tasks.begin(self._carry_out(key, plan), self.controller.name)
         else:
             self._settled(key, plan)
             self.queue.done(key)
 
     async def _carry_out(self, key: str, plan: Plan) -> None:
-        try:
-            await self._perform(plan)
-        except Exception as error:
+        version, error = await self._steps.take(plan)
+        self._view.when_reached(version, partial(self._shown, key, plan, error))
+
+    def _shown(self, key: str, plan: Plan, error: Exception | None) -> None:
+        """The view shows what became of a plan."""
+        if error is not None:
             self._failed(key, error)
         else:
             self._settled(key, plan)
-        finally:
-            self._plans -= 1
-            self.queue.done(key)
-            self._wake()
+        self._plans -= 1
+        self.queue.done(key)
+        self._wake()
 
     def _settled(self, key: str, plan: Plan) -> None:
         self.queue.forget(key)
@@ -126,11 +174,13 @@ class Runner:
         controllers: Iterable[Controller],
         performers: Mapping[type, Performer] | None = None,
     ) -> None:
-        self._store, self._view = store, view
-        self._performers: dict[type, Performer] = {Commit: self._commit, **(performers or {})}
+        self._view = view
+        self._steps = _Steps(store, performers or {})
         self._tasks = Tasks()
+        turns = _Turns()
         self._lanes = [
-            _Lane(controller, view, clock, self.perform, self._tasks) for controller in controllers
+            _Lane(controller, view, clock, self._steps, turns, self._tasks)
+            for controller in controllers
         ]
         names = {lane.controller.name for lane in self._lanes}
         assert len(names) == len(self._lanes), "two controllers share a name"
@@ -172,18 +222,11 @@ class Runner:
                     queue.add(key)
 
     async def perform(self, plan: Plan) -> None:
-        """Carry out the steps in order, then wait until the view shows them; also those before
-        one that fails, or the next decision would do them again."""
-        version = 0
-        try:
-            for step in plan.steps:
-                version = max(version, await self._performers[type(step)](step))
-        finally:
-            if version:
-                await self._view.reached(version)
-
-    async def _commit(self, step: Commit) -> int:
-        return (await self._store.commit(step.transaction)).version
+        """Carry out the steps in order, then wait until the view shows them."""
+        version, error = await self._steps.take(plan)
+        await self._view.reached(version)
+        if error is not None:
+            raise error
 
 
 def row_key(_view: View, change: Change[Any]) -> Iterable[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -217,7 +218,7 @@ class View:
         self._prefixes = sorted(self._by_prefix)
         self._held: dict[str, list[Rows[Any]]] = {}  # by the parent of a key
         self._told: dict[Table[Any], list[Subscriber]] = {table: [] for table in self._tables}
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, Callable[[], None]]] = []
         self.version = 0
         self.synced = asyncio.Event()
 
@@ -242,8 +243,16 @@ class View:
         if self.version >= version:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((version, future))
+        self._waiting.append((version, partial(_finish, future)))
         await future
+
+    def when_reached(self, version: int, act: Callable[[], None]) -> None:
+        """Have ``act`` called once everything up to ``version`` is visible here, at once if it
+        is; it must not raise."""
+        if self.version >= version:
+            act()
+        else:
+            self._waiting.append((version, act))
 
     async def run(self) -> None:
         """Keep the picture current until cancelled; re-lists after compaction or a slow spell."""
@@ -314,10 +323,13 @@ class View:
         self.version = max(self.version, version)
         if not self._waiting:
             return
-        ready = [future for wanted, future in self._waiting if wanted <= self.version]
-        self._waiting = [
-            (wanted, future) for wanted, future in self._waiting if wanted > self.version
-        ]
-        for future in ready:
-            if not future.done():
-                future.set_result(None)
+        ready = [act for wanted, act in self._waiting if wanted <= self.version]
+        if ready:
+            self._waiting = [item for item in self._waiting if item[0] > self.version]
+        for act in ready:
+            act()
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -3,7 +3,8 @@
 History is kept for a while so that watches can resume; beyond an age, a count of events or a
 sum of bytes it is compacted. Age is elapsed time since this process saw the version, never a
 comparison of stored instants; so after a start nothing is forgotten for ``keep_s``. Compacting
-costs commits of its own, so it waits until a share of a bound has gathered beyond it.
+costs commits of its own, so it waits until a share of a bound has gathered beyond it; and it looks
+now and then, not at every commit.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections import deque
 from proa.base.clock import Clock
 from proa.base.errors import TryAgain
 from proa.base.telemetry import get_logger
-from proa.store.api import Batch, Store
+from proa.store.api import Batch, Compacted, Store
 
 RETRY_S = 1.0
+LOOK_S = 1.0
 SHARE = 20  # history may exceed each bound by a twentieth before it is compacted
 log = get_logger(__name__)
 
@@ -39,14 +41,20 @@ class Compactor:
         self._events = self._bytes = 0
 
     async def run(self) -> None:
-        """Run until cancelled; a passing fault of the store only delays it."""
+        """Run until cancelled; a passing fault of the store only delays it. What it is told of
+        late, or anew after it fell behind, is all the same counted once."""
+        after = -1
         while True:
             try:
-                after = await self._store.version()
+                after = await self._store.version() if after < 0 else after
                 async for batch in self._store.watch("", after=after):
                     await self._seen(batch)
+                    after = batch.version
+                    await self._clock.sleep(LOOK_S)
             except TryAgain as error:
                 log.info("compaction waits", reason=str(error))
+                if isinstance(error, Compacted):
+                    after = -1
                 await self._clock.sleep(RETRY_S)
 
     async def _seen(self, batch: Batch) -> None:

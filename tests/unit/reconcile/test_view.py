@@ -1,4 +1,4 @@
-"""Views: what two tables that hold the same record share."""
+"""Views: what two tables that hold the same record share, and who is told when."""
 
 from __future__ import annotations
 
@@ -54,5 +54,23 @@ def test_general_table_shares_the_rows_of_the_narrower_one() -> None:
         assert view.rows(every).get("/narrow/1") is None
         assert [entry.key for entry in view.rows(every).scan()] == ["/other/1"]
         watching.cancel()
+
+    run_virtual(main())
+
+
+def test_who_asks_to_be_told_is_told_once_the_view_shows_the_version() -> None:
+    async def main() -> None:
+        store = MemoryStore(VirtualClock())
+        view = View(store, ())
+        following = asyncio.create_task(view.run())
+        await view.synced.wait()
+        told: list[str] = []
+        version = (await store.commit(Transaction(writes=(Put("/a", b"1"),)))).version
+        view.when_reached(version, lambda: told.append("then"))
+        view.when_reached(0, lambda: told.append("at once"))
+        assert told == ["at once"]
+        await view.reached(version)
+        assert told == ["at once", "then"]
+        following.cancel()
 
     run_virtual(main())

@@ -16,7 +16,14 @@ from proa.aws.ecs.records import Service, Task
 from proa.aws.ecs.tables import SERVICES, TASKS
 from proa.kube.controllers.deployment.sizes import is_rolling, max_unavailable
 from proa.kube.objects import Deployment, Pod, condition
-from proa.kube.tables import DEPLOYMENTS, PODS, REPLICA_SETS, cluster_of, node_of
+from proa.kube.tables import (
+    DEPLOYMENTS,
+    PODS,
+    REPLICA_SETS,
+    cluster_of,
+    namespace_of,
+    node_of,
+)
 from proa.reconcile.view import Change, Entry, View
 
 if TYPE_CHECKING:
@@ -117,10 +124,13 @@ class Budgets:
     def _excused(
         self, old: Entry[Pod], new: Entry[Pod] | None, deployment: Entry[Deployment]
     ) -> bool:
-        """Whether somebody else is behind it: the workload is going, the node is, or the pod was
-        told to leave."""
+        """Whether somebody else is behind it: the workload is going, or the namespace with all
+        that is in it, the node is, or the pod was told to leave."""
         meta = deployment.value.metadata
         if old.key in self.excused or meta.deleting or not is_rolling(deployment.value):
+            return True
+        home = namespace_of(self._view, cluster_of(old.key), meta.namespace)
+        if home is None or home.value.metadata.deleting:
             return True
         node = node_of(self._view, cluster_of(old.key), old.value.spec.node_name)
         if node is None or any(taint.effect == "NoExecute" for taint in node.value.spec.taints):

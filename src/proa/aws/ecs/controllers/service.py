@@ -77,12 +77,11 @@ def _is_own_doing(old: Entry[Task] | None, new: Entry[Task]) -> bool:
 
 def _standing(task: Task) -> tuple[object, ...]:
     """What calls for a decision of its service: where a task is, and how far it has come towards
-    RUNNING, does not, though who is to stop is chosen by that too."""
+    RUNNING, or from there to its end, does not, though who is to stop is chosen by that too."""
     return (
-        "PENDING" if task.last_status in PENDING else task.last_status,
+        "PENDING" if task.last_status in PENDING else task.last_status in COUNTED,
         task.desired_status, task.health, task.deployment, task.counted, task.unplaced,
         task.started_at, task.healthy_at, task.stop_code, task.stopped_reason,
-        task.containers if task.stopped_at else (),
     )  # fmt: skip
 
 
