@@ -21,7 +21,8 @@ _SHAPE = attrgetter(
     "cluster", "pinned", "reserve", "extended", "scored", "ports", "node_selector", "affinity",
     "preferred", "tolerations", "constraints", "zone", "images", "strategies", "distinct",
 )  # fmt: skip
-ONE_BY_ONE = 24  # changed rows from which on arrays are faster than a loop
+ONE_BY_ONE = 24  # changed rows, at least, that a loop is faster for than arrays of all rows,
+ONE_IN = 25  # and one in so many of all rows
 CANNOT = -1
 
 
@@ -149,10 +150,15 @@ class Standing:
             return
         self._seen += size - start
         self.version += 1
-        if start < 0 or size - start > ONE_BY_ONE:
+        if start < 0:
             self._replace(self._all())
             return
-        for row in log[start:] if size - start == 1 else dict.fromkeys(log[start:]):
+        fixed = self.fixed
+        changed = [row for row in dict.fromkeys(log[start:]) if fixed[row]]
+        if len(changed) > max(ONE_BY_ONE, self.fleet.count // ONE_IN):
+            self._replace(self._all())
+            return
+        for row in changed:
             self._set(row, self._one(row))
 
     def _set(self, row: int, now: int) -> None:
