@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import orjson
 from msgspec.structs import replace
+
+from proa.reconcile.told import Told
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -54,35 +56,14 @@ def parted(body: bytes) -> tuple[bytes, dict[str, Any]]:
     return whole.encode(stored)[:-1] + _STATUS, status
 
 
-# Projections that are known before a body is decoded
-
-TOLD = 4096  # bodies that are remembered until they are decoded
-_HEAD = 128  # bytes at the beginning of a body, within which most objects are named
-
-
-class HandedOver(Generic[S]):
-    """A decoder that may be told the outcome beforehand: who makes a body of one whose projection
-    is known gives the new projection too, with the parts that stay. It must be what decoding would
-    give. What is not told, or no more remembered, is decoded."""
+class HandedOver(Told[S]):
+    """A decoder of objects that have a status, for who makes a body of one whose projection is
+    known: that gives the new projection too, with the parts that stay."""
 
     def __init__(self, kind: type[S]) -> None:
-        self._decode = decoder(kind)
+        super().__init__(decoder(kind))
         types = {field.name: field.type for field in msgspec.structs.fields(kind)}
         self._status = decoder(types["status"])
-        self._told: dict[bytes, tuple[bytes, S]] = {}
-
-    def __call__(self, body: bytes) -> S:
-        """The projection of a stored body. Raises ValueError."""
-        told = self._told.pop(body[:_HEAD], None)
-        if told is not None and told[0] == body:
-            return told[1]
-        return self._decode(body)
-
-    def tell(self, body: bytes, value: S) -> None:
-        """``value`` is what ``body`` decodes to."""
-        if len(self._told) >= TOLD:
-            self._told.clear()
-        self._told[body[:_HEAD]] = body, value
 
     def tell_status(self, body: bytes, before: S, status: bytes) -> None:
         """``body`` is that of ``before`` with another status, whose bytes are these."""

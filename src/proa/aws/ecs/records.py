@@ -2,12 +2,15 @@
 
 Nested API structures (a task definition's
 document, a network configuration, tags) are kept with their wire names: the gateway has checked
-their shapes, and the answer gives them back unchanged. Records are replaced, never mutated.
+their shapes, and the answer gives them back unchanged. Records are replaced, never mutated: views
+hold the very ones that were written here.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,8 +22,10 @@ from proa.aws.ecs.keys import (
     task_key,
 )
 from proa.aws.ecs.names import arn
+from proa.reconcile.told import Told
 from proa.store.api import Put
 
+R = TypeVar("R", bound=msgspec.Struct)
 Document = dict[str, Any]
 Tags = tuple[dict[str, str], ...]
 
@@ -352,6 +357,26 @@ class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
 _encoder = msgspec.json.Encoder()
 
 
+def _decoder(kind: type[R]) -> Callable[[bytes], R]:
+    decoder = msgspec.json.Decoder(kind)
+
+    def decode(body: bytes) -> R:
+        try:
+            return decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from error
+
+    return decode
+
+
+@cache
+def stored(kind: type[R]) -> Told[R]:
+    """What decodes the stored records of a kind."""
+    return Told(_decoder(kind))
+
+
 def put(key: str, record: msgspec.Struct) -> Put:
     """The write of one record."""
-    return Put(key, _encoder.encode(record))
+    body = _encoder.encode(record)
+    stored(type(record)).tell(body, record)
+    return Put(key, body)

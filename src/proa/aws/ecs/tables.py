@@ -22,24 +22,13 @@ from proa.aws.ecs.records import (
     Task,
     TaskDefinition,
     Token,
+    stored,
 )
 from proa.cloud.aws_table import aws_table, never
 from proa.model.host import Instance
 from proa.reconcile.view import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
-
-
-def _decoder(kind: type[R]) -> Callable[[bytes], R]:
-    decoder = msgspec.json.Decoder(kind)
-
-    def decode(body: bytes) -> R:
-        try:
-            return decoder.decode(body)
-        except msgspec.DecodeError as error:
-            raise ValueError(str(error)) from error
-
-    return decode
 
 
 def _table(
@@ -50,7 +39,7 @@ def _table(
     indexes: Mapping[str, Callable[[str, R], Iterable[str]]] | None = None,
     parts: Mapping[str, Callable[[R], object]] | None = None,
 ) -> Table[R]:
-    return aws_table(f"ecs {name}", ("ecs", kind), _decoder(record), indexes, parts, depth)
+    return aws_table(f"ecs {name}", ("ecs", kind), stored(record), indexes, parts, depth)
 
 
 def _waiting(_key: str, task: Task) -> Iterable[str]:

@@ -217,4 +217,5 @@ ADDRESSES: Table[HeldAddress] = Table(
         "subnet": lambda _key, value: (value.subnet,),
         "holder": lambda _key, value: (value.holder,),
     },
+    by_parent=True,
 )
