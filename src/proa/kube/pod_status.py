@@ -43,10 +43,10 @@ def reported_body(
     meta = {"generation": entry.value.metadata.generation or None}
     pod = {"metadata": meta, "spec": _outline(entry, rest, present), "status": present}
     wanted = pod_status(pod, status, now, host_address)
-    if all(present.get(name) == value for name, value in wanted.items()):
-        return None
     merged = {**present, **wanted}
     shown = {name: value for name, value in merged.items() if value is not None}
+    if shown == present:
+        return None
     text = orjson.dumps(shown)
     body = b"%b%b}" % (rest, text)
     handed_over(Pod).tell_status(body, entry.value, text)

@@ -83,6 +83,7 @@ class KubeApi:
         self._mutations = Mutations(api, self._rbac, self._reader, self._writer)
         self._documents = documents.Documents(api, issuer, openapi, self._counts)
         self._routes = Routes(api.kinds)
+        self._called: dict[tuple[str, str, str], Resource] = {}  # by what Calls of ours say
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises but for cancellation."""
@@ -327,11 +328,15 @@ class KubeApi:
         return written.obj, written.version
 
     def _resource_of(self, call: Call) -> Resource:
+        named = str(call.body.get("apiVersion", ""))
+        known = self._called.get((call.group, named, call.resource))
+        if known is not None:
+            return known
         versions = self.api.kinds.versions(call.group)
-        named = str(call.body.get("apiVersion", "")).rpartition("/")[2]
-        for version in [named, *versions]:
+        for version in [named.rpartition("/")[2], *versions]:
             found = self.api.kinds.find(call.group, version, call.resource)
             if found is not None:
+                self._called[call.group, named, call.resource] = found
                 return found
         raise no_such_path()
 

@@ -76,6 +76,15 @@ def _owner(view: View, entry: Entry[Object], ref: OwnerReference) -> Entry[Objec
     return None
 
 
+def _is_kept(view: View, entry: Entry[Object]) -> bool:
+    """Whether all the owners of an object are there, to stay."""
+    for ref in entry.value.metadata.owner_references:
+        owner = _owner(view, entry, ref)
+        if owner is None or _takes_dependents(owner):
+            return False
+    return True
+
+
 def _takes_dependents(owner: Entry[Object]) -> bool:
     meta = owner.value.metadata
     return meta.deleting and FOREGROUND in meta.finalizers
@@ -150,8 +159,8 @@ def concerned(view: View, change: Change[Object]) -> Iterable[str]:
     side = change.new or change.old
     assert side is not None, "a change has a side"
     meta = side.value.metadata
-    if change.old is None and not meta.owner_references and not meta.deleting:
-        return ()  # new, and nothing of anybody's: as most objects are
+    if change.old is None and not meta.deleting and _is_kept(view, side):
+        return ()  # new, and nobody's or of those who stay: as most objects are
     if change.new is not None and (meta.finalizers if meta.deleting else meta.owner_references):
         keys[change.key] = None
     if change.new is None or _takes_dependents(change.new):
