@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import pytest
 import uvloop
@@ -28,7 +27,7 @@ from proa.server.terminator.child import Terminator
 from proa.server.terminator.frames import Keys
 
 LIMIT = 100_000  # of bodies
-_behind_tls: WeakSet[Shell] = WeakSet()
+_dialled: dict[Shell, list[asyncio.StreamWriter]] = {}  # of those behind TLS
 
 
 class Handler:
@@ -101,10 +100,13 @@ async def serving(shell: Shell, way: str) -> AsyncIterator[Shell]:
         return
     terminator = Terminator(SystemClock())
     shell.start_terminated(terminator, listening("127.0.0.1", 0), keys())
-    _behind_tls.add(shell)
+    _dialled[shell] = []
     try:
         yield shell
     finally:
+        for writer in _dialled.pop(shell):
+            writer.transport.abort()
+        await asyncio.sleep(0)
         await shell.close()
         await terminator.close()
 
@@ -137,8 +139,11 @@ async def dial(
     shell: Shell, limit: int = 1 << 16
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to it."""
-    tls = client_tls() if shell in _behind_tls else None
-    return await asyncio.open_connection("127.0.0.1", shell.port, ssl=tls, limit=limit)
+    tls = client_tls() if shell in _dialled else None
+    reader, writer = await asyncio.open_connection("127.0.0.1", shell.port, ssl=tls, limit=limit)
+    if tls is not None:
+        _dialled[shell].append(writer)
+    return reader, writer
 
 
 def transport_of(shell: Shell) -> asyncio.Transport:

@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,41 @@ def test_a_client_that_reads_slowly_holds_up_nobody_and_gets_all() -> None:
                 writer.transport.resume_reading()  # type: ignore[attr-defined]
                 assert (await reader.read()).partition(b"\r\n\r\n")[2] == BIG
                 writer.close()
+
+    uvloop.run(run())
+
+
+def test_what_many_get_alike_comes_whole_and_in_order_also_to_slow_readers() -> None:
+    pieces = [bytes([number]) * (5000 * number) for number in range(1, 15)]
+    released = asyncio.Event()
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"begin"
+        await released.wait()
+        for piece in pieces:
+            yield piece
+
+    async def answer(_request: Request) -> Response:
+        return Response(200, headers={"content-length": str(size)}, stream=stream())
+
+    size = len(b"begin") + sum(map(len, pieces))
+
+    async def run() -> None:
+        async with serving(Shell(answer), "terminated") as shell:
+            lines = [await dial(shell) for _ in range(40)]
+            for number, (reader, writer) in enumerate(lines):
+                writer.write(get("/"))
+                await reader.readuntil(b"begin")
+                if number % 4 == 0:
+                    writer.transport.pause_reading()  # type: ignore[attr-defined]
+            released.set()
+            quick = [line for number, line in enumerate(lines) if number % 4]
+            slow = lines[::4]
+            for reader, _ in quick:
+                assert await reader.read() == b"".join(pieces)
+            for reader, writer in slow:
+                writer.transport.resume_reading()  # type: ignore[attr-defined]
+                assert await reader.read() == b"".join(pieces)
 
     uvloop.run(run())
 

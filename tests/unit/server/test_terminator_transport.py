@@ -12,8 +12,8 @@ import uvloop
 
 from proa.base.http import Peer
 from proa.server.terminator import frames
-from proa.server.terminator.frames import SPACE, Inbox, Keys, Opened, frame
-from proa.server.terminator.link import Link
+from proa.server.terminator.frames import KEPT_MAX, PAYLOAD_MAX, SPACE, Inbox, Keys, Opened, frame
+from proa.server.terminator.link import SHARED_MIN, Link
 from proa.server.terminator.transport import TerminatedTransport
 
 DOOR = 7
@@ -161,6 +161,48 @@ def test_much_comes_in_frames_of_some_and_pauses_who_writes_until_it_is_gone() -
         assert one.paused
         await far.say(frame(frames.DRAINED, 1))
         assert not one.paused
+
+    linked(check)
+
+
+def test_what_several_write_alike_crosses_once_and_in_order() -> None:
+    first, second = b"a" * SHARED_MIN, b"b" * SHARED_MIN
+    little = b"c" * (SHARED_MIN - 1)
+    large = b"x" * (PAYLOAD_MAX + 5)
+
+    async def check(far: Far) -> None:
+        many = [await far.opens(number) for number in (1, 2, 3)]
+        for _ in range(2):  # what is kept is kept for one write
+            for one in many:
+                one.transport.writelines([first, second, little, large])
+            many[0].transport.write(b"own")
+            heard, kept = await far.heard(), {}
+            got: dict[int, bytes] = {1: b"", 2: b"", 3: b""}
+            for kind, number, payload in heard:
+                if kind >= frames.KEEP:
+                    kept[kind - frames.KEEP] = payload
+                got[number] += kept[payload[0]] if kind == frames.AGAIN else payload
+            alike = first + second + little + large
+            assert got == {1: alike + b"own", 2: alike, 3: alike}
+            assert sorted(kept.values()) == [first, second]
+            assert sum(kind == frames.AGAIN for kind, _, _ in heard) == 4
+        assert all(one.transport.get_write_buffer_size() == 0 for one in many)
+
+    linked(check)
+
+
+def test_only_so_many_pieces_are_kept_at_once() -> None:
+    pieces = [b"%100d" % number for number in range(KEPT_MAX + 2)]
+
+    async def check(far: Far) -> None:
+        one, two = await far.opens(1), await far.opens(2)
+        one.transport.writelines(pieces)
+        two.transport.writelines(pieces)
+        kinds = [kind for kind, _, _ in await far.heard()]
+        assert [kind for kind in kinds if kind >= frames.KEEP] == [
+            frames.KEEP + number for number in range(KEPT_MAX)
+        ]
+        assert kinds.count(frames.AGAIN) == KEPT_MAX and kinds.count(frames.DATA) == 4
 
     linked(check)
 

@@ -3,7 +3,8 @@
 ``service`` makes one for each that it accepts, and calls ``ready`` when its socket is. It shakes
 hands, is *open* while both sides may speak, *closing* until all that was said is on its way, and
 *lingers* a moment: a socket that is closed before the client's last words were read takes the
-answer back. A client that reads slowly is told of (``FULL``) and waits for nobody else's sake.
+answer back. A client that reads slowly is told of (``FULL``) and holds up nobody else. Answers are
+written at once; what many get alike waits for a free moment, with what comes until then.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from proa.server.terminator.frames import Opened
 
 READ = 64 * 1024  # at once from one client, before the next has its turn
 FULL_AT, DRAINED_AT = 256 * 1024, 64 * 1024  # bytes that wait for a client
+CAUGHT_UP = 32 * 1024  # bytes, or somewhat more, of one client before the next has its turn
 NOT_TLS = (
     b"HTTP/1.0 400 Bad Request\r\nconnection: close\r\n\r\n"
     b"Client sent an HTTP request to an HTTPS server.\n"
@@ -42,6 +44,10 @@ class Host(Protocol):
         """It is no longer to be cut off for not shaking hands."""
         ...
 
+    def later(self, client: Client) -> None:
+        """Call its ``catch_up`` when nothing else is to be done."""
+        ...
+
     def lingers(self, client: Client) -> None:
         """It is to be dropped in a moment."""
         ...
@@ -56,7 +62,7 @@ class Client:
 
     __slots__ = (
         "_address", "_door", "_ended", "_full", "_held", "_host", "_incoming", "_left", "_outgoing",
-        "_phase", "_tls", "events", "number", "plug",
+        "_phase", "_queue", "_queued", "_tls", "events", "number", "plug",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +79,8 @@ class Client:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._left: bytes | memoryview = b""  # ciphered, not yet taken by the kernel
+        self._queue: list[bytes] = []  # not yet ciphered
+        self._queued = 0  # bytes of it
         self._phase = "shaking"  # "open", "closing", "lingering", "gone"
         self._held = self._ended = self._full = False
         self.events = 0  # that are watched
@@ -178,14 +186,16 @@ class Client:
                 return
             left = self._outgoing.read() if sent == len(left) else memoryview(left)[sent:]
         self._left = left
-        if left or self._full or self._phase == "closing":
+        if self._queue and not left:
+            self._host.later(self)
+        elif left or self._full or self._phase == "closing":
             self._reckon()
         elif self.events & EVENT_WRITE:
             self._watch()
 
     def _reckon(self) -> None:
         """What follows from how much is waiting for the client."""
-        waiting = len(self._left) + self._outgoing.pending
+        waiting = len(self._left) + self._outgoing.pending + self._queued
         if self._phase == "closing":
             if not waiting:
                 self._finish()
@@ -224,17 +234,47 @@ class Client:
     # The control plane's side
 
     def write(self, data: memoryview) -> bool:
-        """Cipher this for the client; whether there is something to ``flush``."""
+        """Cipher this for the client, or keep it until what comes before is gone; whether there is
+        something to ``flush``."""
         if self._phase != "open":
             return False
+        if self._left or self._queue:
+            self.keep(bytes(data))
+            return False
+        self._cipher(data)
+        return True
+
+    def keep(self, piece: bytes) -> None:
+        """Have this written when there is time for it, with what comes until then."""
+        if self._phase != "open":
+            return
+        if not self._left and not self._queue:
+            self._host.later(self)
+        self._queue.append(piece)
+        self._queued += len(piece)
+        if self._queued > FULL_AT and not self._full:
+            self._reckon()
+
+    def catch_up(self) -> None:
+        """There is time: write what is kept, if the client takes it."""
+        if self._left or not self._queue or self._phase == "gone":
+            return
+        count = size = 0
+        while count < len(self._queue) and size < CAUGHT_UP:
+            size += len(self._queue[count])
+            count += 1
+        pieces, self._queue = self._queue[:count], self._queue[count:]
+        self._queued -= size
+        self._cipher(memoryview(pieces[0] if count == 1 else b"".join(pieces)))
+        self.flush()
+
+    def _cipher(self, data: memoryview) -> None:
         try:
             done = self._tls.write(data)
             while done < len(data):
                 done += self._tls.write(data[done:])
         except ssl.SSLError:
             self.drop()
-            return False
-        return not self._left
 
     def hold(self, held: bool) -> None:
         """Whether to read no further for now."""

@@ -3,6 +3,7 @@
 Without I/O. A frame is the size of its payload, a kind, the number of a connection (or of a port
 that is listened at) and the payload. The terminator numbers connections, and no number comes twice
 in its life. Frames about connections that are gone are dropped by either side: they crossed.
+What several clients get alike crosses once: all watchers get the same bytes of a change.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 HEAD = struct.Struct("<IBI")
-PAYLOAD_MAX = 64 * 1024
+PAYLOAD_MAX = 80 * 1024
 SPACE = 256 * 1024 + HEAD.size + PAYLOAD_MAX  # read at once, beside a frame that is half there
 
 # Both ways
@@ -31,6 +32,9 @@ HOLD = 10  # read no further
 GO = 11  # read on
 LISTEN = 12  # at the sockets that come with it: see ``Keys``
 UNLISTEN = 13
+AGAIN = 14  # what was kept under this number, for another client
+KEEP = 128  # and what follows: like ``DATA``, to be kept under the number that is beyond
+KEPT_MAX = 16
 
 _OPENED = struct.Struct("<IHB")
 _KEYS = struct.Struct("<III")

@@ -1,7 +1,8 @@
 """The control plane's end of the link: frames to and from the connections of the TLS terminator.
 
 ``child`` makes one ``Link`` for each life of the terminator. What is written within one turn of the
-loop goes out in one write; what arrives together is handed out in one call. The link never stops
+loop goes out in one write, and what several connections write alike goes out once; what arrives
+together is handed out in one call. The link never stops
 being read, for the terminator stands still while it cannot write.
 """
 
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 
 from proa.base.telemetry import get_logger
 from proa.server.terminator import frames
-from proa.server.terminator.frames import HEAD, PAYLOAD_MAX, Inbox, Keys, Opened
+from proa.server.terminator.frames import HEAD, KEPT_MAX, PAYLOAD_MAX, Inbox, Keys, Opened
 from proa.server.terminator.transport import TerminatedTransport
 
 log = get_logger(__name__)
+SHARED_MIN = 64  # bytes; less is cheaper to repeat
 Factory = Callable[[], asyncio.Protocol]
 
 
@@ -44,6 +46,10 @@ class Link:
         self._factories: dict[int, Factory] = {}
         self._open: dict[int, TerminatedTransport] = {}
         self._gathered: list[bytes | memoryview] = []
+        self._seen: dict[
+            int, int
+        ] = {}  # by identity: where data is gathered, or ~ what it is kept as
+        self._kept = 0
         self._senders: list[tuple[TerminatedTransport, int]] = []
         self._blocks: deque[_Block] = deque()
         self._waiting = self._closed = False
@@ -79,15 +85,32 @@ class Link:
         self._plan()
         size, gathered = len(data), self._gathered
         self._senders.append((transport, size))
-        if size <= PAYLOAD_MAX:
+        if size > PAYLOAD_MAX:
+            whole = memoryview(data)
+            for start in range(0, size, PAYLOAD_MAX):
+                part = whole[start : start + PAYLOAD_MAX]
+                gathered.append(HEAD.pack(len(part), frames.DATA, number))
+                gathered.append(part)
+        elif size < SHARED_MIN or not self._shared(number, data):
             gathered.append(HEAD.pack(size, frames.DATA, number))
             gathered.append(data)
-            return
-        whole = memoryview(data)
-        for start in range(0, size, PAYLOAD_MAX):
-            part = whole[start : start + PAYLOAD_MAX]
-            gathered.append(HEAD.pack(len(part), frames.DATA, number))
-            gathered.append(part)
+
+    def _shared(self, number: int, data: bytes) -> bool:
+        """Whether these very bytes go out already, and need not again."""
+        seen = self._seen.get(id(data))  # what is gathered keeps its identity
+        if seen is None:
+            self._seen[id(data)] = len(self._gathered)
+            return False
+        if seen >= 0:
+            kept = self._kept
+            if kept == KEPT_MAX:
+                return False
+            self._kept += 1
+            _, _, first = HEAD.unpack(self._gathered[seen])
+            self._gathered[seen] = HEAD.pack(len(data), frames.KEEP + kept, first)
+            self._seen[id(data)] = seen = ~kept
+        self._gathered.append(HEAD.pack(1, frames.AGAIN, number) + bytes((~seen,)))
+        return True
 
     def _plan(self) -> None:
         if not self._gathered and not self._waiting:
@@ -97,6 +120,8 @@ class Link:
         if self._gathered:
             self._blocks.append(_Block(b"".join(self._gathered), self._senders))
             self._gathered, self._senders = [], []
+            self._seen.clear()
+            self._kept = 0
 
     def _flush(self) -> None:
         """Write as much as the kernel takes."""

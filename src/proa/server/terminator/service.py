@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from selectors import EVENT_READ
 from ssl import SSLContext
 
@@ -31,6 +32,7 @@ SHAKE_S = 60.0  # for a handshake
 LINGER_S = 2.0  # for a client's last words
 PAUSE_S = 1.0  # when no more connections can be had
 ACCEPTED_AT_ONCE = 64
+CAUGHT_UP_AT_ONCE = 8
 SAID_AT_ONCE = 256 * 1024
 SOCKETS_MAX = 16  # of one port
 _DESCRIPTORS = socket.CMSG_SPACE(SOCKETS_MAX * array.array("i").itemsize)
@@ -88,6 +90,8 @@ class Service:
         self._handed: deque[int] = deque()  # descriptors that their frames have not come for
         self._ports: dict[int, Port] = {}
         self._clients: dict[int, Client] = {}
+        self._kept = [b""] * frames.KEPT_MAX  # what comes again for other clients
+        self._behind: dict[Client, None] = {}  # with something that can wait
         self._last_number = 0
         self._shaking, self._lingering, self._pausing = (
             Waits(SHAKE_S),
@@ -102,12 +106,17 @@ class Service:
         while self._linked:
             times = [at for waits in self._waits if (at := waits.next()) is not None]
             timeout = max(0.0, min(times) - _now()) if times else None
+            if self._behind:
+                timeout = 0
             for key, events in self._selector.select(timeout):
                 key.data(events)
             if times:
                 now = _now()
                 for waits in self._waits:
                     waits.pass_to(now)
+            for client in list(islice(self._behind, CAUGHT_UP_AT_ONCE)) if self._behind else ():
+                del self._behind[client]
+                client.catch_up()
             if self._said:
                 self._utter()
         for client in list(self._clients.values()):
@@ -139,6 +148,10 @@ class Service:
     def shaken(self, client: Client) -> None:
         """See ``Host``."""
         self._shaking.drop(client)
+
+    def later(self, client: Client) -> None:
+        """See ``Host``."""
+        self._behind[client] = None
 
     def lingers(self, client: Client) -> None:
         """See ``Host``."""
@@ -180,6 +193,13 @@ class Service:
             if kind == frames.DATA:
                 if client is not None and client.write(payload):
                     written[client] = None
+            elif kind == frames.AGAIN:
+                if client is not None:
+                    client.keep(self._kept[payload[0]])
+            elif kind >= frames.KEEP:
+                piece = self._kept[kind - frames.KEEP] = bytes(payload)
+                if client is not None:
+                    client.keep(piece)
             elif kind == frames.LISTEN:
                 self._listen(number, bytes(payload))
             elif kind == frames.UNLISTEN:
