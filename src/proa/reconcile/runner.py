@@ -198,9 +198,9 @@ class Runner:
 
     def start(self) -> None:
         """Enqueue every existing row, follow changes, start to work. The view is synced."""
-        for table, targets in self._triggers.items():
+        for table in self._triggers:
             for entry in self._view.rows(table).scan():
-                self._enqueue(targets, Change(entry.key, entry.version, None, entry))
+                self._changed(table, Change(entry.key, entry.version, None, entry))
         self._view.subscribe(self._changed, self._triggers)
         for lane in self._lanes:
             lane.start(self.crashes)
@@ -212,11 +212,8 @@ class Runner:
         await self._tasks.close()
 
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
-        self._enqueue(self._triggers[table], change)
-
-    def _enqueue(self, targets: dict[Keys, list[WorkQueue]], change: Change[Any]) -> None:
         view = self._view
-        for keys, queues in targets.items():
+        for keys, queues in self._triggers[table].items():
             for key in keys(view, change):
                 for queue in queues:
                     queue.add(key)

@@ -129,8 +129,11 @@ class Rows(Generic[T]):
     def _apply(
         self, record: Record, present: bool, like: Entry[Any] | None = None
     ) -> Change[T] | None:
-        """``like`` is the row of another table for the same record."""
+        """Take in a record, or that it is gone; None where that says nothing new. ``like`` is the
+        row of another table for the same record."""
         old = self._rows.get(record.key)
+        if present and old is not None and old.version >= record.version:
+            return None
         new: Entry[T] | None = None
         if like is not None and self._accepts is not None and isinstance(like.value, self._accepts):
             new = like
@@ -296,9 +299,6 @@ class View:
             self.version = version
         like: Entry[Any] | None = None
         for rows in self._holders(key):
-            current = rows.get(key)
-            if present and current is not None and current.version >= version:
-                continue
             change = rows._apply(record, present, like)
             if change is not None:
                 like = change.new if like is None else like

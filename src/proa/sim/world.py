@@ -1,8 +1,8 @@
 """A whole Proa in virtual time: the real control plane, simulated Hosts, clients, faults.
 
 ``scenario`` drives one; a test may drive one directly. Everything that happens is a function of
-the seed: no threads, no sockets, no files, no wall clock. Keys and certificates are the one thing
-drawn from outside, and they never reach the store.
+the seed: no threads (but the one that hashes a long trace), no sockets, no files, no wall clock.
+Keys and certificates are the one thing drawn from outside, and they never reach the store.
 """
 
 from __future__ import annotations
