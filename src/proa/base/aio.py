@@ -37,7 +37,7 @@ class Tasks:
         that sets no timeout before it first waits: there is no current task until then."""
         try:
             awaited = work.send(None)
-        except StopIteration:
+        except (StopIteration, asyncio.CancelledError):  # what it asked for was cancelled
             return
         except Exception as error:
             self._crashed(name, error)
@@ -77,27 +77,42 @@ class Tasks:
 
 
 class _Rest(Coroutine[Any, Any, Any]):
-    """Work that has begun and waits: for a task to go on with as if it had begun it."""
+    """Work that has begun and waits: for a task to go on with as if it had begun it. Until the task
+    takes over, what is waited for must not be marked as taken, since others may await it too."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], awaited: object) -> None:
         self._work = work
         self._awaited: tuple[object, ...] = (awaited,)
+        _mark(awaited, blocking=False)
 
     def send(self, value: Any) -> Any:
-        if self._awaited:
-            (awaited,), self._awaited = self._awaited, ()
-            return awaited
-        return self._work.send(value)
+        return self._hand_over() if self._awaited else self._work.send(value)
 
     def throw(self, *raised: Any) -> Any:
+        """The only one to come before the first ``send`` is a cancellation, which ends what is
+        waited for first, as it would had the task begun to wait."""
+        for awaited in self._awaited:
+            if isinstance(awaited, asyncio.Future) and awaited.cancel():
+                return self._hand_over()
         self._awaited = ()
         return self._work.throw(*raised)
+
+    def _hand_over(self) -> object:
+        (awaited,), self._awaited = self._awaited, ()
+        _mark(awaited, blocking=True)
+        return awaited
 
     def close(self) -> None:
         self._work.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return (yield from self._work.__await__())
+
+
+def _mark(awaited: object, *, blocking: bool) -> None:
+    """What a coroutine awaits, as it gives it to its task (True) and the task leaves it (False)."""
+    if isinstance(awaited, asyncio.Future):
+        awaited._asyncio_future_blocking = blocking
 
 
 async def gather(works: Sequence[Awaitable[T]]) -> list[T]:

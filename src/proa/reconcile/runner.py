@@ -132,15 +132,22 @@ class _Lane:
             self.queue.done(key)
 
     async def _carry_out(self, key: str, plan: Plan) -> None:
-        version, error = await self._steps.take(plan)
+        try:
+            version, error = await self._steps.take(plan)
+        except asyncio.CancelledError:
+            self._release(key)
+            raise
         self._view.when_reached(version, partial(self._shown, key, plan, error))
 
     def _shown(self, key: str, plan: Plan, error: Exception | None) -> None:
-        """The view shows what became of a plan."""
-        if error is not None:
+        """The view shows what became of a plan; after the end that says nothing any more."""
+        if self._open and error is not None:
             self._failed(key, error)
-        else:
+        elif self._open:
             self._settled(key, plan)
+        self._release(key)
+
+    def _release(self, key: str) -> None:
         self._plans -= 1
         self.queue.done(key)
         self._wake()

@@ -4,14 +4,15 @@ Instances. ``eks_lifecycle`` plans these steps, the runner calls them; each may 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from proa.aws.eks.records import CLUSTERS, DEFAULT, Cluster, encode
 from proa.aws.eks.versions import patch_of
-from proa.base.aio import Tasks
+from proa.base.aio import Tasks, gather
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.telemetry import get_logger
 from proa.cloud.secrets import CannotOpen
@@ -51,13 +52,14 @@ class Steps:
 
     def performers(self) -> dict[type, Callable[[Any], Awaitable[int]]]:
         """Who carries out the lifecycle's steps."""
-        return {
+        steps: dict[type, Callable[[Any], Coroutine[Any, Any, int]]] = {
             Raise: self._raise,
             Reach: self._reach,
             Retell: self._retell,
             Lower: self._lower,
             Clear: self._clear,
         }
+        return {kind: partial(_in_a_task, take) for kind, take in steps.items()}
 
     async def close(self) -> None:
         """Stop what still tries."""
@@ -194,3 +196,9 @@ class Steps:
             doomed = tuple(Delete(record.key) for record in page.records)
             done = await self._core.store.commit(Transaction((), doomed))
             version = done.version
+
+
+async def _in_a_task(take: Callable[[Any], Coroutine[Any, Any, int]], step: object) -> int:
+    """Doors are closed within a time, which is a task's to have; the Runner begins without one."""
+    (version,) = await gather((take(step),))
+    return version

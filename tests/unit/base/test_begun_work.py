@@ -83,3 +83,70 @@ def test_a_crash_is_told_of_whether_or_not_the_work_has_waited() -> None:
         assert crashed == [("at once", "False"), ("later", "True")]
 
     run_virtual(main())
+
+
+def test_works_that_begin_to_wait_for_the_same_all_go_on() -> None:
+    async def main() -> None:
+        done: list[str] = []
+        crashed: list[BaseException] = []
+        shared: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def work(name: str) -> None:
+            await shared
+            done.append(name)
+
+        tasks = Tasks(lambda _name, error: crashed.append(error))
+        tasks.begin(work("first"), "first")
+        tasks.begin(work("second"), "second")
+        ordinary = asyncio.create_task(work("ordinary"))
+        await asyncio.sleep(1)
+        shared.set_result(None)
+        await ordinary
+        await asyncio.sleep(1)
+        assert crashed == []
+        assert sorted(done) == ["first", "ordinary", "second"]
+
+    run_virtual(main())
+
+
+def test_what_cancelled_work_waits_for_is_cancelled_with_it_and_awaited() -> None:
+    async def main() -> None:
+        told: list[str] = []
+
+        async def inner() -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await asyncio.sleep(1)
+                told.append("inner")
+
+        async def work(part: asyncio.Task[None]) -> None:
+            try:
+                await part
+            finally:
+                told.append("work")
+
+        tasks = Tasks()
+        part = asyncio.create_task(inner())
+        await asyncio.sleep(1)
+        tasks.begin(work(part), "work")
+        await tasks.close()
+        assert told == ["inner", "work"]
+
+    run_virtual(main())
+
+
+def test_work_that_asks_for_what_was_cancelled_ends_without_a_word() -> None:
+    async def main() -> None:
+        crashed: list[BaseException] = []
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        gone.cancel()
+
+        async def work() -> None:
+            await gone
+
+        tasks = Tasks(lambda _name, error: crashed.append(error))
+        tasks.begin(work(), "work")
+        assert (crashed, len(tasks)) == ([], 0)
+
+    run_virtual(main())

@@ -12,7 +12,7 @@ from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
 from proa.reconcile.runner import WORKERS, Runner, row_key
 from proa.reconcile.view import Table, View
-from proa.store.api import Put, Transaction
+from proa.store.api import Batch, Put, Transaction
 from proa.store.memory import MemoryStore
 
 ROWS: Table[bytes] = Table("rows", "/rows/", lambda body: body)
@@ -28,16 +28,16 @@ class Looking:
 
     name = "looking"
 
-    def __init__(self, *steps: Any) -> None:
+    def __init__(self, *steps: Any, again_at: float = 0.0) -> None:
         self.asked: list[str] = []
         self.tasks = 0
-        self._steps = steps
+        self._steps, self._again_at = steps, again_at
         self.triggers: Sequence[Trigger] = (Trigger(ROWS, row_key),)
 
     def reconcile(self, _view: View, key: str, _now: float) -> Plan:
         self.asked.append(key)
         self.tasks = max(self.tasks, len(asyncio.all_tasks()))
-        return Plan(self._steps) if self._steps else NOTHING
+        return Plan(self._steps, self._again_at) if self._steps else NOTHING
 
 
 async def world(controller: Looking, performers: dict[type, Any]) -> tuple[Runner, Any]:
@@ -86,5 +86,41 @@ def test_few_plans_are_carried_out_at_a_time_and_each_key_once() -> None:
         assert runner.idle
         await runner.close()
         following.cancel()
+
+    run_virtual(main())
+
+
+def test_a_plan_whose_step_was_cancelled_holds_up_neither_its_key_nor_other_lanes() -> None:
+    async def main() -> None:
+        async def perform(_step: Slow) -> int:
+            gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            gone.cancel()
+            return await gone
+
+        controller = Looking(Slow())
+        runner, following = await world(controller, {Slow: perform})
+        await asyncio.sleep(1)
+        assert controller.asked == KEYS
+        assert runner.idle
+        await runner.close()
+        following.cancel()
+
+    run_virtual(main())
+
+
+def test_what_becomes_visible_after_the_end_sets_no_more_timers() -> None:
+    async def main() -> None:
+        async def perform(_step: Slow) -> int:
+            return 1_000  # a version that the view is yet to reach
+
+        controller = Looking(Slow(), again_at=1e12)
+        runner, following = await world(controller, {Slow: perform})
+        lane = runner._lanes[0]
+        await asyncio.sleep(1)
+        await runner.close()
+        following.cancel()
+        runner._view.take(Batch((), 1_000))
+        assert controller.asked == KEYS[:WORKERS]
+        assert lane.queue._timer is None
 
     run_virtual(main())
