@@ -4,7 +4,7 @@ History is kept for a while so that watches can resume; beyond an age, a count o
 sum of bytes it is compacted. Age is elapsed time since this process saw the version, never a
 comparison of stored instants; so after a start nothing is forgotten for ``keep_s``. Compacting
 costs commits of its own, so it waits until a share of a bound has gathered beyond it; and it looks
-now and then, not at every commit.
+now and then, not at every commit, unless it has fallen behind.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from proa.store.api import Batch, Compacted, Store
 
 RETRY_S = 1.0
 LOOK_S = 1.0
+MANY = 500  # events at a time: there may be more already
 SHARE = 20  # history may exceed each bound by a twentieth before it is compacted
 log = get_logger(__name__)
 
@@ -46,11 +47,13 @@ class Compactor:
         after = -1
         while True:
             try:
-                after = await self._store.version() if after < 0 else after
+                present = await self._store.version()
+                after = present if after < 0 else after
                 async for batch in self._store.watch("", after=after):
                     await self._seen(batch)
                     after = batch.version
-                    await self._clock.sleep(LOOK_S)
+                    if after >= present and len(batch.events) < MANY:
+                        await self._clock.sleep(LOOK_S)
             except TryAgain as error:
                 log.info("compaction waits", reason=str(error))
                 if isinstance(error, Compacted):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proa.base.clock import VirtualClock, run_virtual
-from proa.store.api import Compacted, Put, Transaction
+from proa.store.api import Compacted, Put, SlowReader, Transaction
 from proa.store.compactor import Compactor
 from proa.store.sqlite import SqliteStore, memory_store
 
@@ -69,6 +69,28 @@ def test_compactions_are_few_beside_the_writes(monkeypatch: pytest.MonkeyPatch) 
             await store.commit(Transaction(writes=(Put("k", b"x"),)))
             await clock.sleep(0.05)
         assert 20 <= len(compacted) <= 40
+        running.cancel()
+        await store.close()
+
+    run_virtual(story())
+
+
+def test_who_fell_behind_while_much_is_written_catches_up() -> None:
+    async def story() -> None:
+        clock = VirtualClock()
+        store = await memory_store(clock)
+        compactor = Compactor(store, clock, keep_events=5000)
+        running = asyncio.get_running_loop().create_task(compactor.run())
+        writes = tuple(Put(f"k{number:02}", b"x") for number in range(100))
+        versions = []
+        for second in range(30):
+            await clock.sleep(1)
+            if second == 3:
+                store._hub.end(SlowReader("this watcher fell behind: list again"))
+            for _ in range(20):
+                versions.append((await store.commit(Transaction(writes=writes))).version)
+        await clock.sleep(2)
+        assert await oldest(store, versions) >= len(versions) - 5000 // len(writes)
         running.cancel()
         await store.close()
 
