@@ -85,7 +85,8 @@ def check_root() -> Iterator[Finding]:
     """runc changes how the root is mounted, which the root of a plain chroot is not at all."""
     if not _MOUNTS.exists():
         return
-    if not any(line.split()[4] == "/" for line in _MOUNTS.read_text().splitlines()):
+    mounts = _MOUNTS.read_bytes().splitlines()  # names of folders are any bytes
+    if not any(line.split()[4] == b"/" for line in mounts):
         remedy = "before entering it, mount --rbind its folder elsewhere, and enter it there"
         yield Finding("this is a chroot whose root is no mount", remedy)
 

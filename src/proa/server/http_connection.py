@@ -470,6 +470,8 @@ class Connection(asyncio.Protocol):
         self._settle(turn)
         turn.last = turn.last or (length is None and not chunked)
         try:
+            if self._left():  # none but the next piece would tell, which may be long in coming
+                raise ConnectionResetError("the client left")
             self._transport.write(self._head_of(turn, answer, length, chunked=chunked))
             self._streaming = True
             sent = 0
@@ -491,6 +493,11 @@ class Connection(asyncio.Protocol):
             if close is not None:
                 await close()
         self._streaming = False
+
+    def _left(self) -> bool:
+        """Whether there is nobody to stream to. Of TLS clients, hardly one that has said all goes
+        on reading."""
+        return self._transport.is_closing() or (self._eof and not self._transport.can_write_eof())
 
     async def _drain(self) -> None:
         if self._transport.is_closing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ MOUNT = "21 1 0:5 / {at} rw - ext4 /dev/vda rw\n"
     ("points", "found"),
     [
         (("/", "/proc"), []),
+        (("/media/\udcff", "/"), []),  # no UTF-8
         (("/proc", "/sys"), ["this is a chroot whose root is no mount"]),
     ],
 )
@@ -48,6 +50,6 @@ def test_a_root_that_runc_cannot_remount_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: tuple[str, ...], found: list[str]
 ) -> None:
     mounts = tmp_path / "mountinfo"
-    mounts.write_text("".join(MOUNT.format(at=point) for point in points))
+    mounts.write_bytes(os.fsencode("".join(MOUNT.format(at=point) for point in points)))
     monkeypatch.setattr(host, "_MOUNTS", mounts)
     assert [finding.what for finding in host.check_root()] == found

@@ -11,17 +11,22 @@ import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from proa.base.clock import SystemClock
 from proa.base.http import Request, Response
+from proa.kube.pki import Authority
+from proa.server.doors import Door
 from proa.server.http import Shell
-from proa.server.http_doors import listening
+from proa.server.http_doors import HttpDoors, listening
 from proa.server.terminator import frames, service
-from proa.server.terminator.frames import Inbox, frame
+from proa.server.terminator.child import Terminator
+from proa.server.terminator.frames import Inbox, Keys, frame
 from tests.unit.server.shells import (
     Handler,
     client_tls,
@@ -176,6 +181,80 @@ def test_a_client_whose_certificate_is_of_another_authority_is_refused(tmp_path:
     terminated(check)
 
 
+def test_a_certificate_as_large_as_openssl_takes_is_known_whole(tmp_path: Path) -> None:
+    now = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
+    authority = Authority.create(now)
+    certificate, key = authority.issue_server(["localhost"], ["127.0.0.1"], now)
+    groups = [f"group-{number:060}" for number in range(1200)]
+    (tmp_path / "a.pem").write_bytes(b"".join(authority.issue_client("many", groups, now)))
+    tls = ssl.create_default_context(cadata=authority.pem.decode())
+    tls.load_cert_chain(tmp_path / "a.pem")
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.options |= ssl.OP_NO_TICKET  # which would hold the certificate, and 64 KiB at most
+
+    async def run() -> None:
+        handler, terminator = Handler(), Terminator(SystemClock())
+        shell = Shell(handler)
+        sockets = listening("127.0.0.1", 0)
+        shell.start_terminated(terminator, sockets, Keys(certificate, key, authority.pem))
+        async with asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", shell.port, ssl=tls)
+            writer.write(get("/"))
+            assert status_of(await reader.read()) == 200
+        writer.close()
+        shown = handler.seen[0].peer.certificate_der
+        assert shown is not None and 90_000 < len(shown) < 100_000
+        await shell.close()
+        await terminator.close()
+
+    uvloop.run(run())
+
+
+class Quiet:
+    """A stream that never says anything."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+@pytest.mark.parametrize(("way", "reset"), [("plain", 1), ("terminated", 1), ("terminated", 0)])
+def test_a_stream_is_closed_whose_client_left_before_it_began(way: str, reset: int) -> None:
+    asked, left, stream = asyncio.Event(), asyncio.Event(), Quiet()
+
+    async def answer(_request: Request) -> Response:
+        asked.set()
+        await left.wait()
+        return Response(200, stream=stream)
+
+    async def run() -> None:
+        async with serving(Shell(answer), way) as shell, asyncio.timeout(5):
+            _, writer = await dial(shell)
+            writer.write(get("/", close=False))
+            await asked.wait()
+            [connection] = shell._site.connections
+            linger = struct.pack("ii", reset, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+            while shell._site.connections and not connection._eof:
+                await asyncio.sleep(0.01)
+            left.set()
+            await stream.closed.wait()
+            while shell._site.connections:
+                await asyncio.sleep(0.01)
+
+    uvloop.run(run())
+
+
 def test_a_client_that_says_goodbye_after_its_request_is_answered() -> None:
     def ask(port: int) -> bytes:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -255,6 +334,26 @@ def test_no_one_is_accepted_any_more_once_the_shell_is_closed() -> None:
         raise AssertionError("it still accepts")
 
     terminated(check)
+
+
+def test_a_port_is_free_at_once_when_its_door_is_closed() -> None:
+    async def run() -> None:
+        [found] = listening("127.0.0.1", 0)
+        port = found.getsockname()[1]
+        found.close()
+        mine = keys()
+        door = Door("one", port, Handler(), mine.certificate, mine.key, mine.client_authority)
+        doors = HttpDoors("127.0.0.1")
+        for _ in range(3):
+            await doors.open(door)
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_tls())
+            writer.close()
+            await doors.close("one")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        await doors.close_all()
+
+    uvloop.run(run())
 
 
 # Within this process, to reach what takes long or hardly ever happens

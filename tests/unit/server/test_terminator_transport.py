@@ -293,6 +293,51 @@ def test_a_bug_of_one_connection_ends_that_alone() -> None:
     linked(check)
 
 
+def test_a_bug_in_what_came_during_a_pause_ends_that_connection() -> None:
+    async def check(far: Far) -> None:
+        raised: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: raised.append(said))
+        one = await far.opens(1)
+        await far.say(*(frame(frames.DATA, 1, part) for part in (b"pause", b"bug", b"more")))
+        one.transport.resume_reading()
+        heard = [kind for kind, _, _ in await far.heard()]
+        assert one.events == [b"pause", "lost"] and heard == [frames.HOLD, frames.ABORT]
+        assert len(raised) == 1
+
+    linked(check)
+
+
+def test_a_client_whom_nobody_comes_to_serve_is_sent_away() -> None:
+    async def check(far: Far) -> None:
+        def broken() -> Said:
+            raise RuntimeError("a bug")
+
+        far.link._factories[DOOR] = broken
+        opened = Opened(DOOR, "10.0.0.9", 4711, b"").packed()
+        await far.say(frame(frames.OPENED, 1, opened), frame(frames.DATA, 1, b"hello"))
+        assert await far.heard() == [(frames.ABORT, 1, b"")]
+
+    linked(check)
+
+
+def test_a_bug_of_one_connection_at_its_loss_keeps_the_link_from_nothing() -> None:
+    async def check(far: Far) -> None:
+        raised: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: raised.append(said))
+
+        def broken(_error: Exception | None) -> None:
+            raise RuntimeError("a bug")
+
+        one, two = await far.opens(1), await far.opens(2)
+        one.connection_lost = broken  # type: ignore[method-assign]
+        far.plug.close()
+        await _pass()
+        assert two.events == [("lost", ConnectionResetError)] and far.ended == ["ended"]
+        assert len(raised) == 1
+
+    linked(check)
+
+
 def test_all_connections_are_lost_with_the_link() -> None:
     async def check(far: Far) -> None:
         one, two = await far.opens(1), await far.opens(2)

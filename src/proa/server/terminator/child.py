@@ -9,6 +9,7 @@ wait in the sockets' queues. While it keeps dying, the pause before the next one
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -79,6 +80,8 @@ class Terminator:
         if self._link is not None:
             self._link.unlisten(door)
         for one in asked.sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)  # now, and not when the terminator comes to it
             one.close()
 
     async def close(self) -> None:

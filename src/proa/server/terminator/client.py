@@ -90,7 +90,7 @@ class Client:
 
     def ready(self, events: int) -> None:
         """Its socket may be written to or read from."""
-        if events & EVENT_WRITE and self._phase != "gone":
+        if events & EVENT_WRITE:
             self.flush()
         if events & EVENT_READ and self.events & EVENT_READ:
             self._receive()
@@ -175,6 +175,8 @@ class Client:
 
     def flush(self) -> None:
         """Write as much as the kernel takes."""
+        if self._phase == "gone":
+            return
         left = self._left or self._outgoing.read()
         while left:
             try:

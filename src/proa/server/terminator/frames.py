@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 HEAD = struct.Struct("<IBI")
-PAYLOAD_MAX = 80 * 1024
+PAYLOAD_MAX = 128 * 1024  # OpenSSL takes certificates of 100 KiB (SSL_CTX_set_max_cert_list(3))
 SPACE = 256 * 1024 + HEAD.size + PAYLOAD_MAX  # read at once, beside a frame that is half there
 
 # Both ways

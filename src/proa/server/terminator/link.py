@@ -2,8 +2,8 @@
 
 ``child`` makes one ``Link`` for each life of the terminator. What is written within one turn of the
 loop goes out in one write, and what several connections write alike goes out once; what arrives
-together is handed out in one call. The link never stops
-being read, for the terminator stands still while it cannot write.
+together is handed out in one call. The link never stops being read, for the terminator stands still
+while it cannot write.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ class Link:
         self._factories: dict[int, Factory] = {}
         self._open: dict[int, TerminatedTransport] = {}
         self._gathered: list[bytes | memoryview] = []
-        self._seen: dict[
-            int, int
-        ] = {}  # by identity: where data is gathered, or ~ what it is kept as
+        # By identity of data: where it is gathered, or ~ what it is kept as
+        self._seen: dict[int, int] = {}
         self._kept = 0
         self._senders: list[tuple[TerminatedTransport, int]] = []
         self._blocks: deque[_Block] = deque()
@@ -188,8 +187,10 @@ class Link:
                 transport.told(kind)
         except Exception as error:  # a bug of who serves this connection: the others go on
             log.error("a connection failed", exc_info=error)
-            if transport is not None:
+            if (transport := self._open.get(number)) is not None:
                 transport.abort()
+            elif kind == frames.OPENED:  # nobody serves it
+                self.send(frames.ABORT, number)
 
     def _opened(self, number: int, opened: Opened) -> None:
         factory = self._factories.get(opened.door)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -256,7 +257,11 @@ class Service:
                 plug, address = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
-            except OSError as error:  # no descriptors, or no memory: some may come back
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # it listens no more: ``UNLISTEN`` is on its way
+                    self._pause(port)
+                    return
+                # No descriptors, or no memory: some may come back.
                 self.say(frames.STARVED, port.number, str(error).encode())
                 self._pause(port)
                 self._pausing.add(port, partial(self._resume, port))

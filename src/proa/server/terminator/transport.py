@@ -83,7 +83,7 @@ class TerminatedTransport(asyncio.Transport):
             self._closing = self._lost = True
             self._kept.clear()
             self._link.forget(self._number)
-            self._protocol.connection_lost(error)
+            self._loop.call_soon(self._protocol.connection_lost, error)  # its bugs are its own
 
     def _end(self) -> None:
         self._ended = False  # it is told once
@@ -129,8 +129,12 @@ class TerminatedTransport(asyncio.Transport):
     def _deliver(self) -> None:
         """Hand out what was kept, as far as it is wanted."""
         kept = self._kept
-        while kept and not self._held:
-            self._protocol.data_received(kept.popleft())
+        try:
+            while kept and not self._held:
+                self._protocol.data_received(kept.popleft())
+        except Exception:  # a bug of who serves this connection, for the loop to log
+            self.abort()
+            raise
         if self._held or self._closing:
             return
         if self._ended:
@@ -173,8 +177,5 @@ class TerminatedTransport(asyncio.Transport):
 
     def abort(self) -> None:
         if not self._lost:
-            self._closing = self._lost = True
-            self._kept.clear()
-            self._link.forget(self._number)
             self._link.send(frames.ABORT, self._number)
-            self._loop.call_soon(self._protocol.connection_lost, None)
+            self.lose(None)
