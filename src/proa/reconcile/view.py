@@ -268,6 +268,8 @@ class View:
                 log.warning("view lists again", error=str(error))
 
     async def _list(self) -> None:
+        """Take in all records as of one version, which is reached only with the last of them: they
+        come by key, so a newer one may be there before an older."""
         seen: set[str] = set()
         page = await self._store.range(self._prefix, limit=1000)
         version = page.version
@@ -290,15 +292,13 @@ class View:
     def take(self, batch: Batch) -> None:
         """Take in what a watch has brought; ``run`` does, or an owner who watches by himself."""
         for event in batch.events:
+            self.version = max(self.version, event.record.version)
             self._apply(event.record, event.kind == "put")
         self._advance(batch.version)
 
     def _apply(self, record: Record, present: bool) -> None:
-        key, version = record.key, record.version
-        if present and version > self.version:
-            self.version = version
         like: Entry[Any] | None = None
-        for rows in self._holders(key):
+        for rows in self._holders(record.key):
             change = rows._apply(record, present, like)
             if change is not None:
                 like = change.new if like is None else like

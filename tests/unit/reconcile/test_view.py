@@ -8,7 +8,7 @@ import msgspec
 
 from proa.base.clock import VirtualClock, run_virtual
 from proa.reconcile.view import Change, Table, View
-from proa.store.api import Delete, Put, Transaction
+from proa.store.api import Delete, Page, Put, Transaction
 from proa.store.memory import MemoryStore
 
 
@@ -72,5 +72,38 @@ def test_who_asks_to_be_told_is_told_once_the_view_shows_the_version() -> None:
         await view.reached(version)
         assert told == ["at once", "then"]
         following.cancel()
+
+    run_virtual(main())
+
+
+class SlowlyListing(MemoryStore):
+    """It takes a second for each page of a list."""
+
+    async def range(self, prefix: str, *, after: str = "", limit: int = 0, at: int = 0) -> Page:
+        await asyncio.sleep(1)
+        return await super().range(prefix, after=after, limit=limit, at=at)
+
+
+def test_a_version_is_reached_while_listing_again_only_once_all_before_it_is_there() -> None:
+    rows: Table[bytes] = Table("rows", "/", lambda body: body)
+
+    async def main() -> None:
+        store = SlowlyListing(VirtualClock())
+        keys = [f"/rows/{number:04}" for number in range(1500)]
+        for key in keys:
+            await store.commit(Transaction((), (Put(key, b"old"),)))
+        view = View(store, [rows])
+        watching = asyncio.create_task(view.run())
+        await view.synced.wait()
+        store.break_watches()
+        await asyncio.sleep(0)
+        last = await store.commit(Transaction((), (Put(keys[-1], b"new"),)))
+        await store.commit(Transaction((), (Put(keys[0], b"newer"),)))
+        await asyncio.sleep(1.5)  # the first page is there
+        await view.reached(last.version)
+        shown = view.rows(rows).get(keys[-1])
+        assert shown is not None
+        assert shown.value == b"new"
+        watching.cancel()
 
     run_virtual(main())
