@@ -24,7 +24,7 @@ from proa.kube.pki import Authority
 from proa.server.doors import Door
 from proa.server.http import Shell
 from proa.server.http_doors import HttpDoors, listening
-from proa.server.terminator import frames, service
+from proa.server.terminator import child, frames, service
 from proa.server.terminator.child import Terminator
 from proa.server.terminator.frames import Inbox, Keys, frame
 from tests.unit.server.shells import (
@@ -308,6 +308,24 @@ def test_a_terminator_that_is_killed_is_replaced_and_its_connections_are_lost() 
     terminated(check)
 
 
+def test_a_terminator_whose_start_met_a_bug_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, bugs = child._start, [RuntimeError("a bug")]
+
+    async def buggy(link: socket.socket) -> asyncio.subprocess.Process:
+        if bugs:
+            raise bugs.pop()
+        return await start(link)
+
+    async def check(shell: Shell, _handler: Handler) -> None:
+        assert status_of(await talk(shell, get("/"))) == 200
+
+    monkeypatch.setattr(child, "_start", buggy)
+    terminated(check)
+    assert not bugs
+
+
 def test_a_terminator_outlives_signals_to_all_and_ends_with_its_link() -> None:
     async def check(shell: Shell, _handler: Handler) -> None:
         assert status_of(await talk(shell, get("/"))) == 200
@@ -390,10 +408,38 @@ def _next_frame(link: socket.socket) -> tuple[int, int, bytes]:
     return kind, number, bytes(payload)
 
 
+def _heard_while_sending(link: socket.socket, part: bytes) -> tuple[int, int, bytes] | None:
+    """Send a part; what was said by then, if anything."""
+    link.sendall(part)
+    link.setblocking(False)
+    try:
+        link.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None
+    finally:
+        link.settimeout(10)
+    return _next_frame(link)
+
+
 def test_who_does_not_shake_hands_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "SHAKE_S", 0.05)
     with _in_a_thread() as (_, port), _dialled(port) as silent:
         assert silent.recv(1) == b""
+
+
+def test_who_does_not_read_what_is_left_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CLOSE_S", 0.05)
+    with (
+        _in_a_thread() as (link, port),
+        client_tls().wrap_socket(_dialled(port), server_hostname="localhost"),
+    ):
+        _, number, _ = _next_frame(link)
+        part = frame(frames.DATA, number, bytes(frames.PAYLOAD_MAX))
+        while (told := _heard_while_sending(link, part)) is None:
+            pass
+        assert told == (frames.FULL, number, b"")
+        link.sendall(frame(frames.CLOSE, number))
+        assert _next_frame(link) == (frames.LOST, number, b"")
 
 
 def test_a_port_without_descriptors_rests_and_accepts_again(

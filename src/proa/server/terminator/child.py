@@ -96,8 +96,8 @@ class Terminator:
             began = self._clock.monotonic()
             try:
                 code: int | str = await self._one_life()
-            except OSError as error:
-                code = str(error)
+            except Exception as error:  # a bug of ours, too: without TLS there is no API
+                code = repr(error)
             lived_s = self._clock.monotonic() - began
             log.error("the TLS terminator has ended", code=code, lived_s=lived_s)
             if lived_s > HEALTHY_S:

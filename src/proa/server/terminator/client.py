@@ -48,6 +48,10 @@ class Host(Protocol):
         """Call its ``catch_up`` when nothing else is to be done."""
         ...
 
+    def closes(self, client: Client) -> None:
+        """It is to be dropped unless it soon has read what is left for it."""
+        ...
+
     def lingers(self, client: Client) -> None:
         """It is to be dropped in a moment."""
         ...
@@ -288,6 +292,7 @@ class Client:
         """End when all is said."""
         if self._phase == "open":
             self._phase = "closing"
+            self._host.closes(self)
             self.flush()
 
     def drop(self) -> None:

@@ -30,6 +30,7 @@ from proa.server.terminator.contexts import context_of
 from proa.server.terminator.frames import HEAD, Inbox, Keys
 
 SHAKE_S = 60.0  # for a handshake
+CLOSE_S = 30.0  # for a client to read what is left for it
 LINGER_S = 2.0  # for a client's last words
 PAUSE_S = 1.0  # when no more connections can be had
 ACCEPTED_AT_ONCE = 64
@@ -94,12 +95,9 @@ class Service:
         self._kept = [b""] * frames.KEPT_MAX  # what comes again for other clients
         self._behind: dict[Client, None] = {}  # with something that can wait
         self._last_number = 0
-        self._shaking, self._lingering, self._pausing = (
-            Waits(SHAKE_S),
-            Waits(LINGER_S),
-            Waits(PAUSE_S),
-        )
-        self._waits = (self._shaking, self._lingering, self._pausing)
+        self._shaking, self._closing = Waits(SHAKE_S), Waits(CLOSE_S)
+        self._lingering, self._pausing = Waits(LINGER_S), Waits(PAUSE_S)
+        self._waits = (self._shaking, self._closing, self._lingering, self._pausing)
         self._linked = True
 
     def run(self) -> None:
@@ -154,15 +152,20 @@ class Service:
         """See ``Host``."""
         self._behind[client] = None
 
+    def closes(self, client: Client) -> None:
+        """See ``Host``."""
+        self._closing.add(client, client.drop)
+
     def lingers(self, client: Client) -> None:
         """See ``Host``."""
+        self._closing.drop(client)
         self._lingering.add(client, client.drop)
 
     def gone(self, client: Client) -> None:
         """See ``Host``."""
         self._clients.pop(client.number, None)
-        self._shaking.drop(client)
-        self._lingering.drop(client)
+        for waits in (self._shaking, self._closing, self._lingering):
+            waits.drop(client)
 
     # The link
 
