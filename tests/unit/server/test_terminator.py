@@ -42,10 +42,13 @@ from tests.unit.server.shells import (
 BIG = bytes(range(256)) * 40_000
 
 
-def _children() -> list[int]:
-    """Processes that this one has started and that still run."""
+def _terminators() -> list[int]:
+    """Those that this process has started and that still run; others of its children are not ours
+    to signal."""
     tasks = Path(f"/proc/{os.getpid()}/task")
-    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    children = [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    return [pid for pid, command in commands.items() if service.__name__.encode() in command]
 
 
 def terminated(check: Callable[[Shell, Handler], Coroutine[Any, Any, None]]) -> None:
@@ -291,7 +294,7 @@ def test_a_client_that_says_goodbye_after_its_request_is_answered() -> None:
 def test_a_terminator_that_is_killed_is_replaced_and_its_connections_are_lost() -> None:
     async def check(shell: Shell, handler: Handler) -> None:
         assert status_of(await talk(shell, get("/"))) == 200
-        before = set(_children())
+        before = set(_terminators())
         reader, writer = await dial(shell)
         writer.write(get("/endless", close=False))
         await reader.readuntil(b"\r\n\r\n")
@@ -303,7 +306,7 @@ def test_a_terminator_that_is_killed_is_replaced_and_its_connections_are_lost() 
         writer.close()
         assert not shell._site.connections
         assert status_of(await talk(shell, get("/"))) == 200  # waited in the socket's queue
-        assert before.isdisjoint(_children())
+        assert before.isdisjoint(_terminators())
 
     terminated(check)
 
@@ -329,13 +332,13 @@ def test_a_terminator_whose_start_met_a_bug_is_started_again(
 def test_a_terminator_outlives_signals_to_all_and_ends_with_its_link() -> None:
     async def check(shell: Shell, _handler: Handler) -> None:
         assert status_of(await talk(shell, get("/"))) == 200
-        for pid in _children():
+        for pid in _terminators():
             os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGINT)
         assert status_of(await talk(shell, get("/"))) == 200
 
     terminated(check)
-    assert _children() == []
+    assert _terminators() == []
 
 
 def test_no_one_is_accepted_any_more_once_the_shell_is_closed() -> None:
