@@ -40,7 +40,7 @@ test-vm:
 	@tools/setup.sh vm
 	PROA_TEST_VM=1 $(PYTEST) -s tests/vm
 
-# Two hours and more on a quiet machine: the table, bench/report.html and bench/report.json.
+# A quarter of an hour on a quiet machine: the table, bench/report.html and bench/report.json.
 bench: ; $(PROA) bench --report bench/report.html --save bench/report.json
 
 reference: ; .venv/bin/python tools/build_reference.py
