@@ -20,6 +20,7 @@ import uvloop
 
 from proa.base.clock import SystemClock
 from proa.base.http import Request, Response
+from proa.bench.live.instance import children
 from proa.kube.pki import Authority
 from proa.server.doors import Door
 from proa.server.http import Shell
@@ -45,10 +46,7 @@ BIG = bytes(range(256)) * 40_000
 def _terminators() -> list[int]:
     """Those that this process has started and that still run; others of its children are not ours
     to signal."""
-    tasks = Path(f"/proc/{os.getpid()}/task")
-    children = [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
-    return [pid for pid, command in commands.items() if service.__name__.encode() in command]
+    return [pid for name, pid in children(os.getpid()).items() if name == service.__name__]
 
 
 def terminated(check: Callable[[Shell, Handler], Coroutine[Any, Any, None]]) -> None:

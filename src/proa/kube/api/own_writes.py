@@ -75,8 +75,8 @@ def _meant(api: Api, resource: Resource, call: Call) -> Entry[Object] | None:
     return None if call.version and entry.version != call.version else entry
 
 
-def _written(entry: Entry[Object], parts: dict[str, Any]) -> Parts:
-    return Parts((Guard(entry.key, entry.version),), (Put(entry.key, whole.encode(parts)),))
+def _written(entry: Entry[Object], body: bytes) -> Parts:
+    return Parts((Guard(entry.key, entry.version),), (Put(entry.key, body),))
 
 
 def _raw(value: Any) -> msgspec.Raw:
@@ -95,7 +95,7 @@ def _status(api: Api, resource: Resource, call: Call) -> Parts | None:
     body = b"%b%b}" % (rest, text)
     if isinstance(value, Pod | ReplicaSet | Deployment):
         handed_over(type(value)).tell_status(body, value, text)
-    return Parts((Guard(entry.key, entry.version),), (Put(entry.key, body),))
+    return _written(entry, body)
 
 
 def _merged(resource: Resource, old: dict[str, Any], call: Call) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _count(api: Api, resource: Resource, call: Call) -> Parts | None:
         return None
     parts = members.decode(entry.body)
     parts |= {name: _raw(value) for name, value in call.body.items()}
-    return _written(entry, parts)
+    return _written(entry, whole.encode(parts))
 
 
 def _deletion(api: Api, resource: Resource, call: Call) -> Parts | None:
@@ -157,7 +157,7 @@ def _deletion(api: Api, resource: Resource, call: Call) -> Parts | None:
     )
     body = whole.encode(parts)
     handed_over(Pod).tell(body, replace(pod, metadata=marked))
-    return Parts((Guard(entry.key, entry.version),), (Put(entry.key, body),))
+    return _written(entry, body)
 
 
 def _with(part: msgspec.Raw, **new: Any) -> msgspec.Raw:
@@ -187,4 +187,4 @@ def _size(api: Api, resource: Resource, call: Call) -> Parts | None:
         parts["metadata"] = _with(parts["metadata"], **new)
     else:
         return NO_CHANGE
-    return _written(entry, parts)
+    return _written(entry, whole.encode(parts))
