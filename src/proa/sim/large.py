@@ -1,16 +1,21 @@
 """Plays a large scenario: a plan's days in virtual time over the real control plane.
 
-``proa sim run`` and ``proa compare`` call ``play``. Everything that happens follows from plan and
-seed: the same two give the same trace, byte for byte. Progress is told to who asks for it.
+``proa sim run`` calls ``play``. Everything that happens follows from plan and seed: the same two
+give the same trace, byte for byte. Regions share nothing, so each is a history of its own, and they
+are played side by side. Progress is told to who asks for it.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
+import heapq
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from typing import Any
 
 from proa.base.aio import Tasks
@@ -24,7 +29,9 @@ from proa.sim.asker import Asker
 from proa.sim.crowd_behaviour import Manners
 from proa.sim.large_faults import LargeFaults, check_fault
 from proa.sim.measure import Measures
+from proa.sim.measured import Measured, together
 from proa.sim.plan import CPU_UNITS, MIB, ChangePart, Churn, HostsPart, Plan, Workload, seconds
+from proa.sim.processes import side_by_side
 from proa.sim.stage import Stage
 from proa.store.api import Event
 
@@ -67,33 +74,121 @@ class Outcome:
         }
 
 
+@dataclass(slots=True)
+class History:
+    """What came of one region."""
+
+    cpu_s: float
+    virtual_s: float
+    events: int
+    trace_sha256: str
+    problems: list[str]
+    measured: Measured
+    hosts: list[str]
+    lines: list[str]
+
+
 def play(
     plan: Plan, seed: str, progress: Progress = lambda _at, _of, _running: None, *,
-    keep: bool = False,
+    keep: bool = False, at_once: int = 0,
 ) -> Outcome:  # fmt: skip
-    """Play a plan in virtual time. ``keep`` the trace's lines. Raises CallerFault where the plan
-    cannot be played."""
+    """Play a plan in virtual time. ``keep`` the trace's lines. Regions are played ``at_once``, by
+    default as many as there are processors; that changes nothing but how long it takes. Raises
+    CallerFault where the plan cannot be played."""
     for fault in plan.faults:
         check_fault(fault.fault, fault.given)
-    began, began_cpu = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
+    lasts, heard = seconds(plan.lasts), dict.fromkeys(range(len(plan.regions)), (0.0, 0))
+
+    def told(number: int, news: tuple[float, int]) -> None:
+        heard[number] = news
+        progress(min(at for at, _ in heard.values()), lasts, sum(n for _, n in heard.values()))
+
+    def own_seed(region: str) -> str:
+        return seed if len(plan.regions) == 1 else f"{seed} {region}"
+
+    works = [partial(_history, plan.of(name), own_seed(name), keep) for name in plan.regions]
+    histories = dict(zip(plan.regions, side_by_side(works, told, at_once), strict=True))
+    outcome = _outcome(plan, seed, _together(histories))
+    outcome.wall_s = time.perf_counter() - began
+    return outcome
+
+
+def _history(plan: Plan, seed: str, keep: bool, tell: Callable[[Any], None]) -> History:
+    """One region's, played in this process."""
+    began = time.process_time()
     thresholds = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(*_COLLECT)
     try:
-        outcome = run_virtual(_Play(plan, seed, progress, keep).run())
+        history = run_virtual(_Play(plan, seed, keep, tell).run())
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
-    outcome.wall_s = time.perf_counter() - began
-    outcome.cpu_s = time.process_time() - began_cpu
-    return outcome
+    history.cpu_s = time.process_time() - began
+    return history
+
+
+def _together(histories: Mapping[str, History]) -> History:
+    """All regions as one; what has a name is named with its region."""
+    all = list(histories.values())
+    if len(all) == 1:
+        return all[0]
+
+    def named(of: Callable[[History], list[str]], between: str) -> list[str]:
+        return [f"{region}{between}{text}" for region, one in histories.items() for text in of(one)]
+
+    traces = named(lambda one: [one.trace_sha256], " ")
+    return History(
+        cpu_s=sum(one.cpu_s for one in all),
+        virtual_s=max(one.virtual_s for one in all),
+        events=sum(one.events for one in all),
+        trace_sha256=hashlib.sha256("\n".join(traces).encode()).hexdigest(),
+        problems=named(lambda one: one.problems, ": "),
+        measured=together({region: one.measured for region, one in histories.items()}),
+        hosts=named(lambda one: one.hosts, "/"),
+        lines=list(_in_time({region: one.lines for region, one in histories.items()})),
+    )
+
+
+def _in_time(lines: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Traces of several regions as one, by the instant that each line begins with."""
+
+    def stamped(region: str, lines: Sequence[str]) -> Iterator[tuple[float, str]]:
+        for line in lines:
+            at, rest = line.split(" ", 1)
+            yield float(at), f"{at} {region} {rest}"
+
+    merged = heapq.merge(
+        *(stamped(*item) for item in lines.items()), key=lambda stamped: stamped[0]
+    )
+    return (line for _, line in merged)
+
+
+def _outcome(plan: Plan, seed: str, history: History) -> Outcome:
+    return Outcome(
+        plan.name,
+        seed,
+        cpu_s=history.cpu_s,
+        virtual_s=history.virtual_s,
+        events=history.events,
+        trace_sha256=history.trace_sha256,
+        problems=history.problems,
+        measures=history.measured.shown(),
+        packing=[(one.at_s, one.shares) for one in history.measured.packing],
+        hosts=history.hosts,
+        lines=history.lines,
+    )
 
 
 class _Play:
-    def __init__(self, plan: Plan, seed: str, progress: Progress, keep: bool) -> None:
-        self._plan, self._seed, self._progress = plan, seed, progress
+    """One region's history."""
+
+    def __init__(self, plan: Plan, seed: str, keep: bool, tell: Callable[[Any], None]) -> None:
+        self._plan, self._tell = plan, tell
         manners = Manners(plan.images, plan.curves)
-        config = Config(strict=True)
+        (region,) = plan.regions
+        config = Config(strict=True, region=region)
         self._stage = Stage(f"{plan.name} {seed}", manners, config, self._committed, keep=keep)
         self._measures = Measures(self._stage.clock)
         self._stage.crowd.observe = self._measures.observe
@@ -112,7 +207,7 @@ class _Play:
     def _crashed(self, name: str, error: BaseException) -> None:
         self._problems.append(f"{name}: {error}")
 
-    async def run(self) -> Outcome:
+    async def run(self) -> History:
         """The whole history."""
         stage, lasts = self._stage, seconds(self._plan.lasts)
         await stage.open()
@@ -128,15 +223,13 @@ class _Play:
         finally:
             await self._tasks.close()
             await stage.close()
-        return Outcome(
-            self._plan.name,
-            self._seed,
+        return History(
+            cpu_s=0.0,
             virtual_s=stage.clock.monotonic(),
             events=stage.trace.events,
             trace_sha256=stage.trace.sha256(),
             problems=self._problems + self._bugs(),
-            measures=self._measures.result(),
-            packing=[(one.at_s, one.shares) for one in self._measures.packing],
+            measured=self._measures.result(),
             hosts=list(stage.crowd.machines),
             lines=stage.trace.lines,
         )
@@ -236,17 +329,19 @@ class _Play:
 
     def _look(self) -> None:
         self._measures.sample(self._stage.crowd)
-        running = len(self._measures.running)
-        self._progress(self._stage.clock.monotonic(), seconds(self._plan.lasts), running)
+        self._tell((self._stage.clock.monotonic(), len(self._measures.running)))
 
     async def _sample(self) -> None:
-        while True:
-            await self._stage.clock.sleep(seconds(self._plan.measure.every))
+        """At the same instants in every region."""
+        every = seconds(self._plan.measure.every)
+        for number in count(1):
+            await self._until(JOINING_S + number * every)
             self._look()
 
     async def _pack(self) -> None:
-        while True:
-            await self._stage.clock.sleep(seconds(self._plan.measure.packing_every))
+        every = seconds(self._plan.measure.packing_every)
+        for number in count(1):
+            await self._until(JOINING_S + number * every)
             self._measures.pack(self._stage.crowd)
 
 

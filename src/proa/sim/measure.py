@@ -8,8 +8,7 @@ happens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from proa.aws.ecs.tables import TASKS
 from proa.base.clock import Clock
@@ -17,13 +16,11 @@ from proa.kube.tables import PODS
 from proa.model.sandbox import SandboxStatus
 from proa.sim.crowd import Crowd, Machine
 from proa.sim.crowd_box import Box
+from proa.sim.measured import Amount, Measured, Packing, Sample, WorkloadMeasured, share
 from proa.store.api import Event
 
 _LABEL, _FAMILY = "app", "com.amazonaws.ecs.task-definition-family"
-SERIES = (
-    "at_s", "wanted", "running", "ready", "pending", "started", "ended", "failed", "restarts",
-    "hosts_used", "cpu_reserved", "memory_reserved", "cpu_used", "memory_used",
-)  # fmt: skip
+_COUNTS = ("started", "ended", "failed", "restarts")  # as a Sample has them
 
 
 @dataclass(slots=True)
@@ -59,14 +56,6 @@ class _Workload:
             self.down_s += spent if self.wanted and not self.ready else 0.0
 
 
-@dataclass(slots=True)
-class Packing:
-    """How full each host was at one instant: the fuller of processor and memory, in percent."""
-
-    at_s: float
-    shares: bytes = field(default=b"")
-
-
 class Measures:
     """The measures of one run."""
 
@@ -78,13 +67,13 @@ class Measures:
         self._running: list[Box] = []  # for who picks one at random
         self._places: dict[str, int] = {}
         self._wanted = self._ready = self._now_running = 0
-        self._counts = dict.fromkeys(("started", "ended", "failed", "restarts"), 0)
+        self._counts = dict.fromkeys(_COUNTS, 0)
         self.created = 0
         self.placed_s: list[float] = []
         self.running_s: list[float] = []
         self.ready_s: list[float] = []
         self.totals = dict.fromkeys(self._counts, 0)
-        self.series: list[list[float]] = []
+        self.samples: list[Sample] = []
         self.packing: list[Packing] = []
 
     # What is told
@@ -184,18 +173,16 @@ class Measures:
     def sample(self, crowd: Crowd) -> None:
         """Look at everything now."""
         now = self._clock.monotonic()
-        reserved, pool = crowd.reserved, crowd.pool
-        usage = crowd.usage(now)
-        counts = [self._counts[name] for name in ("started", "ended", "failed", "restarts")]
+        reserved, pool, used = crowd.reserved, crowd.pool, crowd.usage(now)
+        counts = tuple(self._counts.values())
         self._counts = dict.fromkeys(self._counts, 0)
         pending = max(0, len(self._created) - (self._now_running - self._ready))
-        shares = (
-            _share(reserved.cpu, pool.cpu), _share(reserved.memory, pool.memory),
-            _share(usage.cpu, pool.cpu), _share(usage.memory, pool.memory),
-        )  # fmt: skip
-        self.series.append(
-            [round(now, 3), self._wanted, self._now_running, self._ready, pending, *counts,
-             reserved.hosts, *shares]
+        self.samples.append(
+            Sample(
+                now, self._wanted, self._now_running, self._ready, pending, counts, reserved.hosts,
+                Amount(reserved.cpu, reserved.memory), Amount(used.cpu, used.memory),
+                Amount(pool.cpu, pool.memory),
+            )
         )  # fmt: skip
 
     def pack(self, crowd: Crowd) -> None:
@@ -204,33 +191,19 @@ class Measures:
             Packing(self._clock.monotonic(), bytes(_full(one) for one in crowd.machines.values()))
         )
 
-    def result(self) -> dict[str, Any]:
-        """Everything, as JSON has it. Seconds; shares of 1; percentiles by nearest rank."""
+    def result(self) -> Measured:
+        """Everything until now."""
         now = self._clock.monotonic()
         workloads = {}
-        for name, found in sorted(self._workloads.items()):
+        for name, found in self._workloads.items():
             found.passes(now)
-            workloads[name] = {
-                "wanted": found.wanted,
-                "ready": found.ready,
-                "missing_share": round(found.missing_s / found.wanted_s, 6)
-                if found.wanted_s
-                else 0.0,
-                "unavailable_s": round(found.down_s, 3),
-            }
-        return {
-            "created": self.created,
-            **self.totals,
-            "running": self._now_running,
-            "ready": self._ready,
-            "seconds_to_place": percentiles(self.placed_s),
-            "seconds_to_running": percentiles(self.running_s),
-            "seconds_to_ready": percentiles(self.ready_s),
-            "missing_replica_s": round(sum(one.missing_s for one in self._workloads.values()), 3),
-            "unavailable_s": round(sum(one.down_s for one in self._workloads.values()), 3),
-            "workloads": workloads,
-            "series": {"columns": list(SERIES), "rows": self.series},
-        }
+            workloads[name] = WorkloadMeasured(
+                found.wanted, found.ready, found.wanted_s, found.missing_s, found.down_s
+            )
+        return Measured(
+            self.created, self.totals, self._now_running, self._ready, self.placed_s,
+            self.running_s, self.ready_s, workloads, self.samples, self.packing,
+        )  # fmt: skip
 
 
 def workload_of(box: Box) -> str:
@@ -239,23 +212,7 @@ def workload_of(box: Box) -> str:
     return labels.get(_LABEL) or labels.get(_FAMILY) or ""
 
 
-def _share(part: int, whole: int) -> float:
-    return round(part / whole, 4) if whole else 0.0
-
-
 def _full(machine: Machine) -> int:
     pool = machine.facts.pool
-    share = max(_share(machine.cpu, pool.cpu), _share(machine.memory, pool.memory))
-    return min(255, round(100 * share))
-
-
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Median, 90th, 99th and the largest; empty where there is nothing."""
-    if not values:
-        return {}
-    ordered = sorted(values)
-    ranks = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-    last = len(ordered) - 1
-    return {
-        name: round(ordered[min(last, int(rank * len(ordered)))], 3) for name, rank in ranks.items()
-    }
+    fuller = max(share(machine.cpu, pool.cpu), share(machine.memory, pool.memory))
+    return min(255, round(100 * fuller))

@@ -16,7 +16,7 @@ from html import escape
 from proa.sim import charts
 from proa.sim.charts import Series, lines
 from proa.sim.large import Outcome
-from proa.sim.measure import SERIES
+from proa.sim.measured import SERIES
 
 _ROWS = 1000  # of the packing; more hosts than that are thinned out
 _COUNTS = ("wanted", "running", "ready", "pending", "failed", "restarts")

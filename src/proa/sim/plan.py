@@ -1,19 +1,23 @@
 """The language of large scenarios: hosts, workloads, load, changes, churn, faults, measures.
 
-``scenarios/*.yaml`` are written in it, ``large`` plays them. A file is checked before anything
-starts, and a mistake is named with its place. Spans of time are seconds, or texts such as "90s",
-"30m", "6h", "1h30m". Small scripted histories have a language of their own, see ``scenario``.
+``scenarios/*.yaml`` are written in it, ``large`` plays them. A plan of several regions says of each
+what it says of all, and what it says of that one alone; ``Plan.of`` is one region's own plan. A
+file is checked before anything starts, and a mistake is named with its place. Spans of time are
+seconds, or texts such as "90s", "30m", "6h", "1h30m". Small scripted histories have a language of
+their own, see ``scenario``.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
+from proa.base.config import Config
 from proa.base.errors import CallerFault
 from proa.sim.crowd_behaviour import Curve, Manner
 
@@ -24,7 +28,9 @@ _PARTS = re.compile(
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?")
 MIB = 1024 * 1024
 CPU_UNITS = 128_000
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]+")
 MAX_HOSTS, MAX_REPLICAS = 100_000, 1_000_000
+HOME = Config().region
 
 
 def seconds(span: Span) -> float:
@@ -48,8 +54,8 @@ def _check_name(name: str) -> None:
 
 
 class HostsPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``count`` machines of one size; zones take turns. ``capacity`` is what they are bought as,
-    ``overcommit`` how often processor and memory may be reserved."""
+    """``count`` machines of one size, in each region or in ``region``; zones take turns, and may
+    be named by their letter."""
 
     count: int
     vcpu: float
@@ -58,7 +64,8 @@ class HostsPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     pods: int = 110
     name: str = "node"
     type: str = ""
-    zones: tuple[str, ...] = ("us-east-1a",)
+    zones: tuple[str, ...] = ("a",)
+    region: str = ""
 
     def __post_init__(self) -> None:
         _require(1 <= self.count <= MAX_HOSTS, f"count is 1 to {MAX_HOSTS:,}")
@@ -93,6 +100,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     unavailable: str | int = "25%"
     labels: dict[str, str] = {}
     node_labels: dict[str, str] = {}  # of the nodes that a Deployment's or Job's pods select
+    region: str = ""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -130,6 +138,7 @@ class ChangePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     image: str = ""
     replicas: int | None = None
     spread: Span = 0.0
+    region: str = ""
 
     def __post_init__(self) -> None:
         seconds(self.at), seconds(self.spread)
@@ -158,6 +167,7 @@ class FaultPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     between: tuple[Span, Span]
     times: int = 1
     given: dict[str, Any] = {}
+    region: str = ""
 
     def __post_init__(self) -> None:
         begin, end = (seconds(span) for span in self.between)
@@ -189,10 +199,12 @@ class AgentsPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole file. ``lasts`` is how much time is played."""
+    """A whole file. ``lasts`` is how much time is played. Each of ``regions`` has hosts, clusters
+    and a control plane of its own, as at AWS; without any there is one, the usual."""
 
     name: str = ""
     lasts: Span
+    regions: tuple[str, ...] = (HOME,)
     hosts: tuple[HostsPart, ...]
     workloads: tuple[Workload, ...]
     images: dict[str, Manner] = {}
@@ -205,15 +217,61 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     def __post_init__(self) -> None:
         _require(seconds(self.lasts) > 0, "lasts is above 0")
-        names = [name for workload in self.workloads for name in workload.names]
-        _require(len(set(names)) == len(names), "two workloads have one name")
-        whole = {workload.name for workload in self.workloads}
-        for change in self.changes:
-            _require(change.workload in whole, f"there is no workload {change.workload!r}")
         for manner in self.images.values():
             for curve in (manner.cpu, manner.memory):
                 known = not isinstance(curve, str) or curve in self.curves or curve == "steady"
                 _require(known, f"there is no load curve {curve!r}")
+        self._check_regions()
+        for region in self.regions:
+            self._check_region(region)
+
+    def _check_regions(self) -> None:
+        _require(bool(self.regions), "there is some region")
+        _require(len(set(self.regions)) == len(self.regions), "two regions have one name")
+        for region in self.regions:
+            _require(bool(_REGION.fullmatch(region)), f"{region!r} is no region, as us-east-1 is")
+        for part in (self.hosts, self.workloads, self.changes, self.faults):
+            for region in (one.region for one in part):
+                known = not region or region in self.regions
+                _require(known, f"there is no region {region!r} among regions")
+
+    def _check_region(self, region: str) -> None:
+        names = [name for workload in _of(self.workloads, region) for name in workload.names]
+        _require(len(set(names)) == len(names), "two workloads have one name")
+        whole = {workload.name for workload in _of(self.workloads, region)}
+        for change in _of(self.changes, region):
+            _require(change.workload in whole, f"there is no workload {change.workload!r}")
+        for part in _of(self.hosts, region):
+            for zone in part.zones:
+                inside = len(zone) == 1 or zone.startswith(region)
+                _require(inside, f"zone {zone!r} is not in region {region}")
+
+    def of(self, region: str) -> Plan:
+        """What is played in one region: a plan without the others."""
+        hosts = tuple(
+            replace(part, zones=tuple(zone_of(region, zone) for zone in part.zones))
+            for part in _of(self.hosts, region)
+        )
+        return replace(
+            self,
+            regions=(region,),
+            hosts=hosts,
+            workloads=_of(self.workloads, region),
+            changes=_of(self.changes, region),
+            faults=_of(self.faults, region),
+        )
+
+
+P = TypeVar("P", HostsPart, Workload, ChangePart, FaultPart)
+
+
+def _of(parts: tuple[P, ...], region: str) -> tuple[P, ...]:
+    return tuple(part for part in parts if part.region in ("", region))
+
+
+def zone_of(region: str, zone: str) -> str:
+    """A zone's whole name, where its letter may stand for it."""
+    return region + zone if len(zone) == 1 else zone
 
 
 def read_plan(text: str, name: str) -> Plan:

@@ -42,7 +42,6 @@ from proa.store.api import Event
 
 OPENING_S = 10.0  # from the start to the first replica
 SAMPLE_S = 60.0
-Progress = Callable[[Way, float, float], None]
 
 
 @dataclass(slots=True)
@@ -65,21 +64,22 @@ class Trial:
 
 def play_way(
     question: Question, way: Way, seed: str, rates: Rates,
-    progress: Progress = lambda _way, _at, _of: None,
+    tell: Callable[[float], None] = lambda _at: None,
 ) -> Trial:  # fmt: skip
-    """Play one way. Raises CallerFault where the workload cannot be run so."""
+    """Play one way; ``tell`` hears how many seconds have been played. Raises CallerFault where the
+    workload cannot be run so."""
     began = time.perf_counter()
-    trial = run_virtual(_Play(question, way, seed, rates, progress).run())
+    trial = run_virtual(_Play(question, way, seed, rates, tell).run())
     trial.wall_s = time.perf_counter() - began
     return trial
 
 
 class _Play:
     def __init__(
-        self, question: Question, way: Way, seed: str, rates: Rates, progress: Progress
+        self, question: Question, way: Way, seed: str, rates: Rates, tell: Callable[[float], None]
     ) -> None:
         self._question, self._way, self._rates = question, way, rates
-        self._progress = progress
+        self._tell = tell
         self._shapes, self._sizes = shapes_of(question, way), sizes_of(question)
         manners = Manners(manners_for(question, way), {})
         self._stage = Stage(
@@ -216,7 +216,6 @@ class _Play:
         return sum(one.vcpus for one in rented), sum(one.memory for one in rented), len(rented)
 
     async def _sample(self) -> None:
-        lasts = seconds(self._question.lasts)
         while True:
             await self._stage.clock.sleep(SAMPLE_S)
             asked_cpu, asked_memory = self._asked()
@@ -227,7 +226,7 @@ class _Play:
             wanted, running = sum(self._wanted.values()), len(self._measures.running)
             row = (self._at, wanted, running, round(asked_cpu, 3), round(vcpus, 3), machines)
             self._series.append(row)
-            self._progress(self._way, self._at, lasts)
+            self._tell(self._at)
 
     def _asked(self) -> tuple[float, float]:
         """vCPUs and bytes that what runs was asked to have, before any rounding up."""
@@ -247,7 +246,7 @@ class _Play:
         return counts
 
     def _reckon(self, since: float, until: float) -> Trial:
-        measured = self._measures.result()
+        measured = self._measures.result().shown()
         wanted_s = sum(row[1] for row in self._series) * SAMPLE_S
         asked_cpu, cpu, asked_memory, memory = self._used
         bugs = [f"bug in {name} at {key}" for name, key in self._stage.crashes()]

@@ -1,25 +1,29 @@
 """What came of a comparison: every way side by side, as a table's rows and as JSON.
 
-``compare`` plays all ways of a question, one after the other. Costs are those of the time played;
-a month is 730 hours of the same. What the same rents would cost bought in other ways, or on
-Graviton, is reckoned from the same bill: nothing is played again.
+``compare`` plays all ways of a question, as many at a time as there are processors. Costs are those
+of the time played; a month is 730 hours of the same. What the same rents would cost bought in other
+ways, or on Graviton, is reckoned from the same bill: nothing is played again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from proa.base.errors import CallerFault
 from proa.cloud.instance_types import instance_types
 from proa.cost.meter import Bill
 from proa.cost.prices import ON_DEMAND, Prices
-from proa.sim.compare.question import Question
-from proa.sim.compare.trial import Progress, Trial, play_way
+from proa.sim.compare.question import Question, Way
+from proa.sim.compare.trial import Trial, play_way
 from proa.sim.compare.ways import TITLES, Rates
 from proa.sim.plan import seconds
+from proa.sim.processes import side_by_side
 
 MONTH_H = 730.0
+Progress = Callable[[Way, float, float], None]
 # Families by their Graviton counterparts of the same shape.
 GRAVITON = {"t": "t4g", "m": "m7g", "c": "c7g", "r": "r7g"}
 
@@ -140,7 +144,11 @@ def compare(
         choice = ", ".join(sorted(known))
         raise CallerFault(f"purchase {question.purchase!r} is none of {choice}")
     rates = Rates(prices, question.purchase)
-    trials = [play_way(question, way, seed, rates, progress) for way in question.ways]
+    ways, lasts = question.ways, seconds(question.lasts)
+    trials = side_by_side(
+        [partial(play_way, question, way, seed, rates) for way in ways],
+        lambda number, at: progress(ways[number], at, lasts),
+    )
     return Verdict(question, seed, prices, tuple(trials))
 
 
