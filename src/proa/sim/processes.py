@@ -43,7 +43,8 @@ def side_by_side(
     """What each work returns, in their order; ``told`` hears what each has to tell, with its
     number. ``at_once`` are done at a time, by default as many as there are processors; where that
     is one, or there is but one work, all is done in this process. Raises CallerFault as the works
-    do, and RuntimeError for what else goes wrong in one; the others are broken off."""
+    do, ChildProcessError where a process is killed, and RuntimeError for what else goes wrong in
+    one; the others are broken off."""
     at_once = min(at_once or processors(), len(works))
     if at_once <= 1:
         return [work(partial(told, number)) for number, work in enumerate(works)]
@@ -91,7 +92,7 @@ class _Team:
         except EOFError:
             member = self._members[pipe]
             member.join()
-            raise RuntimeError(f"a process ended with code {member.exitcode}") from None
+            raise ChildProcessError(f"a process ended with code {member.exitcode}") from None
         if kind == "told":
             self._told(number, what)
         elif kind == "refused":

@@ -51,7 +51,7 @@ def test_where_one_is_done_at_a_time_nothing_leaves_this_process() -> None:
     [
         ("refused", CallerFault, "no such thing"),
         ("failed", RuntimeError, "ValueError: a bug"),
-        ("killed", RuntimeError, "code -9"),
+        ("killed", ChildProcessError, "code -9"),
     ],
 )
 def test_what_goes_wrong_in_a_process_is_told_here(
