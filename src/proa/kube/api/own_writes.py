@@ -1,11 +1,12 @@
 """What this process itself says of objects: the short way from a controller's Call to the store.
 
-``server`` sends statuses, Events, deletions of pods and sizes of ReplicaSets of its own controllers
-this way. They name nothing else, come from code that is trusted, and are most of what a busy
-cluster writes; so only the members that change are read and written, without the checks that a
-client's writes go through and without entries in ``managedFields``. Each is decided on the view as
-it is and guarded by the version it saw. What is out of the ordinary (no such object, finalizers,
-another version) is left to the long way, which knows what to answer.
+``server`` sends statuses, Events, deletions of pods, sizes of ReplicaSets, revisions of Deployments
+and endpoints of Services of its own controllers this way. They name nothing else, come from code
+that is trusted, and are most of what a busy cluster writes; so only the members that change are
+read and written, without the checks that a client's writes go through and without entries in
+``managedFields``. Each is decided on the view as it is and guarded by the version it saw. What is
+out of the ordinary (no such object, finalizers, another version) is left to the long way, which
+knows what to answer.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ MERGE = "application/merge-patch+json"
 NO_CHANGE = Parts()
 _APPLIED = b'"operation":"Apply"'
 _COUNTED = {"count", "message", "lastTimestamp"}
+_LISTED = {("", "endpoints"): "subsets", ("discovery.k8s.io", "endpointslices"): "endpoints"}
+_SIZED = (("apps", "replicasets"), ("apps", "deployments"))
 # What a Call commits, decided on the view; None where it has to take the long way.
 Way = Callable[[Api, Resource, Call], Parts | None]
 
@@ -51,7 +54,9 @@ def way_of(call: Call, resource: Resource) -> Way | None:
         return _status if plain and not call.version else None
     if kind == ("", "events") and call.body.keys() == _COUNTED:
         return _count
-    return _size if kind == ("apps", "replicasets") and _is_size(call) else None
+    if kind in _LISTED:
+        return _list if _is_list(call, _LISTED[kind]) else None
+    return _size if kind in _SIZED and _is_size(call) else None
 
 
 def _is_size(call: Call) -> bool:
@@ -65,6 +70,12 @@ def _is_size(call: Call) -> bool:
         and spec.keys() <= {"replicas"}
         and all(isinstance(text, str) for text in metadata.get("annotations", {}).values())
     )
+
+
+def _is_list(call: Call, name: str) -> bool:
+    """Whether a patch says one list of an object anew, and nothing else."""
+    plain = not call.subresource and call.patch_type == MERGE and call.body.keys() == {name}
+    return plain and isinstance(call.body[name], list)
 
 
 def _meant(api: Api, resource: Resource, call: Call) -> Entry[Object] | None:
@@ -167,24 +178,55 @@ def _with(part: msgspec.Raw, **new: Any) -> msgspec.Raw:
     return msgspec.Raw(whole.encode(inner))
 
 
-def _size(api: Api, resource: Resource, call: Call) -> Parts | None:
-    """A ReplicaSet's replicas, and what it remembers of its Deployment's. Where somebody applied
-    it, ``managedFields`` decides on conflicts: then it has to be right."""
+def _unapplied(
+    api: Api, resource: Resource, call: Call
+) -> tuple[Entry[Object], dict[str, msgspec.Raw]] | None:
+    """The object of a Call by its members. Where somebody applied it, ``managedFields`` decides on
+    conflicts: then it has to be right."""
     entry = _meant(api, resource, call)
     if entry is None or entry.value.metadata.deleting:
         return None
     parts = members.decode(entry.body)
-    if _APPLIED in bytes(parts["metadata"]):
+    return None if _APPLIED in bytes(parts["metadata"]) else (entry, parts)
+
+
+def _list(api: Api, resource: Resource, call: Call) -> Parts | None:
+    """A list that the object has, anew; with its first one it is noted whose it is."""
+    found = _unapplied(api, resource, call)
+    if found is None:
         return None
-    meta, spec = entry.value.metadata, members.decode(parts["spec"])
-    notes = call.body.get("metadata", {}).get("annotations", {})
-    new = {"annotations": {**meta.annotations, **notes}} if notes else {}
-    replicas = call.body.get("spec", {}).get("replicas")
-    if replicas is not None and bytes(spec.get("replicas", b"")) != b"%d" % replicas:
-        parts["spec"] = _with(parts["spec"], replicas=replicas)
-        parts["metadata"] = _with(parts["metadata"], generation=meta.generation + 1, **new)
-    elif new and new["annotations"] != meta.annotations:
-        parts["metadata"] = _with(parts["metadata"], **new)
-    else:
-        return NO_CHANGE
+    entry, parts = found
+    ((name, items),) = call.body.items()
+    if name not in parts:
+        return None
+    parts[name] = _raw(items)
+    parts["metadata"] = _with(parts["metadata"], generation=entry.value.metadata.generation + 1)
     return _written(entry, whole.encode(parts))
+
+
+def _size(api: Api, resource: Resource, call: Call) -> Parts | None:
+    """Replicas and annotations: a ReplicaSet's size and what it remembers of its Deployment's, a
+    Deployment's revision."""
+    found = _unapplied(api, resource, call)
+    if found is None:
+        return None
+    entry, parts = found
+    value = entry.value
+    assert isinstance(value, ReplicaSet | Deployment), "no other kind comes this way"
+    meta, spec = value.metadata, value.spec
+    notes = call.body.get("metadata", {}).get("annotations", {})
+    new: dict[str, Any] = {}
+    if not notes.items() <= meta.annotations.items():
+        new["annotations"] = {**meta.annotations, **notes}
+        meta = replace(meta, annotations=new["annotations"])
+    replicas = call.body.get("spec", {}).get("replicas", spec.replicas)
+    if replicas != spec.replicas:
+        parts["spec"] = _with(parts["spec"], replicas=replicas)
+        new["generation"] = meta.generation + 1
+        meta, spec = replace(meta, generation=new["generation"]), replace(spec, replicas=replicas)
+    if not new:
+        return NO_CHANGE
+    parts["metadata"] = _with(parts["metadata"], **new)
+    body = whole.encode(parts)
+    handed_over(type(value)).tell(body, replace(value, metadata=meta, spec=spec))
+    return _written(entry, body)

@@ -226,23 +226,19 @@ def _written(view: View, entry: Entry[Service], body: dict[str, Any]) -> Plan:
         cluster, group, resource, namespace, name = place
         create = Call(cluster, "create", group, resource, namespace, name, body=body, user=USER)
         return Plan((create,))
-    present = orjson.loads(found.body)
     known, wanted = found.value.metadata, body["metadata"]
     annotation = wanted.get("annotations", {}).get(OVER_CAPACITY)
-    if (
-        (present.get("subsets") or []) == body.get("subsets", [])
-        and known.labels == wanted["labels"]
-        and known.annotations.get(OVER_CAPACITY) == annotation
-    ):
-        return NOTHING
-    stale = {label: None for label in known.labels if label not in wanted["labels"]}
-    change = {
-        "metadata": {
+    change: dict[str, Any] = {}
+    if (orjson.loads(found.body).get("subsets") or []) != body.get("subsets", []):
+        change["subsets"] = body.get("subsets")
+    if known.labels != wanted["labels"] or known.annotations.get(OVER_CAPACITY) != annotation:
+        stale = {label: None for label in known.labels if label not in wanted["labels"]}
+        change["metadata"] = {
             "labels": {**stale, **wanted["labels"]},
             "annotations": {OVER_CAPACITY: annotation},
-        },
-        "subsets": body.get("subsets"),
-    }
+        }
+    if not change:
+        return NOTHING
     cluster, group, resource, namespace, name = place
     return Plan(
         (

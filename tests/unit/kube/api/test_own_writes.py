@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proa.kube.api.call import ApiError, Call
+from proa.kube.api.own_writes import MERGE
 from proa.kube.decoding import decoder
 from proa.kube.objects import Pod
 from proa.kube.tables import PODS as TABLE
@@ -176,5 +177,52 @@ def test_nothing_after_a_refusal_is_written_when_somebody_was_faster() -> None:
         assert sizes == [1, 1]
         items = (await got(client, f"{DEFAULT}/events"))["items"]
         assert [item["metadata"]["name"] for item in items] == ["e"]
+
+    serving(check)
+
+
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+
+
+def slice_of(*addresses: str) -> Json:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web"},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address]} for address in addresses],
+    }
+
+
+def filled(made: Json, addresses: list[str]) -> Call:
+    endpoints = [{"addresses": [address]} for address in addresses]
+    place = ("discovery.k8s.io", "endpointslices", "default", "web")
+    return Call("c1", "patch", *place, body={"endpoints": endpoints}, version=version_of(made))
+
+
+def test_endpoints_are_written_as_by_a_request_but_for_managed_fields() -> None:
+    async def check(client: Client) -> None:
+        made = await client.make(SLICES, slice_of("10.0.0.1"))
+        await client.api.perform(filled(made, ["10.0.0.1", "10.0.0.2"]))
+        mine = await got(client, f"{SLICES}/web")
+        assert mine["metadata"]["managedFields"] == made["metadata"]["managedFields"]
+        wanted = slice_of("10.0.0.1", "10.0.0.2")["endpoints"]
+        await client.ask("PATCH", f"{SLICES}/web", {"endpoints": []}, MERGE)
+        theirs = said(await client.ask("PATCH", f"{SLICES}/web", {"endpoints": wanted}, MERGE))
+        assert mine["endpoints"] == theirs["endpoints"] == wanted
+        generations = [body["metadata"].get("generation", 0) for body in (made, mine, theirs)]
+        assert generations == [0, 1, 3]
+
+    serving(check)
+
+
+def test_who_applied_endpoints_still_conflicts_with_who_finds_them() -> None:
+    async def check(client: Client) -> None:
+        path = f"{SLICES}/web?fieldManager=me"
+        kind = "application/apply-patch+yaml"
+        made = said(await client.ask("PATCH", path, slice_of("10.0.0.1"), kind))
+        await client.api.perform(filled(made, ["10.0.0.2"]))
+        answer = await client.ask("PATCH", path, slice_of("10.0.0.1"), kind)
+        assert answer.status == 409 and b"conflict" in answer.body
 
     serving(check)
