@@ -52,16 +52,19 @@ class _Turns:
 class _Steps:
     """Carries out the steps of plans."""
 
-    def __init__(self, store: Store, performers: Mapping[type, Performer]) -> None:
-        self._store = store
+    def __init__(self, store: Store, view: View, performers: Mapping[type, Performer]) -> None:
+        self._store, self._view = store, view
         self._performers: dict[type, Performer] = {Commit: self._commit, **performers}
 
     async def take(self, plan: Plan) -> tuple[int, Exception | None]:
         """The version that the view must reach, also where a step has failed, or the next
-        decision would do again those before it; and how it failed."""
+        decision would do again those before it; and how it failed. A step that is not a transaction
+        yet finds in the view what those before it have written."""
         version = 0
         try:
             for step in plan.steps:
+                if version > self._view.version and not isinstance(step, Commit):
+                    await self._view.reached(version)
                 version = max(version, await self._performers[type(step)](step))
         except Exception as error:
             return version, error
@@ -182,7 +185,7 @@ class Runner:
         performers: Mapping[type, Performer] | None = None,
     ) -> None:
         self._view = view
-        self._steps = _Steps(store, performers or {})
+        self._steps = _Steps(store, view, performers or {})
         self._tasks = Tasks()
         turns = _Turns()
         self._lanes = [

@@ -109,7 +109,7 @@ class NodeBeats:
         if cluster is None:
             return True
         try:
-            await cluster.api.perform(call)
+            await self._core.view.reached(await cluster.api.perform(call))
         except Conflict:
             return False
         except CallerFault as error:

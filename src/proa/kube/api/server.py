@@ -199,7 +199,6 @@ class KubeApi:
             except Conflict:
                 await self.api.fresh()
                 continue
-            await self.api.view.reached(done.version)
             return done.version
         return (await self._call(call))[1]
 
@@ -219,10 +218,13 @@ class KubeApi:
             key = self.api.key(self._resource_of(call), call.namespace, call.name)
             if key in waiting:  # it is to be decided on what is waiting
                 version, waiting = max(version, await self._commit(waiting.values())), {}
+                await self.api.view.reached(version)
             parts = self._short(call)
             if parts is None:
                 version, waiting = max(version, await self._commit(waiting.values())), {}
+                await self.api.view.reached(version)
                 version = max(version, await self.perform(call))
+                await self.api.view.reached(version)
             elif parts.writes:
                 waiting[key] = call, parts
         return max(version, await self._commit(waiting.values()))
@@ -240,9 +242,9 @@ class KubeApi:
                 await self.api.fresh()
                 for call in doing:
                     version = max(version, await self.perform(call))
+                    await self.api.view.reached(version)
             else:
                 version = done.version
-        await self.api.view.reached(version)
         return version
 
     async def create_all(
@@ -269,25 +271,22 @@ class KubeApi:
         for call in then:
             parts = self._short(call)
             last += [parts] if parts is not None and parts.writes else []
-        refused = await self._commit_births(made, last)
-        if refused:
-            raise Conflict(f"{len(refused)} objects were not written")
-        return self.api.view.version
+        return await self._commit_births(made, last)
 
-    async def _commit_births(self, made: Sequence[Parts], last: Sequence[Parts]) -> list[Parts]:
+    async def _commit_births(self, made: Sequence[Parts], last: Sequence[Parts]) -> int:
         """Write what is made, and ``last`` if nothing of it is refused, in one transaction where
-        they fit into one; what was refused."""
+        they fit into one; the version that the view must reach. Raises Conflict."""
         store, view = self.api.store, self.api.view
         packs = list(packed([*made, *last]))
         if len(packs) == 1:
             try:
-                done = await store.commit(transaction_of(packs[0]))
+                return (await store.commit(transaction_of(packs[0]))).version
             except Conflict:
                 pass  # somebody was faster: each as far as it goes
-            else:
-                await view.reached(done.version)
-                return []
-        return await commit_all(store, view, made) or await commit_all(store, view, last)
+        refused = await commit_all(store, view, made) or await commit_all(store, view, last)
+        if refused:
+            raise Conflict(f"{len(refused)} objects were not written")
+        return view.version
 
     def _born(self, call: Call) -> Parts | None:
         """What creates one object; None for one that is there already. Raises ApiError."""
