@@ -5,7 +5,8 @@ controller makes of one template differ in what is drawn for each (name, uid) an
 everything else follows from the template and from what admission looked at, and is the same as long
 as those are. The name of the token's volume means nothing outside its pod, so twins share it, and
 with it the bytes of their whole specification. A copy is made only where the first one's own marks
-are nowhere in the template, so that nothing else is taken for one.
+are nowhere in the template, so that nothing else is taken for one; the instant is one only where an
+object says when it was made or written, since a template may be of the same second.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from proa.kube.schema.kinds import Resource
 from proa.store.api import Guard, Put, Transaction
 
 KEPT = 1000  # templates
+_INSTANTS = (b'"creationTimestamp":"%b"', b'"time":"%b"')
 
 
 class Marks(NamedTuple):
@@ -39,9 +41,15 @@ class Marks(NamedTuple):
 
     def of(self, body: bytes, others: Marks) -> bytes:
         """A body with these marks where it has others."""
-        for old, new in zip(others, self, strict=True):
-            body = body.replace(old.encode(), new.encode())
+        for old, new in zip(others.texts, self.texts, strict=True):
+            body = body.replace(old, new)
         return body
+
+    @property
+    def texts(self) -> tuple[bytes, ...]:
+        """These marks as they stand in a body."""
+        at = self.at.encode()
+        return (self.name.encode(), self.uid.encode(), *(text % at for text in _INSTANTS))
 
     def on(self, pod: Pod) -> Pod:
         """A pod with these marks."""
@@ -96,7 +104,11 @@ class Twins:
         pod = handed_over(Pod)(body)
         meta = pod.metadata
         marks = Marks(meta.name, meta.uid, meta.creation_timestamp)
-        if any(mark.encode() in template for mark in marks):
+        texts, at = marks.texts, marks.at.encode()
+        if any(text in template for text in texts):
+            return
+        instants = sum(body.count(text) for text in texts[-len(_INSTANTS) :])
+        if body.count(at) != template.count(at) + instants:
             return
         if handed_over(Pod)(_OTHERS.of(body, marks)) != _OTHERS.on(pod):
             return

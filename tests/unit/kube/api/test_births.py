@@ -7,6 +7,7 @@ import asyncio
 import orjson
 import pytest
 
+from proa.base.clock import iso8601
 from proa.base.errors import Conflict
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiError, Call
@@ -117,6 +118,27 @@ def test_what_admission_adds_is_not_taken_from_an_earlier_pod_once_it_changes() 
         await client.api.create_all([of_template("web-bbbbb"), of_template("web-ccccc")])
         items = said(await client.ask("GET", PODS))["items"]
         assert [item["spec"]["priority"] for item in items] == [0, 7, 7]
+
+    serving(check)
+
+
+def test_what_a_template_says_of_the_second_in_which_its_first_pod_is_made_stays() -> None:
+    async def check(client: Client) -> None:
+        def restarted(name: str) -> Child:
+            call, _ = of_template(name)
+            call.body["metadata"]["annotations"] = {"example.com/restartedAt": at}
+            return call, ()
+
+        at = iso8601(client.api.api.clock.now())
+        await client.api.create_all([restarted("web-aaaaa")])
+        await asyncio.sleep(60)
+        await client.api.create_all([restarted("web-bbbbb")])
+        items = said(await client.ask("GET", PODS))["items"]
+        notes = [item["metadata"]["annotations"]["example.com/restartedAt"] for item in items]
+        assert notes == [at, at]
+        created = [item["metadata"]["creationTimestamp"] for item in items]
+        assert created[0] == at < created[1]
+        assert len({item["spec"]["volumes"][-1]["name"] for item in items}) == 1  # they are twins
 
     serving(check)
 
