@@ -14,6 +14,7 @@ from typing import NamedTuple
 from proa.base.clock import from_iso8601
 from proa.kube.decoding import decoder
 from proa.kube.objects import Meta, Object, ObjectReference, Thing
+from proa.reconcile.told import Told
 
 COMBINED = "(combined from similar events):"
 _NOTHING: dict[str, str] = {}  # shared by all Events without labels, or annotations
@@ -79,30 +80,41 @@ class Event(Object, frozen=True):
     last_said_at: float = 0.0
 
 
+def event_of(
+    saying: Saying, about: tuple[str, str], meta: Meta, count: int, last_said_at: float
+) -> Event:
+    """The projection of what is said of an object, whose kind and name ``about`` has."""
+    return Event(
+        "v1",
+        "Event",
+        _slim(meta),
+        sys.intern(saying.uid),
+        sys.intern(about[0]),
+        sys.intern(about[1]),
+        saying.digest,
+        saying.likeness,
+        saying.message.startswith(COMBINED),
+        count,
+        last_said_at,
+    )
+
+
 _decode = decoder(_Told)
 
 
-def decode_event(body: bytes) -> Event:
-    """The projection of a stored Event. Raises ValueError."""
+def _decoded(body: bytes) -> Event:
     told = _decode(body)
     about, by = told.involved_object, told.source
     saying = Saying(
         about.uid, by.component, by.host, told.type, told.reason, about.field_path, told.message
     )
     latest = told.last_timestamp or told.event_time or told.metadata.creation_timestamp
-    return Event(
-        "v1",
-        "Event",
-        _slim(told.metadata),
-        sys.intern(about.uid),
-        sys.intern(about.kind),
-        sys.intern(about.name),
-        saying.digest,
-        saying.likeness,
-        told.message.startswith(COMBINED),
-        told.count,
-        from_iso8601(latest) if latest else 0.0,
-    )
+    at = from_iso8601(latest) if latest else 0.0
+    return event_of(saying, (about.kind, about.name), told.metadata, told.count, at)
+
+
+# Of a stored Event. Raises ValueError.
+decode_event = Told(_decoded)
 
 
 def _slim(meta: Meta) -> Meta:

@@ -17,9 +17,9 @@ from proa.base.chance import Chance
 from proa.base.clock import iso8601
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import Call
-from proa.kube.event_objects import COMBINED, Event, Saying
+from proa.kube.event_objects import COMBINED, Event, Saying, decode_event, event_of
 from proa.kube.keys import object_key
-from proa.kube.objects import Object
+from proa.kube.objects import Meta, Object
 from proa.kube.tables import EVENTS, PREFIX, cluster_of, namespace_of
 from proa.model.sandbox import NodeEvent
 from proa.reconcile.view import Entry, View
@@ -145,7 +145,7 @@ def _body(about: Entry[Any], said: Said, namespace: str, name: str, now: float) 
         "metadata": {"name": name, "namespace": namespace},
         "involvedObject": involved,
         "reason": said.reason,
-        "message": shortened(said.message),
+        "message": said.message,
         "type": said.kind,
         "count": said.times,
         "firstTimestamp": iso8601(now),
@@ -191,17 +191,27 @@ def _event_part(view: View, about: Entry[Any], said: Said, chance: Chance, now: 
 
 
 def _new(about: Entry[Any], said: Said, name: str, chance: Chance, now: float) -> tuple[str, bytes]:
-    namespace = about.value.metadata.namespace or "default"
-    body = _body(about, said, namespace, name, now)
-    body["metadata"] |= {"uid": chance.uid(), "creationTimestamp": iso8601(now)}
-    return object_key(cluster_of(about.key), "", "events", namespace, name), orjson.dumps(body)
+    """Key and body of a new Event; what the body decodes to is told beforehand."""
+    value, at, uid = about.value, iso8601(now), chance.uid()
+    namespace = value.metadata.namespace or "default"
+    parts = _body(about, said, namespace, name, now)
+    parts["metadata"] |= {"uid": uid, "creationTimestamp": at}
+    body = orjson.dumps(parts)
+    saying, meta = (
+        _saying(value.metadata.uid, said),
+        Meta(name, namespace, uid, creation_timestamp=at),
+    )
+    of = value.kind, value.metadata.name
+    told = event_of(saying, of, meta, said.times, float(int(now)))
+    decode_event.tell(body, told)
+    return object_key(cluster_of(about.key), "", "events", namespace, name), body
 
 
 def scheduled_event(pod: Entry[Any], node: str, chance: Chance, now: float) -> tuple[str, bytes]:
     """Key and body of the event "Scheduled", stored in the transaction that binds the pod."""
     meta = pod.value.metadata
     text = f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
-    said = Said("Scheduled", text, component="default-scheduler")
+    said = Said("Scheduled", shortened(text), component="default-scheduler")
     return _new(pod, said, _name(meta.name, said, now), chance, now)
 
 

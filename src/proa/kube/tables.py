@@ -253,7 +253,7 @@ EVENTS: Table[Event] = Table(
     PREFIX,
     decode_event,
     lambda key: is_resource(key, "", "events"),
-    {"namespace": _by_namespace, "object": _by_object},
+    {"object": _by_object},
     _LOOKED_AT,
     by_parent=True,
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from proa.base.chance import Chance
 from proa.base.clock import from_iso8601, run_virtual
 from proa.kube.event_objects import decode_event
-from proa.kube.events import Said, event_call, node_event_parts
+from proa.kube.events import Said, event_call, node_event_parts, scheduled_event
+from proa.kube.objects import Meta, Pod
 from proa.kube.tables import NAMESPACES, PODS
 from proa.model.sandbox import NodeEvent
+from proa.reconcile.view import Entry
 from proa.store.api import Transaction
 from tests.unit.kube.world import World
 
@@ -97,3 +99,12 @@ def test_an_event_is_kept_as_what_is_looked_at() -> None:
     assert (event.count, event.last_said_at) == (1, from_iso8601("2026-01-02T03:04:05Z"))
     assert event.said != other.said and event.likeness == other.likeness
     assert event.metadata.labels is other.metadata.labels  # held once for all without any
+
+
+def test_what_is_told_of_a_new_event_is_what_its_body_decodes_to() -> None:
+    meta = Meta("p", "default", "pod-uid", labels={"app": "web"})
+    pod = Entry("/kube/c1/core/pods/default/p", b"{}", 7, 7, Pod("v1", "Pod", meta))
+    _, body = scheduled_event(pod, "node-1", Chance("e"), 1_800_000_000.75)
+    told, decoded = decode_event(body), decode_event(body)
+    assert told is not decoded and told == decoded
+    assert (told.about_name, told.metadata.namespace) == ("p", "default")

@@ -93,19 +93,20 @@ class EndpointSliceController:
     ) -> list[Call]:
         """Bring the slices of one set of ports up to date, with as few writes as it takes."""
         left = dict(wanted)
-        contents: list[tuple[Slice, list[dict[str, Any]]]] = []
+        contents: list[tuple[Slice, list[Any], list[Any]]] = []
         for slice in slices:
-            kept: list[dict[str, Any]] = []
-            for endpoint in orjson.loads(slice.body).get("endpoints") or ():
+            present: list[Any] = orjson.loads(slice.body).get("endpoints") or []
+            kept: list[Any] = []
+            for endpoint in present:
                 uid = (endpoint.get("targetRef") or {}).get("uid", "")
                 found = left.pop(uid, None)
                 if found is not None:
                     kept.append(found)
-            contents.append((slice, kept))
+            contents.append((slice, present, kept))
         calls: list[Call] = []
         remaining = list(left.values())
         keep_empty = not wanted
-        for slice, kept in sorted(contents, key=lambda pair: -len(pair[1])):
+        for slice, present, kept in sorted(contents, key=lambda item: -len(item[2])):
             room = PER_SLICE - len(kept)
             kept += remaining[:room]
             remaining = remaining[room:]
@@ -113,7 +114,7 @@ class EndpointSliceController:
                 calls.append(delete(slice, USER))
                 continue
             keep_empty = False
-            calls += _changed(service, slice, kept)
+            calls += _changed(service, slice, present, kept)
         if not slices and not remaining:
             calls.append(self._new(service, ports, []))
         while remaining:
@@ -214,10 +215,11 @@ def _ports_json(ports: Ports) -> list[dict[str, Any]]:
     return [{"name": port[0], **port_json(*port)} for port in ports]
 
 
-def _changed(service: Entry[Service], slice: Slice, endpoints: list[Any]) -> list[Call]:
+def _changed(
+    service: Entry[Service], slice: Slice, present: list[Any], endpoints: list[Any]
+) -> list[Call]:
     labels = _labels(service.value)
     known = slice.value.metadata.labels
-    present = orjson.loads(slice.body).get("endpoints") or []
     body: dict[str, Any] = {}
     if known != labels:
         stale = {label: None for label in known if label not in labels}

@@ -97,9 +97,13 @@ def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     if not any_selects(view, cluster, namespace) or _is_reached_alike(change):
         return ()
     keys: dict[str, None] = {}
+    asked: dict[str, str] | None = None
     for side in filter(None, sides):
-        found = selecting_services(view, cluster, namespace, side.value.metadata.labels)
-        keys.update(dict.fromkeys(service.key for service in found))
+        labels = side.value.metadata.labels
+        if labels != asked:
+            found = selecting_services(view, cluster, namespace, labels)
+            keys.update(dict.fromkeys(service.key for service in found))
+        asked = labels
     return keys
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from proa.dispatch.scheduler import Scheduler
+from proa.kube.keys import prefix_of
 from proa.kube.objects import Pod, condition
 from proa.kube.tables import EVENTS, cluster_of
 from proa.placement.explain import explain
@@ -101,10 +102,10 @@ def _deleting(pod: Pod) -> str:
 def events_of(view: View, entry: Entry[Any]) -> Iterator[str]:
     """The newest events about an object, oldest first: reason, message, how often."""
     meta = entry.value.metadata
-    place = f"{cluster_of(entry.key)}/{meta.namespace or 'default'}"
+    place = prefix_of(cluster_of(entry.key), "", "events", meta.namespace or "default")
     about = [
         event
-        for event in view.rows(EVENTS).by("namespace", place)
+        for event in view.rows(EVENTS).scan(place)
         if event.value.about_uid == meta.uid
         or (event.value.about_kind == "Node"
             and event.value.about_name == meta.name
