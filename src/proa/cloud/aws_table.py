@@ -8,7 +8,7 @@ the many hold what lies below one parent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from proa.reconcile.view import Table
 
@@ -21,7 +21,7 @@ def aws_table(
     place: tuple[str, str],
     decode: Callable[[bytes], T],
     indexes: Mapping[str, Callable[[str, T], Iterable[str]]] | None = None,
-    parts: Mapping[str, Callable[[T], object]] | None = None,
+    parts: Mapping[str, tuple[str, ...]] | None = None,
     depth: int = 0,
 ) -> Table[T]:
     """The table of the records of ``place``, a service and one of its kinds; of those with
@@ -32,8 +32,3 @@ def aws_table(
         return tuple(pieces[4:6]) == place and (not depth or len(pieces) == 6 + depth)
 
     return Table(name, PREFIX, decode, matches, indexes or {}, parts or {}, by_parent=True)
-
-
-def never(_value: Any) -> object:
-    """As one of ``parts``: what the index looks at does not change in a record's life."""
-    return None

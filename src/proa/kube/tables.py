@@ -131,29 +131,21 @@ def _containers(pod: Pod) -> Sequence[Container]:
     return (*spec.init_containers, *spec.containers) if spec.init_containers else spec.containers
 
 
-def _labels(value: Any) -> object:
-    return value.metadata.labels
-
-
-def _owners(value: Any) -> object:
-    return value.metadata.owner_references
-
-
-def _identity(value: Any) -> object:
-    """All there is to look at of what never changes in an object's life."""
-    return value.metadata.uid
-
-
-_LOOKED_AT: Mapping[str, Callable[[Any], object]] = {
-    **dict.fromkeys(("namespace", "uid", "any-uid"), _identity),
-    **dict.fromkeys(("owner", "controller", "orphans"), _owners),
-    **dict.fromkeys(("label", "service"), _labels),
+_IDENTITY = ("metadata.uid",)  # all there is to look at of what never changes in an object's life
+_OWNERS = ("metadata.owner_references",)
+_LABELS = ("metadata.labels",)
+# Whose an object is, and what decides whether it goes.
+LIFE = ("metadata.owner_references", "metadata.deletion_timestamp", "metadata.finalizers")
+_LOOKED_AT: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("namespace", "uid", "any-uid"), _IDENTITY),
+    **dict.fromkeys(("owner", "controller", "orphans"), _OWNERS),
+    **dict.fromkeys(("label", "service"), _LABELS),
     # What a pod's volumes and environment refer to cannot be changed.
-    **dict.fromkeys(("config-map", "secret"), _identity),
-    "object": lambda event: event.about_uid,
-    "node": lambda pod: pod.spec.node_name,
-    "ended": lambda pod: pod.terminal,
-    "ending": lambda item: item.metadata.deleting,
+    **dict.fromkeys(("config-map", "secret"), _IDENTITY),
+    "object": ("about_uid",),
+    "node": ("spec.node_name",),
+    "ended": ("status.phase",),
+    "ending": ("metadata.deletion_timestamp",),
 }
 
 

@@ -18,10 +18,12 @@ from proa.reconcile.view import Change, Table, View
 class Trigger:
     """A change of ``table`` enqueues the keys that ``keys`` names for it. The same function is
     called for every row when the controller starts (``old`` None). ``view`` lets a trigger
-    look up the owner of what changed."""
+    look up the owner of what changed. ``parts`` are the attributes of a value (dotted) that it
+    looks at, where it says so: it is not asked about a change that leaves them as they were."""
 
     table: Table[Any]
     keys: Callable[[View, Change[Any]], Iterable[str]]
+    parts: tuple[str, ...] = ()
 
 
 class Controller(Protocol):

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from proa.base.aio import Tasks
 from proa.base.clock import Clock
 from proa.base.errors import CallerFault, TryAgain
 from proa.base.telemetry import get_logger
-from proa.reconcile.controller import Controller
+from proa.reconcile.controller import Controller, Trigger
 from proa.reconcile.plan import Commit, Plan
 from proa.reconcile.queue import WorkQueue
 from proa.reconcile.view import Change, Entry, Table, View
@@ -172,6 +173,34 @@ class _Lane:
             log.error("bug in controller", controller=name, key=key, exc_info=error)
 
 
+class _Triggers:
+    """Those of one table, in the order they were added. What several ask is answered once."""
+
+    def __init__(self) -> None:
+        self._all: dict[tuple[Keys, tuple[str, ...]], list[WorkQueue]] = {}
+        self._parts: dict[tuple[str, ...], Callable[[Any], object]] = {}
+
+    def add(self, trigger: Trigger, queue: WorkQueue) -> None:
+        """``queue`` is given the keys that a trigger names."""
+        parts = trigger.parts
+        self._all.setdefault((trigger.keys, parts), []).append(queue)
+        if parts:
+            self._parts[parts] = attrgetter(*parts)
+
+    def changed(self, view: View, change: Change[Any]) -> None:
+        """Enqueue all that a change concerns."""
+        old, new = change.old, change.new
+        same: list[tuple[str, ...]] = []
+        if old is not None and new is not None:
+            before, after = old.value, new.value
+            same = [name for name, part in self._parts.items() if part(before) == part(after)]
+        for (keys, parts), queues in self._all.items():
+            if parts not in same:
+                for key in keys(view, change):
+                    for queue in queues:
+                        queue.add(key)
+
+
 class Runner:
     """Runs controllers until closed. ``performers`` carry out steps by their type and return
     the version the view must reach (0 for none)."""
@@ -194,11 +223,10 @@ class Runner:
         ]
         names = {lane.controller.name for lane in self._lanes}
         assert len(names) == len(self._lanes), "two controllers share a name"
-        self._triggers: dict[Table[Any], dict[Keys, list[WorkQueue]]] = {}
+        self._triggers: dict[Table[Any], _Triggers] = {}
         for lane in self._lanes:
-            for trigger in lane.controller.triggers:  # what several ask is answered once
-                where = self._triggers.setdefault(trigger.table, {})
-                where.setdefault(trigger.keys, []).append(lane.queue)
+            for trigger in lane.controller.triggers:
+                self._triggers.setdefault(trigger.table, _Triggers()).add(trigger, lane.queue)
         self.crashes: list[tuple[str, str]] = []  # (controller, key) of bugs met
 
     @property
@@ -222,11 +250,7 @@ class Runner:
         await self._tasks.close()
 
     def _changed(self, table: Table[Any], change: Change[Any]) -> None:
-        view = self._view
-        for keys, queues in self._triggers[table].items():
-            for key in keys(view, change):
-                for queue in queues:
-                    queue.add(key)
+        self._triggers[table].changed(self._view, change)
 
     async def perform(self, plan: Plan) -> None:
         """Carry out the steps in order, then wait until the view shows them."""

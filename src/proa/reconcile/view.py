@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -54,8 +55,9 @@ class Table(Generic[T]):
     ``matches`` picks the keys below ``prefix``; ``by_parent`` promises that it says the same of all
     keys with one parent path. ``decode`` gives None for a record that is nothing to the table, and
     may raise ValueError, which keeps it out too and is logged. ``indexes`` give the values a record
-    is found by, and ``parts``, by the name of an index, all of a value that it looks at: while that
-    is the same, a changed record stays where it is filed. ``accepts`` is a type whose values
+    is found by, and ``parts``, by the name of an index, the attributes of a value that it looks at
+    (dotted; none for what never changes in a record's life): while they are the same, a changed
+    record stays where it is filed. ``accepts`` is a type whose values
     another table may have made of the same record: such a row is shared with the table before this
     one instead of decoded again. ``shelf`` gives the beginning of a key by which the rows of a
     table of many kinds are listed, "" for a prefix that is shorter.
@@ -66,10 +68,13 @@ class Table(Generic[T]):
     decode: Callable[[bytes], T | None]
     matches: Callable[[str], bool] = field(default=lambda _key: True)
     indexes: Mapping[str, Callable[[str, T], Iterable[str]]] = field(default_factory=dict)
-    parts: Mapping[str, Callable[[T], object]] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     accepts: type | None = None
     shelf: Callable[[str], str] | None = None
     by_parent: bool = False
+
+
+_Index = tuple[Callable[[str, T], Iterable[str]], dict[str, dict[str, None]]]
 
 
 class Rows(Generic[T]):
@@ -80,12 +85,17 @@ class Rows(Generic[T]):
         self._rows: dict[str, Entry[T]] = {}
         self._order = Order() if table.shelf is None else Shelves(table.shelf)
         self.edition = 0  # another with each change: what was made of all rows may be kept by it
+        self.told: list[Subscriber] = []  # of each change
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in table.indexes}
         self._decode, self._accepts = table.decode, table.accepts
-        self._index_of = tuple(table.indexes.items())
-        self._by_part: dict[Callable[[T], object] | None, list[str]] = {}
-        for name in table.indexes:
-            self._by_part.setdefault(table.parts.get(name), []).append(name)
+        by_parts: dict[tuple[str, ...] | None, list[_Index[T]]] = {}
+        for name, index_of in table.indexes.items():
+            those = by_parts.setdefault(table.parts.get(name), [])
+            those.append((index_of, self._indexes[name]))
+        self._groups = [(_looking_at(parts), those) for parts, those in by_parts.items()]
+        # All that any of them looks at; None where one does not say.
+        every = None if None in by_parts else {name for parts in by_parts for name in parts or ()}
+        self._looked_at = _looking_at(None if every is None else tuple(sorted(every)))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -147,62 +157,71 @@ class Rows(Generic[T]):
                 new = Entry(
                     record.key, record.body, record.version, record.created, value, record.lease
                 )
-        if old is not None:
-            self._refile(old, new)
-        elif new is not None:
+        if old is None:
+            if new is None:
+                return None
             self._file(new)
+        elif new is None:
+            self._take_out(old)
         else:
-            return None
+            looked_at = self._looked_at
+            if looked_at is None or looked_at(old.value) != looked_at(new.value):
+                self._refile(old, new)
+            self._rows[old.key] = new
         self.edition += 1
         return Change(record.key, record.version, old, new)
 
     def _file(self, new: Entry[T]) -> None:
         """Take in a row of a key that was not there."""
         key = new.key
-        for name, index_of in self._index_of:
-            index = self._indexes[name]
-            for value in index_of(key, new.value):
-                there = index.get(value)
-                if there is None:
-                    index[value] = {key: None}
-                else:
-                    there[key] = None
+        for _, those in self._groups:
+            for index_of, index in those:
+                _move(index, key, (), index_of(key, new.value))
         self._order.add(key)
         self._rows[key] = new
 
-    def _refile(self, old: Entry[T], new: Entry[T] | None) -> None:
-        """Replace a row, or take it out."""
+    def _take_out(self, old: Entry[T]) -> None:
         key = old.key
-        for part, names in self._by_part.items():
-            if part is not None and new is not None and part(old.value) == part(new.value):
-                continue
-            for name in names:
-                index_of = self.table.indexes[name]
-                before = index_of(key, old.value)
-                after = index_of(key, new.value) if new is not None else ()
-                if before != after:
-                    self._move(self._indexes[name], key, before, after)
-        if new is not None:
-            self._rows[key] = new
-        else:
-            del self._rows[key]
-            self._order.remove(key)
+        for _, those in self._groups:
+            for index_of, index in those:
+                _move(index, key, index_of(key, old.value), ())
+        del self._rows[key]
+        self._order.remove(key)
 
-    def _move(
-        self,
-        index: dict[str, dict[str, None]],
-        key: str,
-        before: Iterable[str],
-        after: Iterable[str],
-    ) -> None:
-        for value in before:
-            rows = index.get(value)
-            if rows is not None:
-                rows.pop(key, None)
-                if not rows:
-                    del index[value]
-        for value in after:
-            index.setdefault(value, {})[key] = None
+    def _refile(self, old: Entry[T], new: Entry[T]) -> None:
+        """A row is replaced, and may be found elsewhere now."""
+        key = old.key
+        for looked_at, those in self._groups:
+            if looked_at is not None and looked_at(old.value) == looked_at(new.value):
+                continue
+            for index_of, index in those:
+                before, after = index_of(key, old.value), index_of(key, new.value)
+                if before != after:
+                    _move(index, key, before, after)
+
+
+def _move(
+    index: dict[str, dict[str, None]], key: str, before: Iterable[str], after: Iterable[str]
+) -> None:
+    for value in before:
+        rows = index.get(value)
+        if rows is not None:
+            rows.pop(key, None)
+            if not rows:
+                del index[value]
+    for value in after:
+        there = index.get(value)
+        if there is None:
+            index[value] = {key: None}
+        else:
+            there[key] = None
+
+
+def _looking_at(names: tuple[str, ...] | None) -> Callable[[Any], object] | None:
+    """What gives these attributes of a value together."""
+    if names is None:
+        return None
+    return attrgetter(*names) if names else lambda _value: None
 
 
 Subscriber = Callable[[Table[Any], Change[Any]], None]
@@ -220,7 +239,6 @@ class View:
             self._by_prefix.setdefault(table.prefix, []).append(table)
         self._prefixes = sorted(self._by_prefix)
         self._held: dict[str, list[Rows[Any]]] = {}  # by the parent of a key
-        self._told: dict[Table[Any], list[Subscriber]] = {table: [] for table in self._tables}
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self.version = 0
         self.synced = asyncio.Event()
@@ -233,13 +251,13 @@ class View:
         """Be called, synchronously and in version order, with each change of these tables (of
         every table)."""
         for table in self._tables if tables is None else dict.fromkeys(tables):
-            self._told[table].append(subscriber)
+            self._tables[table].told.append(subscriber)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Undo ``subscribe``."""
-        for told in self._told.values():
-            if subscriber in told:
-                told.remove(subscriber)
+        for rows in self._tables.values():
+            if subscriber in rows.told:
+                rows.told.remove(subscriber)
 
     async def reached(self, version: int) -> None:
         """Return once everything up to ``version`` is visible here."""
@@ -292,8 +310,10 @@ class View:
     def take(self, batch: Batch) -> None:
         """Take in what a watch has brought; ``run`` does, or an owner who watches by himself."""
         for event in batch.events:
-            self.version = max(self.version, event.record.version)
-            self._apply(event.record, event.kind == "put")
+            record = event.record
+            if record.version > self.version:
+                self.version = record.version
+            self._apply(record, event.kind == "put")
         self._advance(batch.version)
 
     def _apply(self, record: Record, present: bool) -> None:
@@ -301,8 +321,9 @@ class View:
         for rows in self._holders(record.key):
             change = rows._apply(record, present, like)
             if change is not None:
-                like = change.new if like is None else like
-                for subscriber in self._told[rows.table]:
+                if like is None:
+                    like = change.new
+                for subscriber in rows.told:
                     subscriber(rows.table, change)
 
     def _holders(self, key: str) -> list[Rows[Any]]:

@@ -95,7 +95,7 @@ class EksController:
         self.triggers: Sequence[Trigger] = (
             Trigger(CLUSTERS, row_key),
             Trigger(compute.INSTANCES, _of_instance),
-            Trigger(PODS, _of_ending_pod),
+            Trigger(PODS, _of_ending_pod, ("metadata.uid",)),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:

@@ -24,7 +24,7 @@ from proa.aws.ecs.records import (
     Token,
     stored,
 )
-from proa.cloud.aws_table import aws_table, never
+from proa.cloud.aws_table import aws_table
 from proa.model.host import Instance
 from proa.reconcile.view import Table
 
@@ -37,7 +37,7 @@ def _table(
     depth: int,
     record: type[R],
     indexes: Mapping[str, Callable[[str, R], Iterable[str]]] | None = None,
-    parts: Mapping[str, Callable[[R], object]] | None = None,
+    parts: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Table[R]:
     return aws_table(f"ecs {name}", ("ecs", kind), stored(record), indexes, parts, depth)
 
@@ -74,10 +74,9 @@ def _published(_key: str, task: Task) -> Iterable[str]:
     return ("yes",) if bound and any(item.bindings for item in task.containers) else ()
 
 
-def _course(task: Task) -> object:
-    """All that these indexes look at: where a task is, and how far. Its bindings come with its
-    Instance."""
-    return task.last_status, task.desired_status, task.instance, task.prepared, task.counted
+# Where a task is, and how far. Its bindings come with its Instance.
+_COURSE = ("last_status", "desired_status", "instance", "prepared", "counted")
+_NEVER: tuple[str, ...] = ()  # these do not change in a task's life
 
 
 CLUSTERS = _table("clusters", "cluster", 1, Cluster)
@@ -102,8 +101,8 @@ TASKS = _table(
         "waiting": _waiting,
     },
     {
-        **dict.fromkeys(("uid", "cluster", "service", "definition"), never),
-        **dict.fromkeys(("attended", "instance", "dispatched", "published", "waiting"), _course),
+        **dict.fromkeys(("uid", "cluster", "service", "definition"), _NEVER),
+        **dict.fromkeys(("attended", "instance", "dispatched", "published", "waiting"), _COURSE),
     },
 )
 SERVICES = _table(
@@ -112,7 +111,7 @@ SERVICES = _table(
     2,
     Service,
     {"cluster": lambda _key, item: (cluster_key(item.account, item.region, item.cluster),)},
-    {"cluster": never},
+    {"cluster": ()},
 )
 EVENTS = _table("service events", "event", 3, ServiceEvent)
 INSTANCE_NOTES = _table(

@@ -34,7 +34,7 @@ class AddressController:
     def __init__(self, chance: Chance) -> None:
         self._chance = chance
         self.triggers: Sequence[Trigger] = (
-            Trigger(PODS, _holders_of_pod),
+            Trigger(PODS, _holders_of_pod, ("metadata.uid", "spec.node_name")),
             Trigger(ADDRESSES, _holder_of_address),
         )
 

@@ -31,7 +31,7 @@ class TaintEvictionController:
 
     def __init__(self) -> None:
         self.triggers: Sequence[Trigger] = (
-            Trigger(PODS, _if_on_tainted),
+            Trigger(PODS, _if_on_tainted, ("spec.node_name", "spec.tolerations")),
             Trigger(NODES, _pods_of_tainted),
         )
 

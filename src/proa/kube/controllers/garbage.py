@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from proa.kube.api.call import Call
 from proa.kube.controllers.common import delete, patch, reference_json, service_account
 from proa.kube.objects import Object, OwnerReference
-from proa.kube.tables import OBJECTS, cluster_of
+from proa.kube.tables import LIFE, OBJECTS, cluster_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
 from proa.reconcile.view import Change, Entry, View
@@ -28,7 +28,7 @@ class GarbageController:
     name = "garbage"
 
     def __init__(self) -> None:
-        self.triggers: Sequence[Trigger] = (Trigger(OBJECTS, concerned),)
+        self.triggers: Sequence[Trigger] = (Trigger(OBJECTS, concerned, LIFE),)
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
         entry = view.rows(OBJECTS).get(key)
@@ -150,12 +150,6 @@ def concerned(view: View, change: Change[Object]) -> Iterable[str]:
     """The object itself; its dependents when it goes or starts to take them along; its owners
     when it goes or changes hands, for they may wait for it."""
     keys: dict[str, None] = {}
-    if change.old is not None and change.new is not None:
-        before, after = change.old.value.metadata, change.new.value.metadata
-        if before is after or (before.owner_references, before.deleting, before.finalizers) == (
-            after.owner_references, after.deleting, after.finalizers,
-        ):  # fmt: skip
-            return keys
     side = change.new or change.old
     assert side is not None, "a change has a side"
     meta = side.value.metadata

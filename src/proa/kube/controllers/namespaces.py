@@ -19,6 +19,7 @@ from proa.kube.keys import object_key, parse_key
 from proa.kube.objects import Condition, Namespace, Object, condition
 from proa.kube.tables import (
     CONFIG_MAPS,
+    LIFE,
     NAMESPACES,
     OBJECTS,
     PREFIX,
@@ -139,7 +140,7 @@ class NamespaceController:
     def __init__(self) -> None:
         self.triggers: Sequence[Trigger] = (
             Trigger(NAMESPACES, row_key),
-            Trigger(OBJECTS, _ending_namespace),
+            Trigger(OBJECTS, _ending_namespace, LIFE),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:

@@ -52,7 +52,7 @@ class LostPlaces:
         self._vpc = vpc
         self.triggers: Sequence[Trigger] = (
             Trigger(compute.INSTANCES, _on_it),
-            Trigger(TASKS, _placed),
+            Trigger(TASKS, _placed, ("instance",)),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:

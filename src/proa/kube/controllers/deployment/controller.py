@@ -48,7 +48,7 @@ class DeploymentController:
         self.triggers = (
             Trigger(DEPLOYMENTS, if_meant),
             Trigger(REPLICA_SETS, deployments_of_set),
-            Trigger(PODS, deployments_of_gone_pod),
+            Trigger(PODS, deployments_of_gone_pod, ("status.phase",)),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
