@@ -231,6 +231,7 @@ def iso8601_micro(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+@lru_cache(maxsize=256)
 def from_iso8601(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 instant; raises ValueError."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

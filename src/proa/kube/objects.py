@@ -342,8 +342,10 @@ class Pod(Object, frozen=True):
     @property
     def ready_since(self) -> str | None:
         """When it became Ready, as written; None while it is not ready."""
-        found = condition(self.status.conditions, "Ready")
-        return found.last_transition_time if found and found.status == "True" else None
+        for item in self.status.conditions:  # asked too often to go by ``condition``
+            if item.type == "Ready":
+                return item.last_transition_time if item.status == "True" else None
+        return None
 
 
 # Workloads

@@ -115,7 +115,8 @@ class Rows(Generic[T]):
         if not keys:
             return []
         if len(keys) == 1:
-            return [self._rows[key] for key in keys]
+            (key,) = keys
+            return [self._rows[key]]
         return [self._rows[key] for key in sorted(keys)]
 
     def filed(self, index: str, value: str) -> list[Entry[T]]:

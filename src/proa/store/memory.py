@@ -9,9 +9,10 @@ with the later events taken back.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import islice
+from itertools import takewhile
 
 from proa.base.clock import Clock
 from proa.store.api import (
@@ -79,8 +80,10 @@ class MemoryStore:
             keys = self._keys
         else:
             keys = sorted(records)
-        found = (key for key in keys if key.startswith(prefix) and key > after)
-        page = tuple(records[key] for key in islice(found, limit + 1 if limit else None))
+        start = max(bisect_left(keys, prefix), bisect_right(keys, after))
+        reach = keys[start : start + limit + 1] if limit else keys[start:]
+        found = takewhile(lambda key: key.startswith(prefix), reach)
+        page = tuple(records[key] for key in found)
         return Page(page[: limit or None], asked, bool(limit) and len(page) > limit)
 
     def _as_of(self, version: int) -> dict[str, Record]:
