@@ -52,6 +52,8 @@ def packed_by(
 
 def merged(parts: Sequence[Parts]) -> Parts:
     """One piece of all parts; equal guards are named once."""
+    if len(parts) == 1:
+        return parts[0]
     return Parts(
         tuple(dict.fromkeys(guard for part in parts for guard in part.guards)),
         tuple(write for part in parts for write in part.writes),

@@ -203,19 +203,24 @@ class CrowdFeed:
         self._hub = hub
         self._wake = asyncio.Event()
         self._ready: OrderedDict[Line, None] = OrderedDict()
+        self._closed = False
         self.lines = [Line(hub, host, self._mark) for host in dict.fromkeys(hosts)]
 
     def close(self) -> None:
-        """Stop following the view."""
-        self._hub.close(self.lines)
+        """Stop following the view; the stream ends once it has nothing more to say."""
+        if not self._closed:
+            self._closed = True
+            self._ready.clear()
+            self._hub.close(self.lines)
+            self._wake.set()
 
     def _mark(self, line: Line) -> None:
         self._ready[line] = None
         self._wake.set()
 
     async def stream(self) -> AsyncIterator[tuple[str, Down]]:
-        """For each Host everything as it is and ``Synced``, then changes of all of them until the
-        caller stops iterating."""
+        """For each Host everything as it is and ``Synced``, then changes of all of them until
+        ``close``."""
         count = 0
         for line in self.lines:
             line.mark_all()
@@ -224,7 +229,7 @@ class CrowdFeed:
                 yield line.host, message
             yield line.host, Synced()
             count = await self._breathe(count)
-        while True:
+        while not self._closed:
             await self._wake.wait()
             self._wake.clear()
             while self._ready:

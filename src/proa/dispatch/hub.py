@@ -27,12 +27,18 @@ class FeedHub:
         self.view, self.clock, self.skins = view, clock, skins
         self.broadcast = Broadcast(view, config, skins)
         self._by_table = {skin.sandboxes: skin for skin in skins}
+        self._by_stake: dict[Table[Any], list[Skin]] = {}
+        for skin in skins:
+            for table in skin.stakes:
+                self._by_stake.setdefault(table, []).append(skin)
         self._feeds: dict[Line, Feed] = {}  # of the agents that are told of traffic too
         self._of_host: dict[str, dict[Line, None]] = {}
         self._of_key: dict[str, dict[Line, None]] = {}  # who was told of a Sandbox
-        followed = [table for skin in skins for table in (skin.sandboxes, *skin.stakes)]
-        followed += (compute.HOSTS, *self.broadcast.tables)
-        view.subscribe(self._changed, followed)
+        view.subscribe(self._shared_changed, self.broadcast.tables)
+        view.subscribe(self._sandbox_changed, self._by_table)
+        view.subscribe(self._stake_changed, self._by_stake)
+        view.subscribe(self._host_changed, [compute.HOSTS])
+        view.subscribe(self._instance_changed, [compute.INSTANCES])
 
     def open(self, host: str) -> Feed:
         """The feed of one Host's agent."""
@@ -63,24 +69,9 @@ class FeedHub:
         """See ``feed.Owner``."""
         _discard(self._of_key, key, line)
 
-    def _changed(self, table: Table[Any], change: Change[Any]) -> None:
+    def _shared_changed(self, table: Table[Any], change: Change[Any]) -> None:
+        """What all are told alike may be something else now."""
         traffic, ranges = self.broadcast.changed(table, change)
-        if not self._of_host:
-            return
-        skin = self._by_table.get(table)
-        if skin is not None:
-            if skin.alters(change):
-                self._mark(change.key, skin)
-        elif table is compute.INSTANCES:
-            self._instance_changed(change)
-        elif table is compute.HOSTS:
-            for line in self._of_host.get(change.key.removeprefix(compute.HOST_PREFIX), ()):
-                line.mark_instances()
-        else:
-            for other in self.skins:
-                if table in other.stakes:
-                    for key in other.stakeholders(self.view, change):
-                        self._mark(key, other)
         if ranges:
             for lines in self._of_host.values():
                 for line in lines:
@@ -88,6 +79,21 @@ class FeedHub:
         if traffic:
             for feed in self._feeds.values():
                 feed.mark_traffic()
+
+    def _sandbox_changed(self, table: Table[Any], change: Change[Any]) -> None:
+        skin = self._by_table[table]
+        if self._of_host and skin.alters(change):
+            self._mark(change.key, skin)
+
+    def _stake_changed(self, table: Table[Any], change: Change[Any]) -> None:
+        if self._of_host:
+            for skin in self._by_stake[table]:
+                for key in skin.stakeholders(self.view, change):
+                    self._mark(key, skin)
+
+    def _host_changed(self, _table: Table[Any], change: Change[Any]) -> None:
+        for line in self._of_host.get(change.key.removeprefix(compute.HOST_PREFIX), ()):
+            line.mark_instances()
 
     def _mark(self, key: str, skin: Skin) -> None:
         """Tell those who know of a Sandbox, and the Host it is on now."""
@@ -100,7 +106,7 @@ class FeedHub:
                 if line not in knowing:
                     line.mark(key, skin)
 
-    def _instance_changed(self, change: Change[Instance]) -> None:
+    def _instance_changed(self, _table: Table[Any], change: Change[Instance]) -> None:
         for side in (change.old, change.new):
             lines = self._of_host.get(side.value.host, {}) if side is not None else {}
             for line in lines:

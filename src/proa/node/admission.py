@@ -33,29 +33,23 @@ def admit(sandbox: Sandbox, held: Iterable[Sandbox], known: Instances) -> tuple[
         assert own is not None
         capacity = whole = own.capacity
         neighbours = [other for other in held if other.instance == sandbox.instance]
-    refusal = _short(_asks(sandbox), _used(neighbours), capacity, whole)
+    refusal = _short(_booked([sandbox]), _booked(neighbours), capacity, whole)
     if refusal[0]:
         return refusal
     here = [other for other in neighbours if other.instance == sandbox.instance]
     return _ports(sandbox, here)
 
 
-def _used(neighbours: list[Sandbox]) -> Resources:
-    cpu = memory = disk = sandboxes = 0
-    for booked in map(_asks, neighbours):
-        cpu += booked.cpu
-        memory += booked.memory
-        disk += booked.disk
-        sandboxes += booked.sandboxes
-    return Resources(cpu, memory, disk, sandboxes)
-
-
-def _asks(sandbox: Sandbox) -> Resources:
-    """What is booked: at least one place."""
-    reserve = sandbox.reserve
-    if reserve.sandboxes:
-        return reserve
-    return reserve.plus(Resources(sandboxes=1))
+def _booked(sandboxes: Iterable[Sandbox]) -> Resources:
+    """What is booked: of each at least one place."""
+    cpu = memory = disk = places = 0
+    for sandbox in sandboxes:
+        reserve = sandbox.reserve
+        cpu += reserve.cpu
+        memory += reserve.memory
+        disk += reserve.disk
+        places += reserve.sandboxes or 1
+    return Resources(cpu, memory, disk, places)
 
 
 def _short(

@@ -6,16 +6,13 @@ by it. The messages are the very objects that the hull made, which nobody change
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from proa.base.aio import Tasks
 from proa.base.errors import TryAgain
+from proa.dispatch.feed import CrowdFeed
 from proa.model.feed import Down, Hello, LogBatch, Report
 from proa.server.hull import HullApi
 
-WAITING = 1000  # messages of one feed that wait for the crowd
-Pairs = asyncio.Queue[tuple[str, Down] | None]
 Carrier = Callable[[Awaitable[None]], Awaitable[None]]
 
 
@@ -30,8 +27,7 @@ class NearLink:
 
     def __init__(self, hull: Callable[[], HullApi], carry: Carrier = _straight) -> None:
         self._hull, self._carry = hull, carry
-        self._feeds: dict[int, Pairs] = {}
-        self._opened = 0
+        self._feeds: dict[CrowdFeed, None] = {}
 
     async def join(self, hellos: Sequence[Hello]) -> None:
         await self._carry(self._hull().join(hellos))
@@ -46,33 +42,20 @@ class NearLink:
         await self._carry(self._hull().leave(hosts))
 
     async def feed(self, hosts: Sequence[str]) -> AsyncIterator[tuple[str, Down]]:
-        hull = self._hull()
-        pairs: Pairs = asyncio.Queue(WAITING)
-        self._opened += 1
-        number = self._opened
-        self._feeds[number] = pairs
-        tasks = Tasks()
-        tasks.spawn(_pump(hull, hosts, pairs), f"feed of {len(hosts)} hosts")
+        feed = self._hull().feeds.open_many(hosts)
+        self._feeds[feed] = None
         try:
-            while (pair := await pairs.get()) is not None:
+            async for pair in feed.stream():
+                if feed not in self._feeds:
+                    break
                 yield pair
         finally:
-            self._feeds.pop(number, None)
-            await tasks.close()
+            self._feeds.pop(feed, None)
+            feed.close()
         raise TryAgain("the feed broke")
 
     def cut(self) -> None:
         """Break every feed; what was on its way is lost."""
-        for pairs in self._feeds.values():
-            while not pairs.empty():
-                pairs.get_nowait()
-            pairs.put_nowait(None)
-
-
-async def _pump(hull: HullApi, hosts: Sequence[str], pairs: Pairs) -> None:
-    feed = hull.feeds.open_many(hosts)
-    try:
-        async for pair in feed.stream():
-            await pairs.put(pair)
-    finally:
-        feed.close()
+        feeds, self._feeds = self._feeds, {}
+        for feed in feeds:
+            feed.close()

@@ -71,6 +71,8 @@ def said(
 def joined(parts: Iterable[Parts]) -> Parts:
     """One piece out of several; equal guards are named once."""
     pieces = list(parts)
+    if len(pieces) == 1:
+        return pieces[0]
     guards = dict.fromkeys(guard for piece in pieces for guard in piece.guards)
     return Parts(tuple(guards), tuple(write for piece in pieces for write in piece.writes))
 

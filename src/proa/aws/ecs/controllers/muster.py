@@ -49,12 +49,13 @@ class Muster:
             if task.desired_status != "RUNNING" and task.is_unnoted:
                 self.ended.append(item)
             if task.last_status != "STOPPED":
+                # A task on a DRAINING container instance is replaced as an older deployment's is.
                 drained = task.instance in draining
-                self._add(item, DRAINED if drained else task.deployment, now, settle_s)
+                self._add(item, task, DRAINED if drained else task.deployment, now, settle_s)
 
-    def _add(self, item: Entry[Task], deployment: str, now: float, settle_s: float) -> None:
-        """A task on a DRAINING container instance is replaced as an older deployment's is."""
-        task = item.value
+    def _add(
+        self, item: Entry[Task], task: Task, deployment: str, now: float, settle_s: float
+    ) -> None:
         is_primary, status = task.deployment == self.primary, task.last_status
         available = False
         if status == "RUNNING":
@@ -63,15 +64,16 @@ class Muster:
                 self.available.append(task)
             elif is_primary:
                 self.settling.append(_looked_at(task.started_at, settle_s))
+        elif status == "PROVISIONING" and task.unplaced and self.starved is None:
+            self.starved = task
         self._standing.append((item, deployment, available))
         if status in COUNTED:
             self.counted += 1
             self.left.add(task.deployment)
             if task.desired_status == "RUNNING":
                 self._sound += 1
-                self._amiss |= deployment != self.primary or task.health == "UNHEALTHY"
-        if self.starved is None and task.unplaced and status == "PROVISIONING":
-            self.starved = task
+                if deployment != self.primary or task.health == "UNHEALTHY":
+                    self._amiss = True
 
     def is_as_wanted(self, desired: int) -> bool:
         """Whether there is nothing to start and nothing to stop: as many tasks as are desired, all
