@@ -89,17 +89,22 @@ def hostname_of(service: Service, pod: Pod) -> str:
 
 
 def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
-    """The Services that select a pod, before or after its change."""
-    sides = (change.new, change.old) if change.new is not None else (change.old,)
-    assert sides[0] is not None, "a change has a side"
-    namespace = sides[0].value.metadata.namespace
-    cluster = cluster_of(change.key)
-    if not any_selects(view, cluster, namespace) or _is_reached_alike(change):
+    """The Services that select a pod, before or after its change, while it may serve: until then,
+    and from then on, it is no endpoint of theirs."""
+    pods = [
+        side.value
+        for side in (change.new, change.old)
+        if side is not None and may_serve(side.value, terminating=True)
+    ]
+    if not pods or (len(pods) == 2 and _are_reached_alike(*pods)):
+        return ()
+    cluster, namespace = cluster_of(change.key), pods[0].metadata.namespace
+    if not any_selects(view, cluster, namespace):
         return ()
     keys: dict[str, None] = {}
     asked: dict[str, str] | None = None
-    for side in filter(None, sides):
-        labels = side.value.metadata.labels
+    for pod in pods:
+        labels = pod.metadata.labels
         if labels != asked:
             found = selecting_services(view, cluster, namespace, labels)
             keys.update(dict.fromkeys(service.key for service in found))
@@ -107,17 +112,13 @@ def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     return keys
 
 
-def _is_reached_alike(change: Change[Pod]) -> bool:
-    """Whether a pod is no other destination after a change than it was before."""
-    if change.old is None or change.new is None:
-        return False
-    old, new = change.old.value, change.new.value
+def _are_reached_alike(one: Pod, other: Pod) -> bool:
+    """Whether a pod that may serve is no other destination after a change than before."""
     return (
-        old.metadata == new.metadata
-        and old.spec == new.spec
-        and old.terminal == new.terminal
-        and old.ready_since == new.ready_since
-        and old.status.pod_ip == new.status.pod_ip
+        one.metadata == other.metadata
+        and one.spec == other.spec
+        and one.ready_since == other.ready_since
+        and one.status.pod_ip == other.status.pod_ip
     )
 
 
@@ -173,7 +174,7 @@ def endpoints_body(service: Service, pods: Sequence[Pod]) -> dict[str, Any]:
         count += 1
         if count <= CAPACITY:
             groups.setdefault(ports, ([], []))[0 if ready else 1].append(_address(service, pod))
-    subsets = [_subset(ports, *addresses) for ports, addresses in sorted(groups.items(), key=str)]
+    subsets = [_subset(ports, *groups[ports]) for ports in sorted(groups, key=str)]
     labels = {**meta.labels, MANAGED_BY: "endpoint-controller"}
     if service.headless:
         labels[HEADLESS] = ""
