@@ -34,10 +34,14 @@ def packed_by(
     pack: list[T] = []
     guards: set[object] = set()
     writes = size = 0
+    items = list(items)
+    if len(items) == 1:
+        yield items
+        return
     for item in items:
         part = part_of(item)
-        length = sum(len(write.body) for write in part.writes if isinstance(write, Put))
-        fresh = sum(guard not in guards for guard in part.guards)
+        length = sum([len(write.body) for write in part.writes if isinstance(write, Put)])
+        fresh = sum([guard not in guards for guard in part.guards])
         count = len(guards) + fresh + writes + len(part.writes)
         if pack and (count > OPERATIONS or size + length > most_bytes):
             yield pack

@@ -147,12 +147,13 @@ class ContainerRun:
         self.reason = self.message = ""
         self.created_at = self.started_at = self.finished_at = 0.0
 
-    def status(self, stopping: bool, pod: str) -> ContainerStatus:
+    def status(self, stopping: bool, sandbox: Sandbox) -> ContainerStatus:
         """As reported. One that has ended and will be started again is waiting."""
         as_it_is = self._as_it_is()
         if self.state != "exited" or stopping or not self.restarts():
             return as_it_is
         delay_s, looping = int(self.starts.delay_s), self.looping()
+        pod = f"{sandbox.name}_{sandbox.namespace}({sandbox.uid})"
         text = f"back-off {delay_s}s restarting failed container={self.name} pod={pod}"
         return ContainerStatus(
             name=self.name,
@@ -302,9 +303,8 @@ class SandboxRun:
         )
 
     def _containers(self) -> list[ContainerStatus]:
-        pod = f"{self.sandbox.name}_{self.sandbox.namespace}({self.uid})"
         stopping = self.stop is not None
-        statuses = [run.status(stopping, pod) for run in self.containers.values()]
+        statuses = [run.status(stopping, self.sandbox) for run in self.containers.values()]
         if self.initialized:
             return statuses
         has_init = any(run.spec.init for run in self.containers.values())

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
-from msgspec.structs import replace
 
 from proa.placement.alikes import Alikes, Tallies
 from proa.placement.asks import Ask, PodTerm, Row
@@ -148,9 +147,12 @@ class Fleet(Rows):
         if old is not None:
             if old == booking:
                 return
-            if old == replace(booking, since=old.since):
+            if (old.claim, old.row, old.pool) == (booking.claim, booking.row, booking.pool):
                 self.bookings[booking.uid] = booking
                 if booking.row >= 0:
+                    if old.terminating != booking.terminating:
+                        self._count_alike(old, -1)
+                        self._count_alike(booking, 1)
                     self.changed(booking.row)
                 return
             self.release(booking.uid)
@@ -209,13 +211,17 @@ class Fleet(Rows):
             self._count_ports(booking, sign)
         if claim.ask.group:
             self._count_group(claim.ask.group, row, sign)
-        alike = claim.alike.get(booking.terminating) or self._alike_of(claim, booking.terminating)
-        _count(alike.rows, row, sign)
-        for tally in alike.tallies:
-            tally.add(row, sign)
+        self._count_alike(booking, sign)
         for held in claim.terms:
             self._count_held(held, row, sign)
         self.changed(row)
+
+    def _count_alike(self, booking: Booking, sign: int) -> None:
+        claim, ending = booking.claim, booking.terminating
+        alike = claim.alike.get(ending) or self._alike_of(claim, ending)
+        _count(alike.rows, booking.row, sign)
+        for tally in alike.tallies:
+            tally.add(booking.row, sign)
 
     def _count_ports(self, booking: Booking, sign: int) -> None:
         for port in booking.ports:

@@ -9,6 +9,7 @@ it on; when nothing of it is left on the Host it is STOPPED and its interface is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +19,7 @@ from proa.aws.ecs.fargate import NO_CAPACITY
 from proa.aws.ecs.keys import task_definition_key
 from proa.aws.ecs.names import arn, container_instance_id
 from proa.aws.ecs.ports import Objects, Secrets, Vpc
-from proa.aws.ecs.records import InstanceNote, Task, TaskDefinition
+from proa.aws.ecs.records import ContainerAddress, InstanceNote, Task, TaskDefinition
 from proa.aws.ecs.references import References
 from proa.aws.ecs.tables import INSTANCE_NOTES, TASK_DEFINITIONS, TASKS
 from proa.base.clock import Clock
@@ -215,7 +216,14 @@ class EcsSkin:
         old, new = change.old.value, change.new.value
         if new.desired_status != "RUNNING" or is_dispatched(old) != is_dispatched(new):
             return True
-        return _outset(old) != _outset(new)
+        if (old.last_status == "PROVISIONING") != (new.last_status == "PROVISIONING"):
+            return True
+        if _beginning(old) != _beginning(new):
+            return True
+        one, other = old.interface, new.interface
+        if one is not other and (one and _attachment(one)) != (other and _attachment(other)):
+            return True
+        return old.containers is not new.containers and _addresses(old) != _addresses(new)
 
     async def assignment(self, view: View, key: str, told: str = "") -> Assignment | None:
         """The task for its agent: to run, or to stop gracefully; None when it is over."""
@@ -225,16 +233,19 @@ class EcsSkin:
             return None
         task = entry.value
         definition = definition_of(view, task)
+        grace_s = compile.common_of(task, definition).grace_s
+        stops = task.desired_status == "STOPPED"
+        if stops and told == task.id:
+            since = task.stopping_at
+            return Assignment(task.id, "stop", entry.version, grace_s=grace_s, since=since)
         resolved = await self._references.of_task(task, definition)
-        sandbox = compile.compile_task(task, definition, resolved)
-        stop = task.desired_status == "STOPPED"
         return Assignment(
             uid=task.id,
-            want="stop" if stop else "run",
+            want="stop" if stops else "run",
             version=entry.version,
-            sandbox=sandbox,
-            grace_s=sandbox.grace_s,
-            since=task.stopping_at if stop else 0.0,
+            sandbox=compile.compile_task(task, definition, resolved),
+            grace_s=grace_s,
+            since=task.stopping_at if stops else 0.0,
         )
 
     async def report(
@@ -308,17 +319,13 @@ def is_dispatched(task: Task) -> bool:
     return bool(task.instance) and task.last_status not in ("PROVISIONING", "STOPPED")
 
 
-def _outset(task: Task) -> tuple[object, ...]:
-    """What its agent and placement go by. The rest is what the agent reports, or never changes."""
-    interface = task.interface
-    return (
-        task.last_status == "PROVISIONING",
-        task.prepared,
-        task.instance,
-        task.zone,
-        interface and (interface.id, interface.address, interface.public_address),
-        [container.address for container in task.containers],
-    )
+# What a task's agent and placement go by. The rest is what the agent reports, or never changes.
+_beginning = attrgetter("prepared", "instance", "zone")
+_attachment = attrgetter("id", "address", "public_address")
+
+
+def _addresses(task: Task) -> list[ContainerAddress | None]:
+    return [container.address for container in task.containers]
 
 
 def _wants_place(task: Task) -> bool:

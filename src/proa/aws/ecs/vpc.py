@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network
 
 from proa.aws.ecs.ports import Address, Interface, NoAddress, SecurityGroup, Subnet
@@ -46,9 +47,7 @@ class PlannedVpc:
 
     def _subnet(self, found: network.Subnet) -> Subnet:
         vpc = self._planner.vpc(found.vpc)
-        server = ""
-        if vpc is not None and vpc.dns_support:
-            server = str(IPv4Network(vpc.cidr).network_address + RESOLVER_OFFSET)
+        server = _resolver(vpc.cidr) if vpc is not None and vpc.dns_support else ""
         return Subnet(found.id, found.vpc, found.zone, server)
 
     def security_group(self, account: str, region: str, id: str) -> SecurityGroup | None:
@@ -118,3 +117,9 @@ class PlannedVpc:
             return Parts()
         plan = self._planner.release_interface(found)
         return Parts(plan.guards, plan.writes)
+
+
+@lru_cache(maxsize=1000)
+def _resolver(cidr: str) -> str:
+    """The address at which a VPC's names are asked for."""
+    return str(IPv4Network(cidr).network_address + RESOLVER_OFFSET)

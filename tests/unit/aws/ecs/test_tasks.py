@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from proa.aws.ecs.fargate import NO_CAPACITY
@@ -436,6 +437,25 @@ def test_a_task_is_given_up_when_a_start_timeout_passes() -> None:
         web = next(item for item in ended["containers"] if item["name"] == "web")
         assert web["reason"].endswith("dependency [db] for container [web] has timed out")
         assert 20 <= ended["stoppingAt"] - ended["createdAt"] < 25
+
+    run_world(story)
+
+
+def test_an_agent_that_knows_a_task_is_told_no_more_than_to_stop_it() -> None:
+    async def story(world: World) -> None:
+        await world.define_ec2()
+        world.agent.stop_s = 1000.0
+        answer = await world.call("RunTask", taskDefinition="local")
+        arn = answer["tasks"][0]["taskArn"]
+        await world.until_status(arn, "RUNNING")
+        await world.call("StopTask", task=arn)
+        await world.clock.sleep(1)
+        (record,) = world.records()
+        anew = await world.skin.assignment(world.view, record.key)
+        known = await world.skin.assignment(world.view, record.key, record.id)
+        assert anew is not None and anew.sandbox is not None
+        assert known == msgspec.structs.replace(anew, sandbox=None)
+        assert (known.want, known.grace_s) == ("stop", anew.sandbox.grace_s)
 
     run_world(story)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from proa.aws.ecs import capacity, launch, writes
 from proa.aws.ecs.keys import cluster_key, task_definition_key
 from proa.aws.ecs.names import new_task_id
-from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
+from proa.aws.ecs.ports import LogGroups, NoAddress, Subnet, Vpc
 from proa.aws.ecs.records import COUNTED, Service, Tags, Task, TaskDefinition
 from proa.aws.ecs.tables import TASK_DEFINITIONS, is_container_instance
 from proa.base.chance import Chance
@@ -61,6 +61,7 @@ class Siblings:
         self._deployment = service.primary
         self._definition = self._find_definition()
         self._prepared = launch.is_prepared(service.account, self._definition, logs)
+        self._subnets = self._find_subnets()
         self._taken: set[str] = set()
         self._zones: Counter[str] = Counter()
         self._providers: Counter[str] = Counter()
@@ -82,6 +83,13 @@ class Siblings:
         entry = self._view.rows(TASK_DEFINITIONS).get(key)
         assert entry is not None, "task definitions in use are never deleted"
         return entry.value
+
+    def _find_subnets(self) -> list[Subnet]:
+        """Those of the deployment's network that are still there."""
+        network = self._deployment.network
+        place = (self._service.account, self._service.region)
+        found = [self._vpc.subnet(*place, id) for id in network["subnets"]] if network else []
+        return [subnet for subnet in found if subnet is not None]
 
     def next(self, now: float) -> tuple[Task, Parts]:
         """One more task, and what creates it and its interface. Raises NoAddress."""
@@ -119,13 +127,10 @@ class Siblings:
         network = self._deployment.network
         if network is None:
             return task, Parts()
-        place = (task.account, task.region)
-        found = [self._vpc.subnet(*place, id) for id in network["subnets"]]
-        subnets = [subnet for subnet in found if subnet is not None]
-        if not subnets:
+        if not self._subnets:
             raise NoAddress("the subnets of the service no longer exist")
         zones = [] if task.launch_type == "FARGATE" else self._instance_zones()
-        subnet = launch.next_subnet(subnets, self._zones, zones)
+        subnet = launch.next_subnet(self._subnets, self._zones, zones)
         return launch.with_interface(task, subnet.id, network, self._vpc, self._taken, self._chance)
 
     def _instance_zones(self) -> list[str]:
