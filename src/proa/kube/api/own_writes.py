@@ -1,12 +1,12 @@
 """What this process itself says of objects: the short way from a controller's Call to the store.
 
-``server`` sends statuses, Events, deletions of pods, sizes of ReplicaSets, revisions of Deployments
-and endpoints of Services of its own controllers this way. They name nothing else, come from code
-that is trusted, and are most of what a busy cluster writes; so only the members that change are
-read and written, without the checks that a client's writes go through and without entries in
-``managedFields``. Each is decided on the view as it is and guarded by the version it saw. What is
-out of the ordinary (no such object, finalizers, another version) is left to the long way, which
-knows what to answer.
+``server`` sends statuses, Events, deletions and releases of pods, sizes of ReplicaSets, revisions
+of Deployments and endpoints of Services of its own controllers this way. They name nothing else,
+come from code that is trusted, and are most of what a busy cluster writes; so only the members that
+change are read and written, without the checks that a client's writes go through and without
+entries in ``managedFields``. Each is decided on the view as it is and guarded by the version it
+saw. What is out of the ordinary (no such object, finalizers, another version) is left to the long
+way, which knows what to answer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def way_of(call: Call, resource: Resource) -> Way | None:
     """The short way of a Call, if there is one for its kind."""
     kind = resource.group_name
     if call.verb == "delete":
-        return _deletion if kind == ("", "pods") and not call.propagation else None
+        plain = call.propagation in ("", "Background")  # nothing waits for what a pod owned
+        return _deletion if kind == ("", "pods") and plain else None
     if call.verb == "create":
         return _event if kind == ("", "events") and call.name and call.existing_ok else None
     if call.verb != "patch" or resource.versioned:
@@ -54,6 +55,8 @@ def way_of(call: Call, resource: Resource) -> Way | None:
         return _status if plain and not call.version else None
     if kind == ("", "events") and call.body.keys() == _COUNTED:
         return _count
+    if kind == ("", "pods"):
+        return _release if _is_release(call) else None
     if kind in _LISTED:
         return _list if _is_list(call, _LISTED[kind]) else None
     return _size if kind in _SIZED and _is_size(call) else None
@@ -76,6 +79,12 @@ def _is_list(call: Call, name: str) -> bool:
     """Whether a patch says one list of an object anew, and nothing else."""
     plain = not call.subresource and call.patch_type == MERGE and call.body.keys() == {name}
     return plain and isinstance(call.body[name], list)
+
+
+def _is_release(call: Call) -> bool:
+    """Whether a patch says finalizers, and nothing else."""
+    plain = not call.subresource and call.patch_type == MERGE and call.body.keys() == {"metadata"}
+    return plain and call.body["metadata"].keys() == {"finalizers"}
 
 
 def _meant(api: Api, resource: Resource, call: Call) -> Entry[Object] | None:
@@ -188,6 +197,27 @@ def _unapplied(
         return None
     parts = members.decode(entry.body)
     return None if _APPLIED in bytes(parts["metadata"]) else (entry, parts)
+
+
+def _release(api: Api, resource: Resource, call: Call) -> Parts | None:
+    """The finalizers of a pod that is not to go yet: the last one of another takes it away."""
+    found = _unapplied(api, resource, call)
+    if found is None:
+        return None
+    entry, parts = found
+    pod = entry.value
+    assert isinstance(pod, Pod), "no other kind comes this way"
+    finalizers = tuple(call.body["metadata"]["finalizers"] or ())
+    if finalizers == pod.metadata.finalizers:
+        return NO_CHANGE
+    meta = members.decode(parts["metadata"])
+    meta.pop("finalizers", None)
+    parts["metadata"] = msgspec.Raw(whole.encode(meta))
+    if finalizers:
+        parts["metadata"] = _with(parts["metadata"], finalizers=finalizers)
+    body = whole.encode(parts)
+    handed_over(Pod).tell(body, replace(pod, metadata=replace(pod.metadata, finalizers=finalizers)))
+    return _written(entry, body)
 
 
 def _list(api: Api, resource: Resource, call: Call) -> Parts | None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from proa.base.chance import Chance
 from proa.base.clock import iso8601
-from proa.dispatch.skin import Parts
 from proa.kube.api.call import ApiError, Call
+from proa.kube.controllers.births import children
 from proa.kube.controllers.common import (
     claim,
     condition_json,
@@ -28,8 +28,7 @@ from proa.kube.controllers.common import (
 from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.ranking import deletion_order
 from proa.kube.controllers.steps import Births, together
-from proa.kube.events import Said, event_call, event_parts
-from proa.kube.keys import object_key
+from proa.kube.events import Said, event_call
 from proa.kube.objects import TERMINAL, Condition, Pod, ReplicaSet, ReplicaSetSpec, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
@@ -94,34 +93,15 @@ class ReplicaSetController:
             count = min(-surplus, BURST)
             for number in ("replicas", "fullyLabeledReplicas"):
                 status[number] += count
-            children = self._children(view, entry, count, now)
+            draws = [partial(self._pod, entry)] * count
+            born = children(view, entry, draws, COMPONENT, self._chance, now)
             refused = partial(_refused, view, entry, active, now)
-            return (Births(children, refused, tuple(_status(entry, status))),)
+            return (Births(born, refused, tuple(_status(entry, status))),)
         doomed = deletion_order(view, entry, active)[: min(surplus, BURST)]
         return together([*_deletions(view, entry, doomed, now), *_left(entry, owned, doomed, now)])
 
-    def _children(
-        self, view: View, entry: Set, count: int, now: float
-    ) -> tuple[tuple[Call, Sequence[Parts]], ...]:
-        children: list[tuple[Call, Sequence[Parts]]] = []
-        told: set[str] = set()
-        drawn: dict[str, Call] = {}
-        while len(drawn) < count:  # a name may come twice, or be another pod's already
-            call = self._pod(entry)
-            key = object_key(call.cluster, "", "pods", call.namespace, call.name)
-            if view.rows(PODS).get(key) is None:
-                drawn[key] = call
-        for call in drawn.values():
-            said = Said("SuccessfulCreate", f"Created pod: {call.name}", component=COMPONENT)
-            parts = event_parts(view, entry, said, self._chance, now)
-            keys = {write.key for part in parts for write in part.writes}
-            children.append((call, () if keys & told else parts))  # one that combines is told once
-            told |= keys
-        return tuple(children)
-
     def _pod(self, entry: Set) -> Call:
-        """A pod of the template. Its name is drawn here as generateName would draw it, so that
-        the event can name it."""
+        """A pod of the template, its name drawn as generateName would draw it."""
         meta, template = entry.value.metadata, entry.value.spec.template
         prefix = f"{meta.name}-"
         name = prefix[:_NAME_BASE_LIMIT] + self._chance.suffix()

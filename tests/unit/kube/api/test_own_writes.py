@@ -71,11 +71,13 @@ def test_one_decision_is_one_transaction() -> None:
     serving(check)
 
 
+@pytest.mark.parametrize("propagation", ["", "Background"])
 @pytest.mark.parametrize("grace_s", [None, 5, 0])
-def test_pods_are_deleted_as_by_a_request(grace_s: int | None) -> None:
+def test_pods_are_deleted_as_by_a_request(grace_s: int | None, propagation: str) -> None:
     async def check(client: Client) -> None:
         a, _ = [await client.make(PODS, on_node(name)) for name in "ab"]
-        await client.api.perform_all([deletion(a, grace_s=grace_s), told("e")])
+        call = deletion(a, grace_s=grace_s, propagation=propagation)
+        await client.api.perform_all([call, told("e")])
         options = {} if grace_s is None else {"gracePeriodSeconds": grace_s}
         await client.ask("DELETE", f"{PODS}/b", options)
         items = (await got(client, PODS))["items"]
@@ -99,6 +101,44 @@ def test_pod_that_waits_for_a_finalizer_is_marked_only() -> None:
         made = await client.make(PODS, body)
         await client.api.perform_all([deletion(made), told("e")])
         assert (await got(client, f"{PODS}/a"))["metadata"]["deletionTimestamp"]
+
+    serving(check)
+
+
+@pytest.mark.parametrize("rest", [None, ["example.com/other"]])
+def test_a_pod_is_released_as_by_a_request(rest: list[str] | None) -> None:
+    async def check(client: Client) -> None:
+        def held(name: str) -> Json:
+            body = on_node(name)
+            body["metadata"]["finalizers"] = ["example.com/hold", "example.com/other"]
+            return body
+
+        a, _ = [await client.make(PODS, held(name)) for name in "ab"]
+        patch = {"metadata": {"finalizers": rest}}
+        place = ("", "pods", "default", "a")
+        await client.api.perform(
+            Call("c1", "patch", *place, body=patch, version=version_of(a), uid=a["metadata"]["uid"])
+        )
+        await client.ask("PATCH", f"{PODS}/b", patch, MERGE)
+        mine, theirs = [(await got(client, f"{PODS}/{name}"))["metadata"] for name in "ab"]
+        assert mine.get("finalizers") == theirs.get("finalizers") == rest
+        assert mine["generation"] == theirs["generation"] == 1
+        assert mine["managedFields"] == a["metadata"]["managedFields"]
+        for row in client.api.api.view.rows(TABLE).scan():
+            assert row.value == decoder(Pod)(row.body)
+
+    serving(check)
+
+
+def test_the_last_finalizer_of_a_pod_that_is_to_go_takes_it_away() -> None:
+    async def check(client: Client) -> None:
+        body = pod("a")
+        body["metadata"]["finalizers"] = ["example.com/hold"]
+        made = await client.make(PODS, body)
+        await client.api.perform(deletion(made))
+        patch = {"metadata": {"finalizers": None}}
+        await client.api.perform(Call("c1", "patch", "", "pods", "default", "a", body=patch))
+        assert (await got(client, PODS))["items"] == []
 
     serving(check)
 

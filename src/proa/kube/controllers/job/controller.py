@@ -9,11 +9,12 @@ or Failed once its last pod has ended.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import partial
 
 from proa.base.chance import Chance
 from proa.kube.api.call import ApiError, Call
 from proa.kube.batch_objects import Job, is_managed
+from proa.kube.controllers.births import children
 from proa.kube.controllers.common import (
     claim,
     delete,
@@ -35,7 +36,7 @@ from proa.kube.controllers.job.pods import (
 from proa.kube.controllers.job.status import Outcome
 from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.ranking import removal_order
-from proa.kube.controllers.steps import Attempt
+from proa.kube.controllers.steps import Births, together
 from proa.kube.events import Said, event_call
 from proa.kube.objects import Pod
 from proa.kube.tables import JOBS, PODS, cluster_of, namespace_of
@@ -103,20 +104,20 @@ class _Turn:
 
     def plan(self) -> Plan:
         if self.job.finished is not None:
-            return Plan(self._written(Outcome()))
+            return Plan(together(self._written(Outcome())))
         outcome = self._outcome()
-        steps: list[Any] = []
-        events: list[Call] = []
+        deletions: Sequence[Call] = ()
+        births: Sequence[Births] = ()
         deleted = 0
         if outcome.over or self.job.spec.suspend:
             doomed = self.found.active[:PER_TURN]
-            steps, events = self._deletions(doomed)
+            deletions = self._deletions(doomed)
             deleted = len(doomed)
         elif not self.job.metadata.deleting:
-            steps, events = self._managed()
+            deletions, births = self._managed()
         outcome = self._ended(outcome)
         written = self._written(outcome, deleted)
-        return Plan((*written, *steps, *events), self.again_at)
+        return Plan((*together([*written, *deletions]), *births), self.again_at)
 
     # What it has come to
 
@@ -181,19 +182,19 @@ class _Turn:
 
     # Pods
 
-    def _managed(self) -> tuple[list[Any], list[Call]]:
+    def _managed(self) -> tuple[Sequence[Call], Sequence[Births]]:
         active = len(self.found.active)
         wanted = self._wanted(active)
         if active > wanted:
             surplus = min(active - wanted, PER_TURN)
-            return self._deletions(removal_order(self.found.active)[:surplus])
+            return self._deletions(removal_order(self.found.active)[:surplus]), ()
         replaced_late = self.job.spec.pod_replacement_policy == "Failed"
         ending = len(self.found.terminating) if replaced_late else 0
         missing = min(wanted - active - ending, PER_TURN)
         home = namespace_of(self.view, cluster_of(self.entry.key), self.job.metadata.namespace)
         if missing <= 0 or (home is not None and home.value.metadata.deleting):
-            return [], []
-        return self._creations(missing)
+            return (), ()
+        return (), self._creations(missing)
 
     def _wanted(self, active: int) -> int:
         """How many pods should run now."""
@@ -202,7 +203,7 @@ class _Turn:
             return active if self.succeeded else spec.parallelism
         return max(0, min(spec.completions - self.succeeded - len(self.given_up), spec.parallelism))
 
-    def _creations(self, count: int) -> tuple[list[Any], list[Call]]:
+    def _creations(self, count: int) -> Sequence[Births]:
         per_index = self.job.spec.backoff_limit_per_index is not None
         if not per_index:
             succeeded = [entry.value for entry in self.found.succeeded]
@@ -210,20 +211,18 @@ class _Turn:
             due = policies.next_start_at(succeeded, failed)
             if due > self.now:
                 self._look_at(due)
-                return [], []
+                return ()
         chosen: list[int | None] = [None] * count
         latest: dict[int, Pod] = {}
         if self.job.indexed:
             latest = indexes.latest_failures([entry.value for entry in self.found.failed])
             chosen = list(self._free_indexes(count, latest if per_index else {}))
-        steps: list[Any] = []
-        events: list[Call] = []
+        draws = []
         for index in chosen:
             last = latest.get(index) if index is not None and per_index else None
-            call = pod_call(self.entry, index, last, self.chance, USER)
-            steps.append(Attempt(call, self._refused))
-            events += self._event("SuccessfulCreate", f"Created pod: {call.name}")
-        return steps, events
+            draws.append(partial(pod_call, self.entry, index, last, self.chance, USER))
+        born = children(self.view, self.entry, draws, COMPONENT, self.chance, self.now)
+        return (Births(born, self._refused),) if born else ()
 
     def _free_indexes(self, count: int, latest: dict[int, Pod]) -> list[int]:
         """The first indexes that neither run nor are done, whose own back-off is over."""
@@ -241,11 +240,11 @@ class _Turn:
                 taken.add(index)
         return indexes.pending(self.job.spec.completions or 0, taken, count)
 
-    def _deletions(self, doomed: Sequence[Entry[Pod]]) -> tuple[list[Any], list[Call]]:
+    def _deletions(self, doomed: Sequence[Entry[Pod]]) -> Sequence[Call]:
         events: list[Call] = []
         for entry in doomed:
             events += self._event("SuccessfulDelete", f"Deleted pod: {entry.value.metadata.name}")
-        return [delete(entry, USER) for entry in doomed], events
+        return [*(delete(entry, USER) for entry in doomed), *events]
 
     def _refused(self, error: ApiError) -> Sequence[Call]:
         return self._event("FailedCreate", f"Error creating: {error.message}", "Warning")
