@@ -24,7 +24,7 @@ def pod_call(
     """The Call that creates a pod. ``last`` is the newest failure of its index, if failures are
     counted by index."""
     job, meta = entry.value, entry.value.metadata
-    template = copied(job.spec.template)
+    template = job.spec.template if index is None else copied(job.spec.template)
     prefix = f"{meta.name}-" if index is None else f"{meta.name}-{index}-"
     name = prefix[:_NAME_BASE_LIMIT] + chance.suffix()
     metadata: dict[str, Any] = {
