@@ -8,6 +8,7 @@ hull's port.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -209,32 +210,42 @@ def selector_requirements(selector: LabelSelector) -> tuple[Requirement, ...]:
     return labels + _requirements(selector.match_expressions)
 
 
-def _default_spreads(view: View, entry: Entry[Pod]) -> tuple[Spread, ...]:
-    selector = _default_selector(view, entry)
-    if not selector:
-        return ()
-    return tuple(Spread(key, skew, False, selector) for key, skew in _DEFAULT_SPREADS)
-
-
 _SPREADING: Mapping[str, Table[Any]] = {"ReplicaSet": REPLICA_SETS, "StatefulSet": STATEFUL_SETS}
 
 
-def _default_selector(view: View, entry: Entry[Pod]) -> tuple[Requirement, ...]:
-    """What the default constraints spread: the pods of all Services that select this one, as far
-    as they are of its ReplicaSet or StatefulSet too."""
-    pod, cluster = entry.value, cluster_of(entry.key)
+def _default_spreads(view: View, entry: Entry[Pod]) -> tuple[Spread, ...]:
+    """The default constraints spread the pods of all Services that select this one, as far as they
+    are of its ReplicaSet or StatefulSet too."""
+    meta, cluster = entry.value.metadata, cluster_of(entry.key)
     labels: dict[str, str] = {}
-    namespace = pod.metadata.namespace
-    if any_selects(view, cluster, namespace):
-        for row in selecting_services(view, cluster, namespace, pod.metadata.labels):
+    if any_selects(view, cluster, meta.namespace):
+        for row in selecting_services(view, cluster, meta.namespace, meta.labels):
             labels |= row.value.spec.selector
-    found = [Requirement(key, "In", (value,)) for key, value in sorted(labels.items())]
-    owner = pod.metadata.controller
+    owner = meta.controller
     table = _SPREADING.get(owner.kind) if owner is not None else None
+    of_owner = LabelSelector()
     if owner is not None and table is not None:
-        for found_owner in view.rows(table).by("uid", f"{cluster}/{owner.uid}"):
-            found += selector_requirements(found_owner.value.spec.selector)
-    return tuple(dict.fromkeys(found))
+        for found in view.rows(table).by("uid", f"{cluster}/{owner.uid}"):
+            of_owner = found.value.spec.selector
+    matched = tuple(sorted(of_owner.match_labels.items()))
+    return _spreads_of(tuple(sorted(labels.items())), matched, of_owner.match_expressions)
+
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=KEPT)
+def _spreads_of(
+    selected: Pairs, matched: Pairs, expressions: tuple[LabelExpression, ...]
+) -> tuple[Spread, ...]:
+    """The default constraints over pods that have both these labels and meet the expressions; pods
+    of one template share them. Nothing is spread by nothing."""
+    pairs = dict.fromkeys((*selected, *matched))
+    found = [Requirement(key, "In", (value,)) for key, value in pairs]
+    selector = tuple(dict.fromkeys((*found, *_requirements(expressions))))
+    if not selector:
+        return ()
+    return tuple(Spread(key, skew, False, selector) for key, skew in _DEFAULT_SPREADS)
 
 
 def _spread(item: SpreadConstraint, pod: Pod) -> Spread:
