@@ -86,7 +86,6 @@ class SoftSpreads:
         self._extremes = [Extremes(part.domains) for part in parts]
         self._weights: tuple[float, ...] = ()
         self._known: object = None
-        self._lacks: bool | None = None  # a host name, a row that is possible
 
     def score(self, bad: Bad, known: object, times: int) -> Narrow | Small:
         """0 to 100, most where fewest match: Σ(count · ln(domains + 2) + maxSkew - 1), reversed,
@@ -98,7 +97,7 @@ class SoftSpreads:
         if known != self._known:
             sizes = zip(self.parts, self._extremes, strict=True)
             self._weights = tuple(self._weight(part, seen, out, known) for part, seen in sizes)
-            self._known, self._lacks = known, None
+            self._known = known
         table = self.parts[0].table
         if table is not None and len(self.parts) == 1 and self.parts[0].domains.few:
             small = self._by_domain(self.parts[0], table, out, known, times)
@@ -123,7 +122,7 @@ class SoftSpreads:
             return None
         order = (0, 1) if self.parts[0].table is None else (1, 0)
         host, other = (self.parts[number] for number in order)
-        if host.table is not None or other.table is None or self._lacks_host(host, out):
+        if host.table is not None or other.table is None or not host.domains.complete:
             return None
         coded = other.domains.with_counts(host.tally.rows[: len(out)])
         if coded is None:
@@ -134,13 +133,6 @@ class SoftSpreads:
         of_other = self._raw_of(other, other.table, self._weights[order[1]])
         sums = _rounded((of_host[:, None] + of_other).ravel())
         return looked_up(codes, _reversed(sums, *extremes(codes, sums, out)) * times)
-
-    def _lacks_host(self, host: SoftSpread, out: Bad) -> bool:
-        """Whether a possible row has no host name, as of what is known."""
-        if self._lacks is None:
-            lacking = host.domains.missing
-            self._lacks = not host.domains.complete and bool((lacking & (out == 0)).any())
-        return self._lacks
 
     def _by_row(self, out: Bad) -> Wide:
         raw = self._raw(self.parts[0], self._weights[0])
