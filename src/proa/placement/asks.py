@@ -16,8 +16,7 @@ Labels = tuple[tuple[str, str], ...]
 Amounts = tuple[tuple[str, int], ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """One label requirement: In, NotIn, Exists, DoesNotExist, Gt, Lt."""
 
     key: str
@@ -25,8 +24,7 @@ class Requirement:
     values: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """Requirements that must all hold; ``names`` restricts to instances so named, ``not_names``
     to others. An empty term of an affinity matches nothing."""
 
@@ -39,8 +37,7 @@ class Term:
         return not self.requirements and self.names is None and not self.not_names
 
 
-@dataclass(slots=True, frozen=True)
-class Taint:
+class Taint(msgspec.Struct, frozen=True):
     """NoSchedule, PreferNoSchedule or NoExecute."""
 
     key: str
@@ -48,8 +45,7 @@ class Taint:
     effect: str
 
 
-@dataclass(slots=True, frozen=True)
-class Toleration:
+class Toleration(msgspec.Struct, frozen=True):
     """An empty key with Exists tolerates everything; an empty effect matches every effect."""
 
     key: str = ""
@@ -65,8 +61,7 @@ class Toleration:
         return self.operator == "Exists" or (self.key != "" and self.value == taint.value)
 
 
-@dataclass(slots=True, frozen=True)
-class Spread:
+class Spread(msgspec.Struct, frozen=True):
     """Topology spread over the domains of label ``key`` of Sandboxes in the same namespace that
     satisfy ``selector`` (KEP-895; None: none does). ``hard`` filters (DoNotSchedule), otherwise
     it scores. Rows that node affinity or, with ``honor_taints``, taints keep the ask from do not
@@ -81,8 +76,7 @@ class Spread:
     honor_taints: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class PodTerm:
+class PodTerm(msgspec.Struct, frozen=True):
     """Sandboxes in ``namespaces``, or in those whose labels satisfy ``namespace_selector``, whose
     labels satisfy ``selector`` (None: none does); near and far are the domains of label ``key``
     (InterPodAffinity)."""

@@ -176,7 +176,8 @@ class _Lane:
 class _Triggers:
     """Those of one table, in the order they were added. What several ask is answered once."""
 
-    def __init__(self) -> None:
+    def __init__(self, view: View) -> None:
+        self._view = view
         self._all: dict[tuple[Keys, tuple[str, ...]], list[WorkQueue]] = {}
         self._parts: dict[tuple[str, ...], Callable[[Any], object]] = {}
 
@@ -187,9 +188,9 @@ class _Triggers:
         if parts:
             self._parts[parts] = attrgetter(*parts)
 
-    def changed(self, view: View, change: Change[Any]) -> None:
+    def changed(self, _table: Table[Any], change: Change[Any]) -> None:
         """Enqueue all that a change concerns."""
-        old, new = change.old, change.new
+        view, old, new = self._view, change.old, change.new
         same: list[tuple[str, ...]] = []
         if old is not None and new is not None:
             before, after = old.value, new.value
@@ -226,7 +227,8 @@ class Runner:
         self._triggers: dict[Table[Any], _Triggers] = {}
         for lane in self._lanes:
             for trigger in lane.controller.triggers:
-                self._triggers.setdefault(trigger.table, _Triggers()).add(trigger, lane.queue)
+                those = self._triggers.setdefault(trigger.table, _Triggers(view))
+                those.add(trigger, lane.queue)
         self.crashes: list[tuple[str, str]] = []  # (controller, key) of bugs met
 
     @property
@@ -236,10 +238,10 @@ class Runner:
 
     def start(self) -> None:
         """Enqueue every existing row, follow changes, start to work. The view is synced."""
-        for table in self._triggers:
+        for table, triggers in self._triggers.items():
             for entry in self._view.rows(table).scan():
-                self._changed(table, Change(entry.key, entry.version, None, entry))
-        self._view.subscribe(self._changed, self._triggers)
+                triggers.changed(table, Change(entry.key, entry.version, None, entry))
+            self._view.subscribe(triggers.changed, [table])
         for lane in self._lanes:
             lane.start(self.crashes)
 
@@ -248,9 +250,6 @@ class Runner:
         for lane in self._lanes:
             lane.close()
         await self._tasks.close()
-
-    def _changed(self, table: Table[Any], change: Change[Any]) -> None:
-        self._triggers[table].changed(self._view, change)
 
     async def perform(self, plan: Plan) -> None:
         """Carry out the steps in order, then wait until the view shows them."""

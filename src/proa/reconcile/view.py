@@ -318,8 +318,9 @@ class View:
         self._advance(batch.version)
 
     def _apply(self, record: Record, present: bool) -> None:
-        like: Entry[Any] | None = None
-        for rows in self._holders(record.key):
+        key, like = record.key, None
+        held = self._held.get(key[: key.rfind("/")])  # most keys have many siblings
+        for rows in self._holders(key) if held is None else held:
             change = rows._apply(record, present, like)
             if change is not None:
                 if like is None:
@@ -328,17 +329,14 @@ class View:
                     subscriber(rows.table, change)
 
     def _holders(self, key: str) -> list[Rows[Any]]:
-        """The tables that hold a key. Most keys have many siblings, which lie in the same."""
-        parent = key[: key.rfind("/")]
-        found = self._held.get(parent)
-        if found is None:
-            prefixes = [prefix for prefix in self._prefixes if key.startswith(prefix)]
-            tables = [table for prefix in prefixes for table in self._by_prefix[prefix]]
-            found = [self._tables[table] for table in tables if table.matches(key)]
-            if all(table.by_parent for table in tables):
-                if len(self._held) >= PARENTS:
-                    self._held.clear()
-                self._held[parent] = found
+        """The tables that hold a key, and where they promise it, all of its siblings."""
+        prefixes = [prefix for prefix in self._prefixes if key.startswith(prefix)]
+        tables = [table for prefix in prefixes for table in self._by_prefix[prefix]]
+        found = [self._tables[table] for table in tables if table.matches(key)]
+        if all(table.by_parent for table in tables):
+            if len(self._held) >= PARENTS:
+                self._held.clear()
+            self._held[key[: key.rfind("/")]] = found
         return found
 
     def _advance(self, version: int) -> None:

@@ -12,8 +12,10 @@ import re
 import unicodedata
 import warnings
 from functools import cache
+from itertools import repeat
 
 _BASIC_PLANE_END = 0x10000
+_RUN = re.compile(b"\x01+")
 _ASTRAL = "\\U00010000-\\U0010FFFF"
 _PROPERTY = re.compile(r"\\p\{(?:Is)?([A-Za-z]+)\}")
 _SURROGATE_RANGE = r"\uD800\uDC00-\uDBFF\uDFFF"
@@ -34,17 +36,16 @@ _POSIX = {
 
 
 @cache
+def _categories() -> list[str]:
+    """The general category of each character of the basic plane."""
+    return list(map(unicodedata.category, map(chr, range(_BASIC_PLANE_END))))
+
+
+@cache
 def _category(name: str) -> str:
     """The ranges of a general category (``L``, ``Zs``) as the inside of a character class."""
-    ranges: list[str] = []
-    start = -1
-    for point in range(_BASIC_PLANE_END + 1):
-        inside = point < _BASIC_PLANE_END and unicodedata.category(chr(point)).startswith(name)
-        if inside and start < 0:
-            start = point
-        elif not inside and start >= 0:
-            ranges.append(f"\\u{start:04x}-\\u{point - 1:04x}")
-            start = -1
+    inside = bytes(map(str.startswith, _categories(), repeat(name)))
+    ranges = [f"\\u{run.start():04x}-\\u{run.end() - 1:04x}" for run in _RUN.finditer(inside)]
     return "".join(ranges) + _ASTRAL
 
 
