@@ -46,34 +46,28 @@ class Muster:
         draining = draining_instances(view)
         for item in tasks:
             task = item.value
-            if task.desired_status != "RUNNING" and task.is_unnoted:
+            status, wanted = task.last_status, task.desired_status == "RUNNING"
+            if not wanted and task.is_unnoted:
                 self.ended.append(item)
-            if task.last_status != "STOPPED":
-                # A task on a DRAINING container instance is replaced as an older deployment's is.
-                drained = task.instance in draining
-                self._add(item, task, DRAINED if drained else task.deployment, now, settle_s)
-
-    def _add(
-        self, item: Entry[Task], task: Task, deployment: str, now: float, settle_s: float
-    ) -> None:
-        is_primary, status = task.deployment == self.primary, task.last_status
-        available = False
-        if status == "RUNNING":
-            available = is_available(task, now, settle_s if is_primary else 0.0)
-            if is_primary and available:
-                self.available.append(task)
-            elif is_primary:
-                self.settling.append(_looked_at(task.started_at, settle_s))
-        elif status == "PROVISIONING" and task.unplaced and self.starved is None:
-            self.starved = task
-        self._standing.append((item, deployment, available))
-        if status in COUNTED:
-            self.counted += 1
-            self.left.add(task.deployment)
-            if task.desired_status == "RUNNING":
-                self._sound += 1
-                if deployment != self.primary or task.health == "UNHEALTHY":
-                    self._amiss = True
+            if status == "STOPPED":
+                continue
+            # A task on a DRAINING container instance is replaced as an older deployment's is.
+            deployment = DRAINED if task.instance in draining else task.deployment
+            is_primary, available = task.deployment == primary, False
+            if status == "RUNNING":
+                available = is_available(task, now, settle_s if is_primary else 0.0)
+                if is_primary and available:
+                    self.available.append(task)
+                elif is_primary:
+                    self.settling.append(_looked_at(task.started_at, settle_s))
+            elif status == "PROVISIONING" and task.unplaced and self.starved is None:
+                self.starved = task
+            self._standing.append((item, deployment, available))
+            if status in COUNTED:
+                self.counted += 1
+                self.left.add(task.deployment)
+                self._sound += wanted
+                self._amiss |= wanted and (deployment != primary or task.health == "UNHEALTHY")
 
     def is_as_wanted(self, desired: int) -> bool:
         """Whether there is nothing to start and nothing to stop: as many tasks as are desired, all
