@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 from proa.store.api import (
     MAX_OPERATIONS,
@@ -25,8 +24,7 @@ from proa.store.api import (
     Transaction,
     trimmed,
 )
-
-Row = tuple[Any, ...]
+from proa.store.writer import Order, Row
 
 
 @dataclass(slots=True)
@@ -59,6 +57,14 @@ class Group:
     counters: Counters = field(default_factory=Counters)
     changed: bool = False
 
+    def order(self, noted: Counters) -> Order:
+        """What the writer is to write, where the file notes these counters. The revision is noted
+        with the others only: it is that of the newest entry."""
+        numbers: list[Row] = []
+        if self.statements or replace(self.counters, revision=noted.revision) != noted:
+            numbers = [(name, getattr(self.counters, name)) for name in COUNTERS]
+        return self.entries, self.statements, numbers
+
 
 class Heads:
     """Made of what the file holds. One group is open at a time, from the first change after
@@ -67,10 +73,13 @@ class Heads:
     def __init__(
         self, records: Sequence[Record], counters: Counters, leases: dict[int, float]
     ) -> None:
-        self.records = {record.key: record for record in records}
-        self.counters = counters
-        self.leases = leases
         self._group = Group()
+        self.load(records, counters, leases)
+
+    def load(self, records: Sequence[Record], counters: Counters, leases: dict[int, float]) -> None:
+        """Everything is as the file says, whatever was decided."""
+        self.records = {record.key: record for record in records}
+        self.undo(counters, leases)
 
     def group(self) -> Group:
         """What has been decided since the last ``settle``."""

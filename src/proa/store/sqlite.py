@@ -1,10 +1,10 @@
 """The embedded backend: one SQLite file, one writer, many commits to an fsync.
 
 Whatever changes the file queues up. All that wait become one group: each is decided in memory
-against the state the ones before it left (``heads``), and the writer's thread makes the whole
+against the state the ones before it left (``heads``), and the writer's process makes the whole
 durable by one COMMIT (synchronous=FULL) before any is acknowledged. Single keys are read from
-memory, ranges and history over a second connection on the loop.
-With ``inline`` everything happens in the caller, without threads, for virtual time.
+memory, ranges and history over a connection on the loop.
+With ``inline`` everything happens in the caller, without a process, for virtual time.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import queue
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ import msgspec
 
 from proa.base.clock import Clock, SystemClock
 from proa.base.errors import TryAgain
+from proa.base.telemetry import get_logger
 from proa.store.api import (
     Batch,
     Committed,
@@ -37,10 +37,13 @@ from proa.store.api import (
 from proa.store.heads import Group, Heads
 from proa.store.hub import Hub
 from proa.store.tables import Tables
+from proa.store.writer_process import WriterProcess, locked
 
+log = get_logger(__name__)
 HISTORY_SLICE = 1000  # events read from the log without letting others run
 FORGET_SLICE = 500  # log rows deleted within one COMMIT
 REAP_AGAIN_S = 0.5
+PAUSE_S = 0.5  # before a writer that died is started again
 R = TypeVar("R")
 # What to do to the heads, and the events it made.
 Act = Callable[[], tuple[R, Sequence[Event]]]
@@ -57,22 +60,22 @@ class _Work(msgspec.Struct):
 class SqliteStore:
     """See ``store.api.Store``. Made by ``open``."""
 
-    def __init__(self, path: str, clock: Clock, inline: bool) -> None:
-        assert inline or path != ":memory:", "two connections to memory see different files"
+    def __init__(self, path: str, clock: Clock, lock: int = -1) -> None:
+        """``lock`` is held for the file; -1 where everything happens inline."""
         self._clock = clock
-        self._inline = inline
+        self._lock = lock
         self._loop = asyncio.get_running_loop()
-        self._tables = Tables(path)  # the writer's own
-        self._reader = self._tables if inline else Tables(path)
-        self._heads = Heads(
-            self._tables.everything(), self._tables.counters(), self._tables.leases()
-        )
+        self._tables = tables = Tables(path)
+        self._heads = Heads(tables.everything(), tables.counters(), tables.leases())
+        self._noted = replace(self._heads.counters)  # what the file says
         self._version = self._heads.counters.version
         self._hub = Hub(self._history)
-        self._queue: queue.SimpleQueue[tuple[list[_Work], Group] | None] = queue.SimpleQueue()
         self._waiting: list[_Work] = []
+        self._writing: list[_Work] = []
         self._busy = False
-        self._thread: threading.Thread | None = None
+        self._path = Path(path)
+        self._writer: WriterProcess | None = None
+        self._restart: asyncio.Task[None] | None = None
         self._reaper: asyncio.Task[None] | None = None
         self._granted = asyncio.Event()
         # Lease → (term, when it ends); a store that was closed starts every term afresh.
@@ -84,13 +87,13 @@ class SqliteStore:
         cls, path: Path | str, clock: Clock | None = None, *, inline: bool = False
     ) -> SqliteStore:
         """Open or make the file; ":memory:" with ``inline`` is the fake of every test."""
+        assert inline or str(path) != ":memory:", "two connections to memory see different files"
         if str(path) != ":memory:":
             _keep_private(Path(path))
-        store = cls(str(path), clock or SystemClock(), inline)
+        clock = clock or SystemClock()
+        store = cls(str(path), clock, -1 if inline else await locked(Path(path), clock))
         if not inline:
-            loop = asyncio.get_running_loop()
-            store._thread = threading.Thread(target=store._write_loop, args=(loop,), daemon=True)
-            store._thread.start()
+            store._writer = store._start()
         store._reaper = asyncio.get_running_loop().create_task(store._reap(), name="store-leases")
         return store
 
@@ -103,11 +106,11 @@ class SqliteStore:
         return self._heads.records.get(key)
 
     async def range(self, prefix: str, *, after: str = "", limit: int = 0, at: int = 0) -> Page:
-        return self._reader.range(prefix, after, limit, at, self._heads.records)
+        return self._tables.range(prefix, after, limit, at, self._heads.records)
 
     async def _history(self, prefix: str, after: int) -> AsyncIterator[Batch]:
         while True:
-            events, reached = self._reader.history(prefix, after, HISTORY_SLICE)
+            events, reached = self._tables.history(prefix, after, HISTORY_SLICE)
             yield Batch(tuple(events), reached)
             if len(events) < HISTORY_SLICE:
                 return
@@ -127,9 +130,9 @@ class SqliteStore:
         """Have the writer do something; there is a result when it is durable."""
         done: asyncio.Future[R] = self._loop.create_future()
         work = _Work(act, done)
-        if self._inline:
+        if self._lock < 0:
             group = self._decide([work])
-            self._settle([work], self._write([work], group))
+            self._settle([work], group, self._write(group))
         else:
             self._waiting.append(work)
             if not self._busy:
@@ -143,7 +146,13 @@ class SqliteStore:
         self._busy = bool(self._waiting)
         if self._busy:
             works, self._waiting = self._waiting, []
-            self._queue.put((works, self._decide(works)))
+            group = self._decide(works)
+            if group.changed:
+                assert self._writer is not None, "who is not busy has a writer"
+                self._writing = works
+                self._writer.write(group.order(self._noted), partial(self._written, works, group))
+            else:
+                self._loop.call_soon(self._written, works, group, "")
 
     def _decide(self, works: Sequence[_Work]) -> Group:
         """Decide all, each seeing those before it; a work that is refused writes nothing."""
@@ -154,47 +163,70 @@ class SqliteStore:
                 work.error = error
         return self._heads.group()
 
-    def _write_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (handed := self._queue.get()) is not None:
-            works, group = handed
-            loop.call_soon_threadsafe(self._settled, works, self._write(works, group))
-
-    def _write(self, works: Sequence[_Work], group: Group) -> bool:
-        """Make the group durable. When the file fails, nothing of any is written and all may try
-        again; whether it was written."""
-        if not group.changed:
-            return True
+    def _write(self, group: Group) -> str:
+        """Make the group durable here and now; what was in the way, "" for nothing."""
         try:
-            self._tables.write(group)
-        except Exception as error:
-            wrapped = TryAgain(f"the store: {error}") if isinstance(error, apsw.Error) else error
-            for work in works:
-                work.error, work.events = wrapped, ()
-            return False
-        return True
+            self._tables.write(group.order(self._noted))
+        except apsw.Error as error:
+            return str(error)
+        return ""
 
-    def _settled(self, works: Sequence[_Work], written: bool) -> None:
-        self._settle(works, written)
+    def _written(self, works: Sequence[_Work], group: Group, fault: str) -> None:
+        self._writing = []
+        self._settle(works, group, fault)
         self._hand_over()
 
-    def _settle(self, works: Sequence[_Work], written: bool) -> None:
+    def _settle(self, works: Sequence[_Work], group: Group, fault: str) -> None:
         """Watchers are woken before those who wrote: a view that follows shows what they wrote by
-        the time they go on, and they need not wait for it."""
-        if written:
-            self._heads.settle()
+        the time they go on, and they need not wait for it. When the file fails, nothing of any is
+        written and all may try again."""
+        if fault:
+            self._heads.undo(self._tables.counters(), self._tables.leases())
+            for work in works:
+                work.error, work.events = TryAgain(f"the store: {fault}"), ()
         else:
-            self._heads.undo(self._reader.counters(), self._reader.leases())
+            self._heads.settle()
+            self._noted = group.counters
         version = self._heads.counters.version
         if version > self._version:
             self._version = version
             self._hub.publish([event for work in works for event in work.events], version)
+        _tell(works)
+
+    # The writer
+
+    def _start(self) -> WriterProcess:
+        return WriterProcess(self._path, self._lock, self._writer_ended)
+
+    def _writer_ended(self) -> None:
+        self._busy = True
+        self._restart = self._loop.create_task(self._start_again(), name="store-writer")
+
+    async def _start_again(self) -> None:
+        """What a writer that died had in hand may have become durable, or not: everything is as
+        the file says. Who wrote may try again, and watchers, who may have missed it, list again."""
+        assert self._writer is not None, "it has ended"
+        log.error("the store's writer has ended", code=await self._writer.close())
+        await self._clock.sleep(PAUSE_S)
+        tables, works = self._tables, self._writing
+        self._heads.load(tables.everything(), tables.counters(), tables.leases())
+        self._noted, self._writing = replace(self._heads.counters), []
+        self._version = self._heads.counters.version
+        now = self._clock.monotonic()
+        for id, ttl in self._heads.leases.items():
+            self._terms.setdefault(id, (ttl, now + ttl))
+        self._granted.set()
+        self._hub.end(TryAgain("the store's writer has ended: list again"))
         for work in works:
-            if work.done.done():  # its caller was cancelled
-                continue
-            if work.error is not None:
-                work.done.set_exception(work.error)
-            else:
-                work.done.set_result(work.result)
+            work.error = TryAgain("the store's writer has ended: whether it wrote is not known")
+        _tell(works)
+        try:
+            self._writer = self._start()
+        except OSError as error:  # no memory, mostly
+            log.error("the store's writer does not start", error=str(error))
+            self._writer_ended()
+        else:
+            self._hand_over()
 
     # Leases
 
@@ -250,7 +282,7 @@ class SqliteStore:
     def _forgettable(self) -> int:
         """The end of the next slice of what was compacted; 0 once nothing of it is left."""
         counters = self._heads.counters
-        return self._reader.slice_end(counters.forgotten, counters.compacted, FORGET_SLICE)
+        return self._tables.slice_end(counters.forgotten, counters.compacted, FORGET_SLICE)
 
     async def advance(self, version: int) -> None:
         """Make every later version greater than ``version`` (after a restore, before anybody
@@ -263,13 +295,23 @@ class SqliteStore:
             self._reaper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reaper
-        if self._thread is not None:
-            while self._waiting or self._busy:
-                await self._clock.sleep(0.001)
-            self._queue.put(None)
-            self._thread.join()
-            self._reader.close()
+        while self._waiting or self._busy:
+            await self._clock.sleep(0.001)
+        if self._writer is not None:
+            await self._writer.close()
+            os.close(self._lock)
         self._tables.close()
+
+
+def _tell(works: Sequence[_Work]) -> None:
+    """Those who wait what became of their works."""
+    for work in works:
+        if work.done.done():  # its caller was cancelled
+            continue
+        if work.error is not None:
+            work.done.set_exception(work.error)
+        else:
+            work.done.set_result(work.result)
 
 
 def _keep_private(path: Path) -> None:

@@ -2,26 +2,19 @@
 
 ``entry`` holds every event since the last compaction and the newest value of each key, once;
 ``head`` says which entry is a key's newest; ``lease`` the terms of leases, ``meta`` counters.
-``SqliteStore`` is the only caller: one ``Tables`` on the writer's connection, one on the readers'.
-Nothing here waits or knows of threads; every read that needs two statements makes them in one
-snapshot. Each statement gives up the interpreter's lock and must win it back from a busy loop,
-which takes far longer than SQLite's own work: so a group of usual size is one statement.
+``SqliteStore`` is the only caller; what it writes, ``writer`` writes, mostly in another process.
+Nothing here waits; every read that needs two statements makes them in one snapshot.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import cache
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import apsw
 
 from proa.base.errors import CallerFault
 from proa.store.api import Compacted, Event, Page, Record
-from proa.store.heads import COUNTERS, Counters, Group, Row
+from proa.store.heads import COUNTERS, Counters
+from proa.store.writer import Order, connect, write
 
 # The file's own format, in PRAGMA user_version: entry n leads from n to n + 1.
 _MIGRATIONS = (
@@ -66,7 +59,6 @@ CREATE TRIGGER entry_delete AFTER INSERT ON entry WHEN new.kind = 'delete' BEGIN
 END;
 """,
 )
-BUSY_ATTEMPTS = 5000
 _COLUMNS = "e.key, e.body, e.version, e.created, e.schema, e.lease"
 _SPAN = "key >= ?1 AND key < ?2 AND key > ?3"
 # Which entry was a key's newest as of ?4: its head if that is old enough, else what its first
@@ -78,11 +70,6 @@ SELECT key, version FROM (
   AND previous != 0 AND previous <= ?4
 ) ORDER BY key LIMIT ?5"""
 _NOW = f"SELECT key, version FROM head WHERE {_SPAN} ORDER BY key LIMIT ?4"
-_SET_COUNTERS = "INSERT OR REPLACE INTO meta VALUES " + ", ".join(["(?, ?)"] * len(COUNTERS))
-_ALONE = 64  # rows that are written by one statement of their number
-_AT_ONCE = (512, 64, 8, 1)  # rows a statement within a transaction, the largest that fits first
-_STATEMENTS = 256  # that stay prepared
-_ENTRY = f"({','.join('?' * 8)})"
 
 
 def beyond(prefix: str) -> str:
@@ -90,22 +77,11 @@ def beyond(prefix: str) -> str:
     return prefix + "\U0010ffff"
 
 
-def _wait_a_little(attempt: int) -> bool:
-    """Locks are only ever held for moments, as there is one writer. This polls, because with
-    busy_timeout this build of SQLite (SETLK_TIMEOUT) blocks inside a lock's mutex: a reader and
-    the writer of one process then wait for each other until the time is over."""
-    threading.Event().wait(0.001)
-    return attempt < BUSY_ATTEMPTS
-
-
 class Tables:
     """One connection to the file."""
 
     def __init__(self, path: str) -> None:
-        self._sql = apsw.Connection(path, statementcachesize=_STATEMENTS)
-        self._written = Counters()  # what the file says, but for the revision
-        self._sql.set_busy_handler(_wait_a_little)
-        self._sql.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+        self._sql = connect(path)
         self._migrate()
 
     def _migrate(self) -> None:
@@ -199,38 +175,9 @@ class Tables:
         ).fetchone()
         return int(row[0] or 0)
 
-    # Writes
-
-    def write(self, group: Group) -> None:
-        """Make a group durable, in one transaction."""
-        rows, counters = group.entries, group.counters
-        plain = not group.statements and replace(counters, revision=0) == self._written
-        if plain and len(rows) <= _ALONE:
-            if rows:
-                self._sql.execute(_inserting(len(rows)), _flat(rows))
-            return
-        # SQLite does not wait for the lock on behalf of a transaction that has already read.
-        self._sql.transaction_mode = "IMMEDIATE"
-        with self._sql:
-            start = 0
-            for size in _AT_ONCE:
-                while len(rows) - start >= size:
-                    self._sql.execute(_inserting(size), _flat(rows[start : start + size]))
-                    start += size
-            for sql, values in group.statements:
-                self._sql.execute(sql, values)
-            numbers = [(name, getattr(counters, name)) for name in COUNTERS]
-            self._sql.execute(_SET_COUNTERS, _flat(numbers))
-        self._written = replace(counters, revision=0)
-
-
-@cache
-def _inserting(rows: int) -> str:
-    return "INSERT INTO entry VALUES " + ",".join([_ENTRY] * rows)
-
-
-def _flat(rows: Iterable[Row]) -> Row:
-    return tuple(chain.from_iterable(rows))
+    def write(self, order: Order) -> None:
+        """Write here and now. Raises apsw.Error, when nothing is written."""
+        write(self._sql, order)
 
 
 def _event(row: Sequence[Any]) -> Event:

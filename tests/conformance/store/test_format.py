@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from proa.base.errors import CallerFault
-from proa.store import tables
+from proa.store import tables, writer
 from proa.store.api import Compacted, Delete, Guard, Put, Transaction
 from proa.store.sqlite import SqliteStore
 
@@ -95,7 +95,7 @@ def test_heads_follow_what_is_written_in_any_number(tmp_path: Path) -> None:
         path = tmp_path / "store.db"
         store = await SqliteStore.open(path)
         wanted: dict[str, bytes] = {}
-        for count in (1, 2, tables._ALONE, 100):
+        for count in (1, 2, writer.ALONE, 100):
             puts = tuple(Put(f"/{number:03}", b"%d" % count) for number in range(count))
             await store.commit(Transaction(writes=puts))
             wanted |= {put.key: put.body for put in puts}
