@@ -91,15 +91,17 @@ def frame(kind: int, number: int, payload: bytes = b"") -> bytes:
 class Inbox:
     """Bytes as they arrive, and the frames that are whole."""
 
-    __slots__ = ("_filled", "_space")
+    __slots__ = ("_at_once", "_filled", "_missing", "_space")
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = SPACE) -> None:
+        """``at_once`` is how much is read in one go, beside the rest of a frame that has begun."""
         self._space = memoryview(bytearray(SPACE))
-        self._filled = 0
+        self._at_once = at_once
+        self._filled = self._missing = 0
 
     def space(self) -> memoryview:
         """Where what arrives next belongs."""
-        return self._space[self._filled :]
+        return self._space[self._filled : self._filled + self._missing + self._at_once]
 
     def frames(self, arrived: int) -> Iterator[tuple[int, int, memoryview]]:
         """Kind, number and payload of each frame that is whole, now that so many bytes more are
@@ -119,4 +121,6 @@ class Inbox:
         rest = end - at
         if at and rest:
             space[:rest] = space[at:end]
-        self._filled = rest
+        self._filled, self._missing = rest, 0
+        if rest >= HEAD.size:
+            self._missing = HEAD.size + HEAD.unpack_from(space)[0] - rest

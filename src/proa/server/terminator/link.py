@@ -20,6 +20,9 @@ from proa.server.terminator.frames import HEAD, KEPT_MAX, PAYLOAD_MAX, Inbox, Ke
 from proa.server.terminator.transport import TerminatedTransport
 
 log = get_logger(__name__)
+# Bytes that are read in one turn of the loop, some twenty requests: where many clients ask at once,
+# writes of the first go to the disk, and their answers out, before the next are looked at.
+AT_ONCE = 8 * 1024
 SHARED_MIN = 64  # bytes; less is cheaper to repeat
 Factory = Callable[[], asyncio.Protocol]
 
@@ -42,7 +45,7 @@ class Link:
         plug.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(plug.fileno(), self._arrived)
-        self._inbox = Inbox()
+        self._inbox = Inbox(AT_ONCE)
         self._factories: dict[int, Factory] = {}
         self._open: dict[int, TerminatedTransport] = {}
         self._gathered: list[bytes | memoryview] = []
