@@ -1,9 +1,9 @@
-"""The writer of the SQLite backend's file: ``python -m proa.store.writer FILE``, its link as stdin.
+"""The writer of the SQLite backend's file: ``python writer.py FILE``, its link as stdin.
 
 It is a process of its own, for each call into SQLite gives up the interpreter's lock and must win
 it back from a busy loop; ``writer_process`` starts it. One group after the other comes over the
 link, is made durable, and is answered by what went wrong, or by nothing. It ends when the link
-does, and by nothing else. ``write`` is also what a store in memory calls. It imports little: all
+does, and by nothing else. ``write`` is also what a store in memory calls. It imports nothing of this package and little else: all
 that it does is resident a second time.
 """
 

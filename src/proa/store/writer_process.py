@@ -22,9 +22,9 @@ import apsw
 
 from proa.base.clock import Clock
 from proa.base.errors import TryAgain
+from proa.store import writer
 from proa.store.writer import Order, message, taken
 
-SOURCE = Path(__file__).parents[2]
 LOCK_S, LOCK_AGAIN_S = 10.0, 0.01
 END_S = 10.0  # to finish what it was given
 _READ = 64 * 1024
@@ -127,11 +127,11 @@ class WriterProcess:
 
 
 def _start(path: Path, link: socket.socket, lock: int) -> subprocess.Popen[bytes]:
-    """It finds this package and SQLite by their places, and nothing else."""
-    places = (str(SOURCE), str(Path(apsw.__file__).parents[1]))
+    """It is run as a file of its own (-P: whose neighbours are no modules), and finds SQLite by
+    its place: without packages it is a third smaller."""
     return subprocess.Popen(
-        [sys.executable, "-S", "-m", "proa.store.writer", str(path)],
+        [sys.executable, "-S", "-P", writer.__file__, str(path)],
         stdin=link.fileno(),
         pass_fds=(lock,),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+        env={**os.environ, "PYTHONPATH": str(Path(apsw.__file__).parents[1])},
     )

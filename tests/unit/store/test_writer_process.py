@@ -39,7 +39,7 @@ def writer() -> int:
     found = [
         int(child)
         for child in children
-        if b"proa.store.writer" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"store/writer.py" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
     assert len(found) == 1, found
     return found[0]
