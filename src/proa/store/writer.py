@@ -3,8 +3,8 @@
 It is a process of its own, for each call into SQLite gives up the interpreter's lock and must win
 it back from a busy loop; ``writer_process`` starts it. One group after the other comes over the
 link, is made durable, and is answered by what went wrong, or by nothing. It ends when the link
-does, and by nothing else. ``write`` is also what a store in memory calls. It imports nothing of this package and little else: all
-that it does is resident a second time.
+does, and by nothing else. ``write`` is also what a store in memory calls. It imports nothing of
+this package and little else: all that it does is resident a second time.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ def children(pid: int) -> dict[str, int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
             words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
-            name = words[words.index("-m") + 1] if "-m" in words else words[0]
-            found[name] = int(child)
+            script = next((word for word in words if word.endswith(".py")), words[0])
+            found[words[words.index("-m") + 1] if "-m" in words else script] = int(child)
     return found
 
 
