@@ -38,7 +38,7 @@ from proa.store.api import Event
 JOINING_S = 5.0  # from the hosts' start to the first workload
 GIB = 1024 * MIB
 # What is there mostly stays there: to look through it all is seldom worth it.
-_COLLECT = (100_000, 20, 1000)
+_COLLECT = (400_000, 20, 1000)
 Progress = Callable[[float, float, int], None]
 
 
