@@ -59,10 +59,13 @@ class Line:
         self._told: dict[str, str] = {}  # key → uid of Sandboxes this agent was told of
         self._renewals: dict[str, asyncio.TimerHandle] = {}
         self._instances_dirty = True
+        self._closed = False
         self._said: Instances | None = None
 
     def close(self) -> None:
-        """No timer of this line rings any more."""
+        """No timer of this line rings any more, and what is being compiled is not told."""
+        self._closed = True
+        self._dirty.clear()
         for key in self._told:
             self._hub.forgot(self, key)
         for timer in self._renewals.values():
@@ -118,6 +121,8 @@ class Line:
         except Exception as error:
             log.error("cannot compile", key=key, exc_info=error)
             asyncio.get_running_loop().call_later(RETRY_COMPILE_S, self.mark, key, skin)
+            return None
+        if self._closed:
             return None
         self._renew_later(skin, key, assignment.fresh_until if assignment else 0.0)
         if assignment is None:

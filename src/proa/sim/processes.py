@@ -83,16 +83,17 @@ class _Team:
     def _next(self, pipe: Connection) -> None:
         if self._waiting:
             self._working[pipe], work = self._waiting.popleft()
-            pipe.send(work)
+            try:
+                pipe.send(work)
+            except ConnectionError:
+                raise self._ended(pipe) from None
 
     def _hear(self, pipe: Connection) -> None:
         number = self._working[pipe]
         try:
             kind, what = pipe.recv()
-        except EOFError:
-            member = self._members[pipe]
-            member.join()
-            raise ChildProcessError(f"a process ended with code {member.exitcode}") from None
+        except (EOFError, ConnectionError):
+            raise self._ended(pipe) from None
         if kind == "told":
             self._told(number, what)
         elif kind == "refused":
@@ -103,6 +104,11 @@ class _Team:
             self.results[number] = what
             del self._working[pipe]
             self._next(pipe)
+
+    def _ended(self, pipe: Connection) -> ChildProcessError:
+        member = self._members[pipe]
+        member.join()
+        return ChildProcessError(f"a process ended with code {member.exitcode}")
 
     def end(self) -> None:
         """Break off what is still at work."""

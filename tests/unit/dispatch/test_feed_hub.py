@@ -130,6 +130,32 @@ def test_a_change_touches_the_hosts_it_concerns_and_no_other() -> None:
     play(scene)
 
 
+def test_what_is_compiled_as_a_crowd_s_feed_is_closed_is_neither_told_nor_followed() -> None:
+    async def scene(bow: Bow) -> None:
+        await bow.host("a", 10)
+        hub = hub_of(bow)
+        feed = hub.open_many(["a"])
+        taker = Taker(bow, feed.stream())
+        await bow.clock.sleep(1)
+        taker.take()
+        assignment = bow.skin.assignment
+
+        async def slow(view: Any, key: str, told: str = "") -> Any:
+            await bow.clock.sleep(1)
+            return await assignment(view, key, told)
+
+        bow.skin.assignment = slow  # type: ignore[method-assign]
+        await bow.put("/jobs/one", Job(1, "a"))
+        await bow.put("/jobs/two", Job(1, "a"))
+        await bow.clock.sleep(0.5)
+        feed.close()
+        await bow.clock.sleep(5)
+        assert taker.take() == []
+        assert not hub._of_key
+
+    play(scene)
+
+
 def test_a_closed_feed_follows_nothing_and_is_kept_by_nobody() -> None:
     async def scene(bow: Bow) -> None:
         await bow.host("a", 10)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,3 +62,25 @@ def test_what_goes_wrong_in_a_process_is_told_here(
 ) -> None:
     with pytest.raises(error, match=said):
         side_by_side([partial(wrong, how), partial(doubled, 1)], at_once=2)
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000])
+def test_a_process_that_ends_before_it_takes_its_work_is_told_as_such(
+    tmp_path: Path, size: int
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from proa.sim.processes import side_by_side\n"
+        "if __name__ != '__main__':\n"
+        "    os._exit(3)\n"
+        f"side_by_side([b'x' * {size}] * 2, at_once=2)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ChildProcessError: a process ended with code 3" in ran.stderr
