@@ -214,7 +214,7 @@ class Kube:
 
     def performers(self) -> dict[type, Callable[[Any], Awaitable[int]]]:
         """Who carries out this bow's steps."""
-        return performers(self.perform, self.create, self.perform_all)
+        return performers(self.perform, self.create, self.perform_all, self._core.view.reached)
 
     async def perform(self, call: Call) -> int:
         """Carry out a call in process; the version that the view must reach."""

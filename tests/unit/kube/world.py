@@ -260,7 +260,9 @@ class World:
             self.view,
             self.clock,
             given,
-            performers(self.api.perform, self.api.create_all, self.api.perform_all),
+            performers(
+                self.api.perform, self.api.create_all, self.api.perform_all, self.view.reached
+            ),
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -17,6 +17,7 @@ CallPerformer = Callable[[Call], Awaitable[int]]
 CallsPerformer = Callable[[Sequence[Call]], Awaitable[int]]
 Children = Sequence[tuple[Call, Sequence[Parts]]]
 BirthsPerformer = Callable[[Children, Sequence[Call]], Awaitable[int]]
+Reached = Callable[[int], Awaitable[None]]
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,9 +59,13 @@ def together(calls: Sequence[Call]) -> tuple[Call | Together, ...]:
 
 
 def performers(
-    perform: CallPerformer, create: BirthsPerformer, perform_all: CallsPerformer
+    perform: CallPerformer,
+    create: BirthsPerformer,
+    perform_all: CallsPerformer,
+    reached: Reached,
 ) -> dict[type, Callable[[Any], Awaitable[int]]]:
-    """The performers for every type of step that this bow's controllers plan."""
+    """The performers for every type of step that this bow's controllers plan. ``reached`` returns
+    once the view shows a version."""
 
     async def recorded(work: Awaitable[int], refused: Callable[[ApiError], Sequence[Call]]) -> int:
         try:
@@ -68,7 +73,8 @@ def performers(
         except Conflict:
             raise
         except ApiError as error:
-            await perform_all(refused(error))
+            # Who decides again must see what was told: a refusal names no version to wait for.
+            await reached(await perform_all(refused(error)))
             raise
 
     async def attempt(step: Attempt) -> int:
