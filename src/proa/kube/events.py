@@ -197,13 +197,11 @@ def _new(about: Entry[Any], said: Said, name: str, chance: Chance, now: float) -
     parts = _body(about, said, namespace, name, now)
     parts["metadata"] |= {"uid": uid, "creationTimestamp": at}
     body = orjson.dumps(parts)
-    saying, meta = (
-        _saying(value.metadata.uid, said),
-        Meta(name, namespace, uid, creation_timestamp=at),
-    )
+    saying = _saying(value.metadata.uid, said)
     of = value.kind, value.metadata.name
-    told = event_of(saying, of, meta, said.times, float(int(now)))
-    decode_event.tell(body, told)
+    meta = Meta(name, namespace, uid, creation_timestamp=at)
+    second = float(int(now))  # an instant is written to the second
+    decode_event.tell(body, event_of(saying, of, meta, said.times, second))
     return object_key(cluster_of(about.key), "", "events", namespace, name), body
 
 

@@ -212,16 +212,17 @@ def _release(api: Api, resource: Resource, call: Call) -> Parts | None:
         return NO_CHANGE
     meta = members.decode(parts["metadata"])
     meta.pop("finalizers", None)
-    parts["metadata"] = msgspec.Raw(whole.encode(meta))
     if finalizers:
-        parts["metadata"] = _with(parts["metadata"], finalizers=finalizers)
+        meta["finalizers"] = _raw(finalizers)
+    parts["metadata"] = msgspec.Raw(whole.encode(meta))
     body = whole.encode(parts)
     handed_over(Pod).tell(body, replace(pod, metadata=replace(pod.metadata, finalizers=finalizers)))
     return _written(entry, body)
 
 
 def _list(api: Api, resource: Resource, call: Call) -> Parts | None:
-    """A list that the object has, anew; with its first one it is noted whose it is."""
+    """A list that the object has, anew. Its first one takes the long way, by which
+    ``managedFields`` tell who gives it."""
     found = _unapplied(api, resource, call)
     if found is None:
         return None

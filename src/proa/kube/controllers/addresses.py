@@ -85,11 +85,8 @@ def _holders_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
         left = old is not None and held.count("holder", holder_of(old))
         return (holder_of(old),) if old is not None and left else ()
     keys: list[str] = []
-    if old is not None:
-        if old.value.metadata.uid != new.value.metadata.uid:
-            keys.append(holder_of(old))
-        elif old.value.spec.node_name == new.value.spec.node_name:
-            return ()
+    if old is not None and old.value.metadata.uid != new.value.metadata.uid:
+        keys.append(holder_of(old))
     holder = holder_of(new)
     if new.value.spec.node_name and not held.count("holder", holder):
         keys.append(holder)

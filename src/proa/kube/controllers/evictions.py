@@ -90,14 +90,9 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
 
 
 def _if_on_tainted(view: View, change: Change[Pod]) -> Iterable[str]:
+    """A pod that comes onto a tainted node, or tolerates other taints than before."""
     if change.new is None or not change.new.value.spec.node_name:
         return ()
-    if change.old is not None:
-        before, after = change.old.value.spec, change.new.value.spec
-        if before is after or (
-            before.node_name == after.node_name and before.tolerations == after.tolerations
-        ):
-            return ()
     node = node_of(view, cluster_of(change.key), change.new.value.spec.node_name)
     return (change.key,) if node is not None and _evicting(node.value) else ()
 
