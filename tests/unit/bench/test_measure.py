@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from proa.bench.live.clients import read_kubeconfig
+from proa.bench.live.instance import what_runs
 from proa.bench.live.measure import Contender, interleave, ratio, summary
 from proa.bench.live.wrk import Load
+from proa.store import writer
 
 
 def contender(name: str, samples: Sequence[float], trace: list[str]) -> Contender:
@@ -87,3 +89,9 @@ def test_a_load_with_a_number_in_its_body_never_repeats_one(tmp_path: Path) -> N
     assert '"0"' in first
     assert '"1"' in second
     assert 'wrk.headers["A"] = "say \\"x\\""' in first
+
+
+def test_a_process_is_named_by_the_module_it_runs() -> None:
+    assert what_runs(["python", "-m", "proa.cli.main", "up"]) == "proa.cli.main"
+    assert what_runs(["python", "-P", writer.__file__, "store.db"]) == "proa.store.writer"
+    assert what_runs(["containerd", "--config", "c.toml"]) == "containerd"

@@ -8,12 +8,15 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import proa
 
 PROA = Path(sys.prefix) / "bin" / "proa"
 COMPONENTS = ("supervisor", "control", "agent", "containerd")
 _COMMAND_S = 180
+_SOURCES = Path(proa.__file__).parents[1]
 
 
 def free_ports(count: int) -> list[int]:
@@ -73,9 +76,19 @@ def children(pid: int) -> dict[str, int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
             words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
-            script = next((word for word in words if word.endswith(".py")), words[0])
-            found[words[words.index("-m") + 1] if "-m" in words else script] = int(child)
+            found[what_runs(words)] = int(child)
     return found
+
+
+def what_runs(words: Sequence[str]) -> str:
+    """The module that a command runs, also where it is run as a file of the package; else the
+    program."""
+    if "-m" in words:
+        return words[words.index("-m") + 1]
+    file = next((Path(word) for word in words if word.endswith(".py")), None)
+    if file is not None and file.is_relative_to(_SOURCES):
+        return ".".join(file.relative_to(_SOURCES).with_suffix("").parts)
+    return words[0]
 
 
 @contextlib.contextmanager
