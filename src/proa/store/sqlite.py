@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import apsw
 import msgspec
 
 from proa.base.clock import Clock, SystemClock
@@ -91,9 +90,15 @@ class SqliteStore:
         if str(path) != ":memory:":
             _keep_private(Path(path))
         clock = clock or SystemClock()
-        store = cls(str(path), clock, -1 if inline else await locked(Path(path), clock))
-        if not inline:
-            store._writer = store._start()
+        lock = -1 if inline else await locked(Path(path), clock)
+        try:
+            store = cls(str(path), clock, lock)
+            if not inline:
+                store._writer = store._start()
+        except BaseException:
+            if not inline:
+                os.close(lock)
+            raise
         store._reaper = asyncio.get_running_loop().create_task(store._reap(), name="store-leases")
         return store
 
@@ -150,7 +155,11 @@ class SqliteStore:
             if group.changed:
                 assert self._writer is not None, "who is not busy has a writer"
                 self._writing = works
-                self._writer.write(group.order(self._noted), partial(self._written, works, group))
+                written = partial(self._written, works, group)
+                try:
+                    self._writer.write(group.order(self._noted), written)
+                except ValueError as error:  # it cannot be sent
+                    self._loop.call_soon(written, str(error))
             else:
                 self._loop.call_soon(self._written, works, group, "")
 
@@ -167,7 +176,7 @@ class SqliteStore:
         """Make the group durable here and now; what was in the way, "" for nothing."""
         try:
             self._tables.write(group.order(self._noted))
-        except apsw.Error as error:
+        except Exception as error:  # the file's, or what was to be written is none of its types
             return str(error)
         return ""
 

@@ -68,11 +68,12 @@ class WriterProcess:
         self._loop.add_reader(ours.fileno(), self._arrived)
 
     def write(self, order: Order, answered: Callable[[str], None]) -> None:
-        """Have a group made durable; ``answered`` is told what was in the way, "" for nothing."""
+        """Have a group made durable; ``answered`` is told what was in the way, "" for nothing.
+        Raises ValueError for values that cannot be sent, when it is told nothing."""
         assert self._answered is None, "one group at a time"
-        self._answered = answered
         content: Any = order
         self._unsent = memoryview(message(marshal.dumps(content, 2)))  # 2: without references
+        self._answered = answered
         if not self._send():
             self._loop.add_writer(self._plug.fileno(), self._send_on)
 

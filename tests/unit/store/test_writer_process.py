@@ -13,10 +13,10 @@ import apsw
 import pytest
 
 from proa.base.aio import gather
-from proa.base.clock import VirtualClock, run_virtual
+from proa.base.clock import SystemClock, VirtualClock, run_virtual
 from proa.base.errors import TryAgain
 from proa.store.api import MAX_BYTES, Put, Transaction
-from proa.store.sqlite import SqliteStore
+from proa.store.sqlite import SqliteStore, memory_store
 from proa.store.writer_process import locked
 
 
@@ -148,3 +148,48 @@ def test_a_file_has_one_store_at_a_time(tmp_path: Path) -> None:
         os.close(await locked(tmp_path / "store.db", clock))
 
     run_virtual(second())
+
+
+class Name(str):
+    """Text to Python, and nothing to the link."""
+
+
+@pytest.mark.parametrize("key", ["a \ud800", Name("a")])
+def test_what_cannot_be_written_is_refused_and_others_need_not_wait(
+    tmp_path: Path, key: str
+) -> None:
+    async def story(store: SqliteStore) -> None:
+        await store.commit(put("first"))
+        there = writer()
+        with pytest.raises(TryAgain):
+            await asyncio.wait_for(store.commit(put(key)), 10)
+        await asyncio.wait_for(store.commit(put("second")), 10)
+        assert [one.key for one in (await store.range("")).records] == ["first", "second"]
+        assert writer() == there
+
+    play(tmp_path / "store.db", story)
+
+
+def test_what_a_store_in_memory_cannot_write_is_forgotten() -> None:
+    async def story() -> None:
+        store = await memory_store(VirtualClock())
+        with pytest.raises(TryAgain):
+            await store.commit(put("a \ud800"))
+        await store.commit(put("another"))
+        assert [record.key for record in (await store.range("")).records] == ["another"]
+        await store.close()
+
+    run_virtual(story())
+
+
+def test_a_file_that_cannot_be_opened_is_not_kept_locked(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"no database at all" * 100)
+
+    async def story() -> None:
+        with pytest.raises(apsw.NotADBError):
+            await SqliteStore.open(path)
+        path.unlink()
+        os.close(await asyncio.wait_for(locked(path, SystemClock()), 1))
+
+    asyncio.run(story())
