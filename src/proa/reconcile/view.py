@@ -290,11 +290,14 @@ class View:
         """Take in all records as of one version, which is reached only with the last of them: they
         come by key, so a newer one may be there before an older."""
         seen: set[str] = set()
+        again = self.synced.is_set()
         page = await self._store.range(self._prefix, limit=1000)
         version = page.version
         while True:
             for record in page.records:
                 seen.add(record.key)
+                if again:
+                    self._forget_another(record)
                 self._apply(record, present=True)
             if not page.more:
                 break
@@ -307,6 +310,16 @@ class View:
                 self._apply(gone, present=False)
         self._advance(version)
         self.synced.set()
+
+    def _forget_another(self, record: Record) -> None:
+        """While nobody looked, a record may have gone and another of its key have come: that one
+        did end, which is more than a change, and those who wait for its end look for that."""
+        for rows in self._tables.values():
+            old = rows.get(record.key)
+            if old is not None and old.created < record.created:
+                gone = Record(old.key, old.body, record.created, old.created)
+                self._apply(gone, present=False)
+                return
 
     def take(self, batch: Batch) -> None:
         """Take in what a watch has brought; ``run`` does, or an owner who watches by himself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 
@@ -107,3 +108,30 @@ def test_a_version_is_reached_while_listing_again_only_once_all_before_it_is_the
         watching.cancel()
 
     run_virtual(main())
+
+
+def test_a_record_that_went_while_nobody_looked_has_ended_before_another_of_its_key_is_there() -> (
+    None
+):
+    rows: Table[bytes] = Table("rows", "/", lambda body: body)
+    told: list[tuple[bytes, bytes]] = []
+
+    def tell(_table: Table[Any], change: Change[Any]) -> None:
+        told.append(
+            (change.old.value if change.old else b"", change.new.value if change.new else b"")
+        )
+
+    async def main() -> None:
+        store = SlowlyListing(VirtualClock())
+        await store.commit(Transaction((), (Put("/a", b"old"), Put("/b", b"old"))))
+        view = View(store, [rows])
+        watching = asyncio.create_task(view.run())
+        await view.synced.wait()
+        view.subscribe(tell)
+        store.break_watches()
+        await store.commit(Transaction((), (Delete("/a"), Put("/b", b"new"))))
+        await view.reached((await store.commit(Transaction((), (Put("/a", b"new"),)))).version)
+        watching.cancel()
+
+    run_virtual(main())
+    assert told == [(b"old", b""), (b"", b"new"), (b"old", b"new")]

@@ -31,11 +31,11 @@ def _heard(inbox: Inbox, said: bytes, pieces: list[int]) -> list[tuple[int, int,
     return found
 
 
-@given(FRAMES, st.lists(st.integers(1, 5000), min_size=1, max_size=5))
+@given(FRAMES, st.lists(st.integers(1, 5000), min_size=1, max_size=5), st.integers(1, 10_000))
 def test_frames_come_whole_however_they_are_cut(
-    said: list[tuple[int, int, bytes]], pieces: list[int]
+    said: list[tuple[int, int, bytes]], pieces: list[int], at_once: int
 ) -> None:
-    assert _heard(Inbox(), b"".join(frame(*one) for one in said), pieces) == said
+    assert _heard(Inbox(at_once), b"".join(frame(*one) for one in said), pieces) == said
 
 
 def test_the_largest_frames_fit_one_after_the_other() -> None:
