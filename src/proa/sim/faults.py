@@ -41,6 +41,7 @@ class Faults:
         clients: Clients | None = None,
     ) -> None:
         self._world, self._behaviours, self._chance = world, behaviours, chance
+        self._usual = dict(behaviours)
         users = clients or Clients(world)
         self._machines = MachineFaults(world, users, chance)
         self._users = UserFaults(world, users, chance)
@@ -148,7 +149,9 @@ class Faults:
         await self._with(image, for_s, pull_error="503 Service Unavailable")
 
     async def _with(self, image: str, for_s: float, **changes: Any) -> None:
-        before = self._behaviours.get(image, Behaviour())
-        self._behaviours[image] = replace(before, **changes)
+        """What else befalls the image meanwhile goes on, and ends, by itself."""
+        usual = self._usual.get(image, Behaviour())
+        self._behaviours[image] = replace(self._behaviours.get(image, usual), **changes)
         await self._world.clock.sleep(for_s)
-        self._behaviours[image] = before
+        undone = {name: getattr(usual, name) for name in changes}
+        self._behaviours[image] = replace(self._behaviours[image], **undone)
