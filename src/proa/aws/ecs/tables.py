@@ -74,7 +74,8 @@ def _published(_key: str, task: Task) -> Iterable[str]:
     return ("yes",) if bound and any(item.bindings for item in task.containers) else ()
 
 
-# Where a task is, and how far. Its bindings come with its Instance.
+# Where a task is, and how far. Its bindings come with its Instance, why it stops with the wish that
+# it does.
 _COURSE = ("last_status", "desired_status", "instance", "prepared", "counted")
 _NEVER: tuple[str, ...] = ()  # these do not change in a task's life
 
