@@ -71,6 +71,7 @@ def _is_size(call: Call) -> bool:
         and call.body.keys() <= {"metadata", "spec"}
         and metadata.keys() <= {"annotations"}
         and spec.keys() <= {"replicas"}
+        and all(isinstance(number, int) for number in spec.values())
         and all(isinstance(text, str) for text in metadata.get("annotations", {}).values())
     )
 

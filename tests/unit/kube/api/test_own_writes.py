@@ -143,6 +143,19 @@ def test_the_last_finalizer_of_a_pod_that_is_to_go_takes_it_away() -> None:
     serving(check)
 
 
+def test_size_that_is_taken_back_is_what_the_api_gives_by_default() -> None:
+    async def check(client: Client) -> None:
+        await client.make(SETS, replica_set("web"))
+        place = ("apps", "replicasets", "default", "web")
+        for replicas in (3, None):
+            await client.api.perform(
+                Call("c1", "patch", *place, body={"spec": {"replicas": replicas}})
+            )
+        assert (await got(client, f"{SETS}/web"))["spec"]["replicas"] == 1
+
+    serving(check)
+
+
 def test_size_is_a_new_generation_and_what_is_remembered_is_none() -> None:
     async def check(client: Client) -> None:
         made = await client.make(SETS, replica_set("web"))
