@@ -90,7 +90,7 @@ def _tasks(desk: Desk) -> None:
     if mode == "awsvpc":
         given["networkConfiguration"] = _network()
         given["launchType"] = chance.choice(["EC2", "FARGATE"])
-    desk.ecs("RunTask", given)
+    desk.ecs("RunTask", given, refusals=["No Container Instances"])  # none has come, or stayed
 
 
 MAKERS = (_service, _service, _service, _tasks, _tasks)

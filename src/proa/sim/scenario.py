@@ -178,7 +178,7 @@ class _Play:
             try:
                 await self._step(step)
             except Refused as error:
-                if error.status not in step.get("refusals", ()):
+                if not any(_is(error, one) for one in step.get("refusals", ())):
                     self._world.broken(f"{step.get('ecs') or step.get('kube')}: {error}")
 
     async def _step(self, step: Json) -> None:
@@ -263,6 +263,11 @@ class _Play:
                 if container.state == "running":
                     counts[container.image] = counts.get(container.image, 0) + 1
         return counts
+
+
+def _is(error: Refused, refusal: int | str) -> bool:
+    """A refusal that a step may meet is named by its status or by what it says."""
+    return refusal in str(error) if isinstance(refusal, str) else error.status == refusal
 
 
 def _host(facts: Json) -> Host:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apsw
 import msgspec
 
 from proa.base.clock import Clock, SystemClock
@@ -212,11 +213,22 @@ class SqliteStore:
         self._restart = self._loop.create_task(self._start_again(), name="store-writer")
 
     async def _start_again(self) -> None:
-        """What a writer that died had in hand may have become durable, or not: everything is as
-        the file says. Who wrote may try again, and watchers, who may have missed it, list again."""
         assert self._writer is not None, "it has ended"
         log.error("the store's writer has ended", code=await self._writer.close())
-        await self._clock.sleep(PAUSE_S)
+        started = False
+        while not started:
+            await self._clock.sleep(PAUSE_S)
+            try:
+                self._as_the_file_says()
+                self._writer = self._start()
+                started = True
+            except (OSError, apsw.Error) as error:  # no memory, or a disk that fails
+                log.error("the store's writer does not start", error=str(error))
+        self._hand_over()
+
+    def _as_the_file_says(self) -> None:
+        """What a writer that died had in hand may have become durable, or not: everything is as
+        the file says. Who wrote may try again, and watchers, who may have missed it, list again."""
         tables, works = self._tables, self._writing
         self._heads.load(tables.everything(), tables.counters(), tables.leases())
         self._noted, self._writing = replace(self._heads.counters), []
@@ -229,13 +241,6 @@ class SqliteStore:
         for work in works:
             work.error = TryAgain("the store's writer has ended: whether it wrote is not known")
         _tell(works)
-        try:
-            self._writer = self._start()
-        except OSError as error:  # no memory, mostly
-            log.error("the store's writer does not start", error=str(error))
-            self._writer_ended()
-        else:
-            self._hand_over()
 
     # Leases
 

@@ -15,9 +15,10 @@ import pytest
 from proa.base.aio import gather
 from proa.base.clock import SystemClock, VirtualClock, run_virtual
 from proa.base.errors import TryAgain
+from proa.store import sqlite
 from proa.store.api import MAX_BYTES, Put, Transaction
 from proa.store.sqlite import SqliteStore, memory_store
-from proa.store.writer_process import locked
+from proa.store.writer_process import WriterProcess, locked
 
 
 def play(path: Path, story: Callable[[SqliteStore], Awaitable[None]]) -> None:
@@ -70,6 +71,28 @@ def test_what_a_killed_writer_acknowledged_stays_and_the_store_goes_on(tmp_path:
             record = await store.get(key)
             assert record is not None
             assert record.version == version
+
+    play(tmp_path / "store.db", story)
+
+
+def test_a_writer_that_does_not_start_again_at_once_is_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[Exception] = [OSError("no memory"), apsw.IOError("the disk fails")]
+
+    def starting(path: Path, lock: int, ended: Callable[[], None]) -> WriterProcess:
+        if faults:
+            raise faults.pop()
+        return WriterProcess(path, lock, ended)
+
+    async def story(store: SqliteStore) -> None:
+        await store.commit(put("before"))
+        monkeypatch.setattr(sqlite, "WriterProcess", starting)
+        os.kill(writer(), signal.SIGKILL)
+        with contextlib.suppress(TryAgain):  # it may have been handed to the one that died
+            await store.commit(put("during"))
+        await store.commit(put("later"))
+        assert not faults and await store.get("later") is not None
 
     play(tmp_path / "store.db", story)
 
