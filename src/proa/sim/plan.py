@@ -243,13 +243,13 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             _require(change.workload in whole, f"there is no workload {change.workload!r}")
         for part in _of(self.hosts, region):
             for zone in part.zones:
-                inside = len(zone) == 1 or zone.startswith(region)
+                inside = _zone(region, zone).startswith(region)
                 _require(inside, f"zone {zone!r} is not in region {region}")
 
     def of(self, region: str) -> Plan:
         """What is played in one region: a plan without the others."""
         hosts = tuple(
-            replace(part, zones=tuple(zone_of(region, zone) for zone in part.zones))
+            replace(part, zones=tuple(_zone(region, zone) for zone in part.zones))
             for part in _of(self.hosts, region)
         )
         return replace(
@@ -269,7 +269,7 @@ def _of(parts: tuple[P, ...], region: str) -> tuple[P, ...]:
     return tuple(part for part in parts if part.region in ("", region))
 
 
-def zone_of(region: str, zone: str) -> str:
+def _zone(region: str, zone: str) -> str:
     """A zone's whole name, where its letter may stand for it."""
     return region + zone if len(zone) == 1 else zone
 

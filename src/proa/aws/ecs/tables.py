@@ -77,7 +77,7 @@ def _published(_key: str, task: Task) -> Iterable[str]:
 # Where a task is, and how far. Its bindings come with its Instance, why it stops with the wish that
 # it does.
 _COURSE = ("last_status", "desired_status", "instance", "prepared", "counted")
-_NEVER: tuple[str, ...] = ()  # these do not change in a task's life
+_NEVER: tuple[str, ...] = ()  # these do not change in a record's life
 
 
 CLUSTERS = _table("clusters", "cluster", 1, Cluster)
@@ -112,7 +112,7 @@ SERVICES = _table(
     2,
     Service,
     {"cluster": lambda _key, item: (cluster_key(item.account, item.region, item.cluster),)},
-    {"cluster": ()},
+    {"cluster": _NEVER},
 )
 EVENTS = _table("service events", "event", 3, ServiceEvent)
 INSTANCE_NOTES = _table(
