@@ -97,3 +97,9 @@ def test_the_trace_is_in_the_order_of_time(outcome: Outcome) -> None:
 def test_a_mistake_about_regions_is_named(before: str, after: str, said: str) -> None:
     with pytest.raises(CallerFault, match=said):
         read_plan(TWO.replace(before, after), "two")
+
+
+def test_a_plan_of_one_region_may_call_its_zones_what_it_likes() -> None:
+    hosts = "hosts: [{count: 1, vcpu: 1, memory_mib: 512, zones: [hall-1, b]}]"
+    plan = read_plan(f"lasts: 1m\n{hosts}\nworkloads: []", "one")
+    assert plan.of("us-east-1").hosts[0].zones == ("hall-1", "us-east-1b")
