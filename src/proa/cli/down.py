@@ -22,6 +22,7 @@ from proa.base.config import Config, load_config
 from proa.base.errors import TryAgain
 from proa.cli.instance import (
     alive,
+    alone,
     process_id,
     stop_process,
     wait,
@@ -45,6 +46,11 @@ def down(data_dir: Path, *, purge: bool) -> int:
         if purge and data_dir.exists():
             return _purge(data_dir)
         return 0
+    with alone(data_dir):
+        return _take_down(config, data_dir, purge=purge)
+
+
+def _take_down(config: Config, data_dir: Path, *, purge: bool) -> int:
     stop_crowds(data_dir)
     for name in ("supervisor", "agent", "control"):
         pid = process_id(data_dir, name)

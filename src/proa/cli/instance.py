@@ -6,13 +6,18 @@ processes. Everything else is asked of the control plane over its socket.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import click
 
 from proa.base.config import Config
 from proa.base.stopwatch import monotonic
@@ -33,6 +38,31 @@ def default_data_dir() -> Path:
         return Config().data_dir
     data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(data) / "proa"
+
+
+@contextlib.contextmanager
+def alone(data_dir: Path) -> Iterator[None]:
+    """One command at a time starts or stops what runs from a data directory; the next one waits,
+    and says so. The directory is made for that, and taken away again if it stays empty; where it
+    cannot be made there is nothing to guard, and what comes next says why."""
+    with contextlib.ExitStack() as stack:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            yield
+            return
+        stack.callback(os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            click.echo("  waiting for another proa up or down …")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                data_dir.rmdir()
 
 
 def process_id(data_dir: Path, component: str) -> int:

@@ -13,7 +13,7 @@ import click
 
 from proa.base.config import Config
 from proa.base.errors import CallerFault
-from proa.cli.instance import OF_SIM, alive, process_id, stop_process
+from proa.cli.instance import OF_SIM, alive, alone, process_id, stop_process
 
 STOP_S = 30.0
 LONGEST_SOCKET = 100  # of a unix socket's path; BSDs allow 104 bytes, Linux 108
@@ -50,6 +50,11 @@ def stop_crowds(data_dir: Path) -> None:
 
 def down(config: Config, *, purge: bool) -> int:
     """Stop; the next ``up`` brings the same workloads back."""
+    with alone(config.data_dir):
+        return _take_down(config, purge=purge)
+
+
+def _take_down(config: Config, *, purge: bool) -> int:
     data_dir = config.data_dir
     stop_crowds(data_dir)
     for name in OF_SIM:

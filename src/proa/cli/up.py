@@ -21,6 +21,7 @@ from proa.base.stopwatch import monotonic
 from proa.cli import host, ranges, sim_runtime
 from proa.cli.instance import (
     COMPONENTS,
+    alone,
     ask_hull,
     components,
     process_id,
@@ -56,14 +57,15 @@ def up(config: Config, vpc_cidr: str | None, service_cidr: str | None, *, detach
     """Start Proa, with these ranges or those it has; the exit code is 0 once both APIs answer
     (or, in the foreground, once it was stopped)."""
     config = replace(config, data_dir=config.data_dir.absolute())
-    running = process_id(config.data_dir, "supervisor") != 0
     try:
-        config = ranges.chosen(config, vpc_cidr, service_cidr)
-        if running:
-            _same_as_running(config)
-            click.echo("Proa is running already")
-        else:
-            process = _start(config)
+        with alone(config.data_dir):
+            running = process_id(config.data_dir, "supervisor") != 0
+            config = ranges.chosen(config, vpc_cidr, service_cidr)
+            if running:
+                _same_as_running(config)
+                click.echo("Proa is running already")
+            else:
+                process = _start(config)
         _await_ready(config)
     except CallerFault as error:
         click.echo(f"proa: {error}", err=True)

@@ -32,19 +32,22 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="name", help="default: all")
     parser.add_argument("--json", action="store_true", help="one line of JSON a benchmark")
     parser.add_argument("--only", default="", metavar="LOAD", help="one load of api")
+    parser.add_argument(
+        "--beside", default="", metavar="KUBECONFIG", help="a Kubernetes API as a peer of api"
+    )
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {unknown[0]}: choose from {', '.join(BENCHMARKS)}")
-    if asked.only and asked.names != ["api"]:
-        parser.error("--only is for api")
+    if (asked.only or asked.beside) and asked.names != ["api"]:
+        parser.error("--only and --beside are for api")
     if os.geteuid() != 0:
         print("bench: needs root, as proa up does", file=sys.stderr)
         return 1
     # as an exception, so that whatever runs is cleaned up
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for name in asked.names or BENCHMARKS:
-        options = [asked.only] if asked.only else []
+        options = [asked.only, asked.beside] if name == "api" else []
         try:
             result = importlib.import_module(BENCHMARKS[name][0]).run(*options)
         except ValueError as error:

@@ -4,6 +4,8 @@ Kubernetes over TLS with a client certificate: GET of a pod, a list of 500 objec
 creation of ConfigMaps. ECS DescribeClusters and ListTasks signed by SigV4, the signature made once
 and checked at each call. Then a thousand watches: how long until all have one change, and how many
 creations a second remain while all of them see every one.
+
+Another Kubernetes API, given by its kubeconfig, takes turns with Proa at reads and creations.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+import yaml
 
 from proa.bench.live.clients import KubeClient, Kubeconfig, read_kubeconfig, signed
 from proa.bench.live.instance import Instance, running
@@ -41,11 +44,13 @@ _PAIRS = {
 }
 WATCH = "watch"
 LOADS = (*_PAIRS, "kubernetes_list", WATCH)
+_OTHERS = {"kubernetes_get": "other_get", "kubernetes_create": "other_create"}
 
 
-def run(only: str = "") -> Result:
-    """The benchmark, or one of its ``LOADS``, beside its peer. Needs root, wrk, nginx and a C
-    compiler. Raises ValueError for a load that there is none of."""
+def run(only: str = "", beside: str = "") -> Result:
+    """The benchmark, or one of its ``LOADS``, beside its peer, and beside the Kubernetes API of
+    the kubeconfig ``beside``. Needs root, wrk, nginx and a C compiler. Raises ValueError for a
+    load that there is none of, or a kubeconfig that names no API by certificates."""
     if only and only not in LOADS:
         raise ValueError(f"no load {only}: choose from {', '.join(LOADS)}")
     with scratch() as folder, running(folder / "proa") as instance:
@@ -54,7 +59,9 @@ def run(only: str = "") -> Result:
         processor = _processor(instance.process("control"))
         with yardstick(folder, body) as peer:
             loads = _loads(folder, instance, kubeconfig, peer)
-            wanted = {only, _PAIRS.get(only)} if only else set(loads)
+            if beside:
+                loads |= asyncio.run(_other_loads(folder, Path(beside)))
+            wanted = {only, _PAIRS.get(only), _OTHERS.get(only)} if only else set(loads)
             turns = {name: _Turn(load, processor) for name, load in loads.items() if name in wanted}
             contenders = [Contender(name, turn, _nothing) for name, turn in turns.items()]
             rates = asyncio.run(interleave(contenders, ROUNDS, WARM_UP)) if contenders else {}
@@ -70,7 +77,10 @@ def run(only: str = "") -> Result:
         peer="nginx, one worker, the same bytes from a file (201 for a create), same TLS",
         figures={**figures, **watching},
         ratio={
-            ours: ratio(rates[ours], rates[peer]) for ours, peer in _PAIRS.items() if ours in rates
+            f"{ours}{suffix}": ratio(rates[ours], rates[peer])
+            for suffix, pairs in (("", _PAIRS), ("_beside", _OTHERS))
+            for ours, peer in pairs.items()
+            if ours in rates and peer in rates
         },
     )
 
@@ -96,6 +106,30 @@ def _loads(
         "ecs_describe_clusters": Load(endpoint, folder, "POST", headers, query),
         "ecs_list_tasks": Load(endpoint, folder, "POST", listing, tasks),
         "nginx_post": Load(f"{peer.plain}/read", folder, "POST", headers, query),
+    }
+
+
+async def _other_loads(folder: Path, path: Path) -> dict[str, Load]:
+    """The reads and creations of another Kubernetes API, in a namespace made for this run, which
+    stays: to take its thousands of objects away is that API's own work."""
+    own = folder / "other"
+    own.mkdir()
+    try:
+        kubeconfig = read_kubeconfig(path, own)
+    except (OSError, KeyError, StopIteration, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: no API that is entered by certificates: {error!r}") from error
+    client, name = KubeClient(kubeconfig), f"bench-{time.time_ns()}"
+    space = f"/api/v1/namespaces/{name}"
+    try:
+        await client.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        await client.call("POST", f"{space}/pods", _pod())
+    finally:
+        await client.close()
+    secret, server = (kubeconfig.certificate, kubeconfig.key), kubeconfig.server.rstrip("/")
+    new = json.dumps(_config_map("load-{n}"))
+    return {
+        "other_get": Load(f"{server}{space}/pods/bench", folder, certificate=secret),
+        "other_create": Load(f"{server}{space}/configmaps", folder, "POST", _JSON, new, secret),
     }
 
 
