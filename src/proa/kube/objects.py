@@ -325,6 +325,9 @@ class PodStatus(Thing, frozen=True):
 TERMINAL = ("Succeeded", "Failed")  # phases of a pod that has ended
 
 
+STANDINGS = ("waiting", "ready", "ending", "ended")  # how a pod counts for its controller
+
+
 class Pod(Object, frozen=True):
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
@@ -338,6 +341,15 @@ class Pod(Object, frozen=True):
     def active(self) -> bool:
         """Counts for a controller: neither over nor being deleted."""
         return not self.terminal and not self.metadata.deleting
+
+    @property
+    def standing(self) -> str:
+        """One of ``STANDINGS``; the first two are those of an active pod."""
+        if self.status.phase in TERMINAL:
+            return "ended"
+        if self.metadata.deletion_timestamp:
+            return "ending"
+        return "waiting" if self.ready_since is None else "ready"
 
     @property
     def ready_since(self) -> str | None:

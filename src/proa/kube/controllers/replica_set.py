@@ -16,11 +16,11 @@ from proa.base.clock import iso8601
 from proa.kube.api.call import ApiError, Call
 from proa.kube.controllers.births import children
 from proa.kube.controllers.common import (
+    Claim,
     claim,
     condition_json,
     delete,
     if_meant,
-    instant,
     owner_reference,
     patch,
     service_account,
@@ -28,8 +28,9 @@ from proa.kube.controllers.common import (
 from proa.kube.controllers.owners import owners_of_pod
 from proa.kube.controllers.ranking import deletion_order
 from proa.kube.controllers.steps import Births, together
+from proa.kube.controllers.tally import Tally, available_at, counted, present_in, tallied
 from proa.kube.events import Said, event_call
-from proa.kube.objects import TERMINAL, Condition, Pod, ReplicaSet, ReplicaSetSpec, condition
+from proa.kube.objects import Condition, Pod, ReplicaSet, condition
 from proa.kube.tables import PODS, REPLICA_SETS, cluster_of, namespace_of
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
@@ -60,45 +61,34 @@ class ReplicaSetController:
         if entry is None:
             return NOTHING
         meta, spec = entry.value.metadata, entry.value.spec
-        cluster = cluster_of(key)
-        pods = view.rows(PODS)
-        claimed = claim(
-            meta,
-            owner_reference("apps/v1", "ReplicaSet", meta),
-            spec.selector,
-            pods.filed("controller", f"{cluster}/{meta.uid}"),
-            [pod for pod in pods.by("orphans", f"{cluster}/{meta.namespace}") if pod.value.active],
-            USER,
-        )
-        if claimed.calls:
-            return Plan(tuple(claimed.calls))
-        status = status_of(entry.value, claimed.owned, now, "")
-        surplus = status["replicas"] - spec.replicas
+        tally = counted(view, entry)
+        if tally is None:
+            claimed = _claimed(view, entry)
+            if claimed.calls:
+                return Plan(tuple(claimed.calls))
+            tally = tallied(entry.value, claimed.owned, now)
+        surplus = tally.replicas - spec.replicas
         work: Sequence[Any] = ()
         if surplus and not meta.deleting:
-            work = self._manage(view, entry, claimed.owned, status, now)
-        steps = work or _status(entry, status)
-        return Plan(tuple(steps), _next_look(entry.value, claimed.owned, now))
+            work = self._manage(view, entry, tally, now)
+        steps = work or _status(entry, tally)
+        return Plan(tuple(steps), _next_look(view, entry, now))
 
-    def _manage(
-        self, view: View, entry: Set, owned: Pods, status: dict[str, Any], now: float
-    ) -> Sequence[Any]:
+    def _manage(self, view: View, entry: Set, tally: Tally, now: float) -> Sequence[Any]:
         """What creates or deletes pods, the events that tell of it, and the status after it."""
-        active = [pod for pod in owned if pod.value.active]
-        surplus = status["replicas"] - entry.value.spec.replicas
+        surplus = tally.replicas - entry.value.spec.replicas
         if surplus < 0:
             home = namespace_of(view, cluster_of(entry.key), entry.value.metadata.namespace)
             if home is not None and home.value.metadata.deleting:
                 return ()
             count = min(-surplus, BURST)
-            for number in ("replicas", "fullyLabeledReplicas"):
-                status[number] += count
             draws = [partial(self._pod, entry)] * count
             born = children(view, entry, draws, COMPONENT, self._chance, now)
-            refused = partial(_refused, view, entry, active, now)
-            return (Births(born, refused, tuple(_status(entry, status))),)
+            refused = partial(_refused, view, entry, tally, now)
+            return (Births(born, refused, tuple(_status(entry, tally.with_new(count)))),)
+        active = [pod for pod in _pods_of(view, entry) if pod.value.active]
         doomed = deletion_order(view, entry, active)[: min(surplus, BURST)]
-        return together([*_deletions(view, entry, doomed, now), *_left(entry, owned, doomed, now)])
+        return together([*_deletions(view, entry, doomed, now), *_left(view, entry, doomed, now)])
 
     def _pod(self, entry: Set) -> Call:
         """A pod of the template, its name drawn as generateName would draw it."""
@@ -129,12 +119,31 @@ def _deletions(view: View, entry: Set, doomed: Pods, now: float) -> list[Call]:
     return [*(delete(pod, USER) for pod in doomed), *events]
 
 
-def _left(entry: Set, owned: Pods, doomed: Pods, now: float) -> list[Call]:
+def _pods_of(view: View, entry: Set) -> Pods:
+    """Whose controller the ReplicaSet is."""
+    uid = f"{cluster_of(entry.key)}/{entry.value.metadata.uid}"
+    return view.rows(PODS).filed("controller", uid)
+
+
+def _claimed(view: View, entry: Set) -> Claim[Pod]:
+    """The pods that are the ReplicaSet's, and what adopts or releases others."""
+    meta = entry.value.metadata
+    home = f"{cluster_of(entry.key)}/{meta.namespace}"
+    return claim(
+        meta,
+        owner_reference("apps/v1", "ReplicaSet", meta),
+        entry.value.spec.selector,
+        _pods_of(view, entry),
+        [pod for pod in view.rows(PODS).by("orphans", home) if pod.value.active],
+        USER,
+    )
+
+
+def _left(view: View, entry: Set, doomed: Pods, now: float) -> list[Call]:
     """The status once some are deleted: those that need time for it are still terminating."""
     gone = {pod.key for pod in doomed}
-    status = status_of(entry.value, [pod for pod in owned if pod.key not in gone], now, "")
-    status["terminatingReplicas"] += sum(_takes_time(pod.value) for pod in doomed)
-    return _status(entry, status)
+    rest = tallied(entry.value, [pod for pod in _pods_of(view, entry) if pod.key not in gone], now)
+    return _status(entry, rest.with_ending(sum(_takes_time(pod.value) for pod in doomed)))
 
 
 def _takes_time(pod: Pod) -> bool:
@@ -143,11 +152,11 @@ def _takes_time(pod: Pod) -> bool:
     return bool(graceful or pod.metadata.finalizers)
 
 
-def _refused(view: View, entry: Set, active: Pods, now: float, error: ApiError) -> list[Call]:
+def _refused(view: View, entry: Set, tally: Tally, now: float, error: ApiError) -> list[Call]:
     """Record that pods cannot be created: condition ReplicaFailure and an event."""
     said = Said("FailedCreate", f"Error creating: {error.message}", "Warning", COMPONENT)
-    wanted = status_of(entry.value, active, now, error.message)
-    return [*_status(entry, wanted), *event_call(view, entry, said, now)]
+    failed = _failed(entry.value, error.message, now)
+    return [*_status(entry, tally, [failed]), *event_call(view, entry, said, now)]
 
 
 def sets_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
@@ -167,84 +176,33 @@ def _stands_alike(one: Entry[Pod], other: Entry[Pod]) -> bool:
     )
 
 
-def available_at(pod: Pod, min_ready_s: int) -> float | None:
-    """When a pod becomes or became available: Ready for ``min_ready_s``; None if not Ready."""
-    since = pod.ready_since
-    return None if since is None else instant(since) + min_ready_s
-
-
-def status_of(replica_set: ReplicaSet, owned: Pods, now: float, failure: str) -> dict[str, Any]:
-    """The status as the pods are. ``failure`` is the API's refusal of the last creation."""
-    spec = replica_set.spec
-    wanted = spec.template.metadata.get("labels", {})
-    active = labelled = ready = available = terminating = 0
-    labels: dict[str, str] | None = None
-    fully = False
-    for entry in owned:
-        pod = entry.value
-        meta = pod.metadata
-        if pod.status.phase in TERMINAL:
-            continue
-        if meta.deletion_timestamp:
-            terminating += 1
-            continue
-        active += 1
-        if meta.labels is not labels:  # most often all are of one template, and share them
-            labels = meta.labels
-            fully = labels == wanted or wanted.items() <= labels.items()
-        labelled += fully
-        if pod.ready_since is not None:
-            ready += 1
-            available += not spec.min_ready_seconds or _is_available(pod, spec, now)
-    return {
-        "replicas": active,
-        "fullyLabeledReplicas": labelled,
-        "readyReplicas": ready,
-        "availableReplicas": available,
-        "terminatingReplicas": terminating,
-        "observedGeneration": replica_set.metadata.generation,
-        "conditions": _conditions(replica_set, failure, now),
-    }
-
-
-def _is_available(pod: Pod, spec: ReplicaSetSpec, now: float) -> bool:
-    """Whether a pod that is Ready has been so for long enough."""
-    at = available_at(pod, spec.min_ready_seconds)
-    return at is not None and at <= now
-
-
-def _conditions(replica_set: ReplicaSet, failure: str, now: float) -> list[Any] | None:
-    if not failure:
-        return None
+def _failed(replica_set: ReplicaSet, failure: str, now: float) -> dict[str, Any]:
+    """The condition that tells of the API's refusal of the last creation."""
     known = condition(replica_set.status.conditions, "ReplicaFailure")
     if known is not None:
-        return [condition_json(known)]
+        return condition_json(known)
     found = Condition(
         "ReplicaFailure", "True", "FailedCreate", failure, last_transition_time=iso8601(now)
     )
-    return [condition_json(found)]
+    return condition_json(found)
 
 
-def _status(entry: Set, wanted: dict[str, Any]) -> list[Call]:
+def _status(entry: Set, tally: Tally, conditions: list[dict[str, Any]] | None = None) -> list[Call]:
     """The patch that brings the status up to date; none if it is."""
-    status = entry.value.status
-    present = {
-        "replicas": status.replicas,
-        "fullyLabeledReplicas": status.fully_labeled_replicas,
-        "readyReplicas": status.ready_replicas,
-        "availableReplicas": status.available_replicas,
-        "terminatingReplicas": status.terminating_replicas,
-        "observedGeneration": status.observed_generation,
-        "conditions": [condition_json(item) for item in status.conditions] or None,
-    }
-    return [] if present == wanted else [patch(entry, {"status": wanted}, USER, "status")]
+    status, generation = entry.value.status, entry.value.metadata.generation
+    known = [condition_json(item) for item in status.conditions] or None
+    same = tally == present_in(status) and status.observed_generation == generation
+    if same and conditions == known:
+        return []
+    wanted = {**tally.shown(), "observedGeneration": generation, "conditions": conditions}
+    return [patch(entry, {"status": wanted}, USER, "status")]
 
 
-def _next_look(replica_set: ReplicaSet, owned: Pods, now: float) -> float:
+def _next_look(view: View, entry: Set, now: float) -> float:
     """When the next Ready pod becomes available."""
-    minimum = replica_set.spec.min_ready_seconds
+    minimum = entry.value.spec.min_ready_seconds
     if not minimum:
         return 0.0
-    active = [pod.value for pod in owned if pod.value.active]
+    active = [pod.value for pod in _pods_of(view, entry) if pod.value.active]
     due = [at for pod in active if (at := available_at(pod, minimum)) is not None]
     return min((at for at in due if at > now), default=0.0)

@@ -26,9 +26,9 @@ from proa.kube.controllers.common import (
 )
 from proa.kube.controllers.daemon_set.nodes import Fit, bound_to, fits, spec_of, target_of
 from proa.kube.controllers.owners import owners_of_pod
-from proa.kube.controllers.replica_set import available_at
 from proa.kube.controllers.revisions import HASH_LABEL, History, history, owner_in, superfluous
 from proa.kube.controllers.steps import Attempt
+from proa.kube.controllers.tally import available_at
 from proa.kube.events import Said, event_call
 from proa.kube.objects import Node, Pod
 from proa.kube.set_objects import DaemonSet

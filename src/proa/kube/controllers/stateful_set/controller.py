@@ -23,7 +23,6 @@ from proa.kube.controllers.common import (
     service_account,
 )
 from proa.kube.controllers.owners import owners_of_pod
-from proa.kube.controllers.replica_set import available_at
 from proa.kube.controllers.revisions import HASH_LABEL, History, history, owner_in, superfluous
 from proa.kube.controllers.stateful_set.identity import (
     claim_calls,
@@ -32,6 +31,7 @@ from proa.kube.controllers.stateful_set.identity import (
     pod_call,
 )
 from proa.kube.controllers.steps import Attempt
+from proa.kube.controllers.tally import available_at
 from proa.kube.events import Said, event_call
 from proa.kube.keys import object_key
 from proa.kube.objects import Pod
