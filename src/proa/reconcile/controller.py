@@ -19,11 +19,14 @@ class Trigger:
     """A change of ``table`` enqueues the keys that ``keys`` names for it. The same function is
     called for every row when the controller starts (``old`` None). ``view`` lets a trigger
     look up the owner of what changed. ``parts`` are the attributes of a value (dotted) that it
-    looks at, where it says so: it is not asked about a change that leaves them as they were."""
+    looks at, where it says so: it is not asked about a change that leaves them as they were. The
+    keys are handed out at the wall time that ``due`` gives, or earlier if they are due anyway;
+    where there is none, or its time has come, at once."""
 
     table: Table[Any]
     keys: Callable[[View, Change[Any]], Iterable[str]]
     parts: tuple[str, ...] = ()
+    due: Callable[[Change[Any]], float] | None = None
 
 
 class Controller(Protocol):

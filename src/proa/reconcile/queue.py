@@ -32,6 +32,7 @@ class WorkQueue:
         self._failures: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._closed = False
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def __len__(self) -> int:
@@ -114,7 +115,7 @@ class WorkQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._delayed:
+        if self._delayed and not self._closed:
             self._timer_at = self._delayed[0][0]
             delay_s = max(0.0, self._timer_at - self._clock.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
@@ -131,6 +132,7 @@ class WorkQueue:
 
     def close(self) -> None:
         """Nothing will be taken any more."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

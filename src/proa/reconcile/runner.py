@@ -30,6 +30,7 @@ WORKERS = 4  # plans of one controller that are carried out at a time
 TURN = 64  # reconciles of one controller before others have their turn
 Performer = Callable[[Any], Awaitable[int]]
 Keys = Callable[[View, Change[Any]], Iterable[str]]
+Due = Callable[[Change[Any]], float]
 
 
 class _Turns:
@@ -176,15 +177,15 @@ class _Lane:
 class _Triggers:
     """Those of one table, in the order they were added. What several ask is answered once."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._all: dict[tuple[Keys, tuple[str, ...]], list[WorkQueue]] = {}
+    def __init__(self, view: View, clock: Clock) -> None:
+        self._view, self._clock = view, clock
+        self._all: dict[tuple[Keys, tuple[str, ...], Due | None], list[WorkQueue]] = {}
         self._parts: dict[tuple[str, ...], Callable[[Any], object]] = {}
 
     def add(self, trigger: Trigger, queue: WorkQueue) -> None:
         """``queue`` is given the keys that a trigger names."""
         parts = trigger.parts
-        self._all.setdefault((trigger.keys, parts), []).append(queue)
+        self._all.setdefault((trigger.keys, parts, trigger.due), []).append(queue)
         if parts:
             self._parts[parts] = attrgetter(*parts)
 
@@ -195,11 +196,15 @@ class _Triggers:
         if old is not None and new is not None:
             before, after = old.value, new.value
             same = [name for name, part in self._parts.items() if part(before) == part(after)]
-        for (keys, parts), queues in self._all.items():
+        for (keys, parts, due), queues in self._all.items():
             if parts not in same:
                 for key in keys(view, change):
+                    delay_s = 0.0 if due is None else due(change) - self._clock.now()
                     for queue in queues:
-                        queue.add(key)
+                        if delay_s <= 0.0:
+                            queue.add(key)
+                        else:
+                            queue.add_after(key, delay_s)
 
 
 class Runner:
@@ -227,7 +232,7 @@ class Runner:
         self._triggers: dict[Table[Any], _Triggers] = {}
         for lane in self._lanes:
             for trigger in lane.controller.triggers:
-                those = self._triggers.setdefault(trigger.table, _Triggers(view))
+                those = self._triggers.setdefault(trigger.table, _Triggers(view, clock))
                 those.add(trigger, lane.queue)
         self.crashes: list[tuple[str, str]] = []  # (controller, key) of bugs met
 

@@ -58,6 +58,16 @@ def _attended(_key: str, task: Task) -> Iterable[str]:
     return (task.service_key,)
 
 
+def _over(_key: str, task: Task) -> Iterable[str]:
+    """The minute in which it ended: tasks are forgotten together."""
+    return (minute_of(task.stopped_at),) if task.last_status == "STOPPED" else ()
+
+
+def minute_of(instant: float) -> str:
+    """A minute's name, which sorts with the others of its century."""
+    return str(int(instant // 60))
+
+
 def _on_instance(_key: str, task: Task) -> Iterable[str]:
     return (task.instance,) if task.instance and task.last_status != "STOPPED" else ()
 
@@ -75,7 +85,7 @@ def _published(_key: str, task: Task) -> Iterable[str]:
 
 
 # Where a task is, and how far. Its bindings come with its Instance, why it stops with the wish that
-# it does.
+# it does, when it has stopped with its status.
 _COURSE = ("last_status", "desired_status", "instance", "prepared", "counted")
 _NEVER: tuple[str, ...] = ()  # these do not change in a record's life
 
@@ -98,12 +108,15 @@ TASKS = _table(
         ),
         "instance": _on_instance,
         "dispatched": _dispatched,
+        "over": _over,
         "published": _published,
         "waiting": _waiting,
     },
     {
         **dict.fromkeys(("uid", "cluster", "service", "definition"), _NEVER),
-        **dict.fromkeys(("attended", "instance", "dispatched", "published", "waiting"), _COURSE),
+        **dict.fromkeys(
+            ("attended", "over", "instance", "dispatched", "published", "waiting"), _COURSE
+        ),
     },
 )
 SERVICES = _table(

@@ -80,6 +80,45 @@ def test_a_rolling_deployment_takes_few_rounds(monkeypatch: pytest.MonkeyPatch) 
     run_world(story)
 
 
+def test_a_task_that_is_replaced_takes_three_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One starts the new task, one sees the old one gone, one says that all is steady again: none
+    is about what a round has just written, nor about a task that has only begun to run."""
+    rounds = Rounds(monkeypatch)
+
+    async def story(world: World) -> None:
+        await world.serve(4)
+        await world.clock.sleep(10)
+        rounds.count.clear()
+        await world.call("StopTask", task=world.records()[0].arn)
+        await world.clock.sleep(30)
+        assert world.service_record("web").steady  # type: ignore[union-attr]
+        assert sum(rounds.count.values()) <= 3, rounds.count
+        rounds.count.clear()
+        await world.clock.sleep(3700)
+        assert len(world.records()) == 4
+        assert not rounds.count, "it does not matter that a task is forgotten"
+
+    run_world(story)
+
+
+def test_tasks_that_ended_in_one_minute_are_forgotten_in_one_transaction() -> None:
+    async def story(world: World) -> None:
+        await world.serve(60)
+        await world.call("UpdateService", service="web", desiredCount=0)
+        await world.until(lambda: _have_stopped(world, 60))
+        ended = [item.stopped_at for item in world.records()]
+        minute = {int(at // 60) for at in ended}
+        versions: list[int] = []
+        world.view.subscribe(lambda _table, change: versions.append(change.version >> 8), [TASKS])
+        await world.clock.sleep(max(ended) + 3600 - world.clock.now())
+        assert len(world.records()) == 60, "each is kept for an hour"
+        await world.clock.sleep(60)
+        assert world.records() == []
+        assert len(set(versions)) <= 1 + len(minute)  # a transaction takes 47
+
+    run_world(story)
+
+
 def test_more_tasks_than_one_transaction_takes_are_started_at_once() -> None:
     async def story(world: World) -> None:
         await world.define()

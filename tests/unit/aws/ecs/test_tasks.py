@@ -94,7 +94,7 @@ def test_a_stopped_task_gives_back_interface_and_instance_and_is_forgotten_after
         assert (await world.call("ListTasks", desiredStatus="STOPPED"))["taskArns"] == [arn]
         await world.clock.sleep(3590)
         assert (await world.task(arn))["lastStatus"] == "STOPPED"
-        await world.clock.sleep(20)
+        await world.clock.sleep(80)
         missing = await world.call("DescribeTasks", tasks=[arn])
         assert missing["failures"] == [{"arn": arn, "reason": "MISSING"}]
 

@@ -59,7 +59,7 @@ class Muster:
                 if is_primary and available:
                     self.available.append(task)
                 elif is_primary:
-                    self.settling.append(_looked_at(task.started_at, settle_s))
+                    self.settling.append(looked_at(task.started_at, settle_s))
             elif status == "PROVISIONING" and task.unplaced and self.starved is None:
                 self.starved = task
             self._standing.append((item, deployment, available))
@@ -93,7 +93,7 @@ class Muster:
         ]
 
 
-def _looked_at(started_at: float, settle_s: float) -> float:
+def looked_at(started_at: float, settle_s: float) -> float:
     """When a task is asked whether it has settled: those that started at nearly the same time are
     asked together, or each step of a deployment would be a round of its own."""
     settled_at, step_s = started_at + settle_s, settle_s * TOGETHER

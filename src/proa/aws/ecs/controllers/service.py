@@ -14,7 +14,7 @@ import msgspec
 
 from proa.aws.ecs import rollout, status, writes
 from proa.aws.ecs.controllers import deployments
-from proa.aws.ecs.controllers.muster import Muster
+from proa.aws.ecs.controllers.muster import Muster, looked_at
 from proa.aws.ecs.controllers.siblings import InstanceZones, Siblings
 from proa.aws.ecs.ports import LogGroups, NoAddress, Vpc
 from proa.aws.ecs.records import COUNTED, PENDING, Service, Task
@@ -35,13 +35,15 @@ SUPPRESS_S = 6 * 3600.0  # the same complaint is not repeated within six hours
 
 
 def _wanted(_view: View, change: Change[Service]) -> Iterable[str]:
-    """A service of which something else is wanted now, or that is to say anew that it is steady.
-    What else its controller writes down of a round calls for no other."""
+    """A service of which something else is wanted now, or that is to say anew that it is steady:
+    not because it has just said what it did, for what its controller writes down of a round calls
+    for no other."""
     old, new = change.old, change.new
     if new is None:
         return ()
     if old is not None and _wishes(old.value) == _wishes(new.value):
-        return (change.key,) if old.value.steady and not new.value.steady else ()
+        unsettled = old.value.steady and not new.value.steady
+        return (change.key,) if unsettled and old.value.event_count == new.value.event_count else ()
     return (change.key,)
 
 
@@ -55,13 +57,36 @@ def _owner(view: View, change: Change[Task]) -> Iterable[str]:
     if entry is None or not entry.value.service:
         return ()
     old, new = change.old, change.new
-    if new is not None and _is_own_doing(old, new):
+    if new is None:  # that it is forgotten says nothing new of a task that was over
+        return () if entry.value.last_status == "STOPPED" else (entry.value.service_key,)
+    if _is_own_doing(old, new):
         return ()
-    if old is not None and new is not None and _standing(old.value) == _standing(new.value):
+    if old is not None and _standing(old.value) == _standing(new.value):
+        came = _progress(old.value) != _progress(new.value)
         place = new.value.instance
+        if came and not _is_to_settle(view, new.value):
+            return (entry.value.service_key,)
         if place == old.value.instance or place not in compute.draining_instances(view):
             return ()
     return (entry.value.service_key,)
+
+
+def _settling(view: View, change: Change[Task]) -> Iterable[str]:
+    """The service of a task that runs and counts once it has settled, as far as is known now."""
+    new = change.new.value if change.new is not None else None
+    if change.old is None or new is None or _progress(change.old.value) == _progress(new):
+        return ()
+    return (new.service_key,) if _is_to_settle(view, new) else ()
+
+
+def _is_to_settle(view: View, task: Task) -> bool:
+    """Whether a task only has to go on running for its service to have something to decide."""
+    if task.last_status != "RUNNING" or task.desired_status != "RUNNING" or not task.service:
+        return False
+    if any(item.essential and item.health_checked for item in task.containers):
+        return False
+    service = view.rows(SERVICES).get(task.service_key)
+    return service is not None and service.value.primary.id == task.deployment
 
 
 def _is_own_doing(old: Entry[Task] | None, new: Entry[Task]) -> bool:
@@ -76,13 +101,18 @@ def _is_own_doing(old: Entry[Task] | None, new: Entry[Task]) -> bool:
 
 
 def _standing(task: Task) -> tuple[object, ...]:
-    """What calls for a decision of its service: where a task is, and how far it has come towards
-    RUNNING, or from there to its end, does not, though who is to stop is chosen by that too."""
+    """What calls for a decision of its service, besides the task's progress: where it is does not,
+    though who is to stop is chosen by that too."""
     return (
-        "PENDING" if task.last_status in PENDING else task.last_status in COUNTED,
         task.desired_status, task.health, task.deployment, task.counted, task.unplaced,
-        task.started_at, task.healthy_at, task.stop_code, task.stopped_reason,
+        task.healthy_at, task.stop_code, task.stopped_reason,
     )  # fmt: skip
+
+
+def _progress(task: Task) -> tuple[object, float]:
+    """How far a task has come: the steps towards RUNNING are one, as are those to its end."""
+    status = task.last_status
+    return "PENDING" if status in PENDING else status in COUNTED, task.started_at
 
 
 def _moved(view: View, change: Change[Instance]) -> Iterable[str]:
@@ -153,8 +183,13 @@ class ServiceController:
         self.triggers: Sequence[Trigger] = (
             Trigger(SERVICES, _wanted),
             Trigger(TASKS, _owner),
+            Trigger(TASKS, _settling, ("last_status", "started_at"), due=self._settled),
             Trigger(compute.INSTANCES, _moved),
         )
+
+    def _settled(self, change: Change[Task]) -> float:
+        """When a task that has begun to run is looked at."""
+        return looked_at(change.new.value.started_at, self._settle_s) if change.new else 0.0
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
         """One round for one service."""

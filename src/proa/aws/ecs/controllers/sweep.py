@@ -1,8 +1,9 @@
 """Sweep: what has been over for long enough is forgotten.
 
-Stopped tasks stay for an hour (DescribeTasks' own promise), and until their service has taken
-note of how they ended; INACTIVE services with their events likewise; client tokens for a day;
-task definitions that are to be deleted until no task and no service refers to them.
+Stopped tasks stay for at least an hour (DescribeTasks' own promise), and until their service has
+taken note of how they ended; those that ended within one minute go together. INACTIVE services with
+their events stay for an hour too; client tokens for a day; task definitions that are to be deleted
+until no task and no service refers to them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from proa.aws.ecs import writes
 from proa.aws.ecs.keys import base_key, task_definition_key
 from proa.aws.ecs.records import Deployment, Service, Task, TaskDefinition
-from proa.aws.ecs.tables import EVENTS, SERVICES, TASK_DEFINITIONS, TASKS, TOKENS
+from proa.aws.ecs.tables import EVENTS, SERVICES, TASK_DEFINITIONS, TASKS, TOKENS, minute_of
+from proa.dispatch.skin import Parts
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Commit, Plan
 from proa.reconcile.runner import row_key
@@ -23,33 +26,31 @@ KEEP_STOPPED_S = 3600.0
 KEEP_INACTIVE_S = 3600.0
 KEEP_TOKEN_S = 24 * 3600.0
 EVENTS_AT_ONCE = 50
+COMMITS_AT_ONCE = 20  # of tasks that ended in one minute
 IN_USE_AGAIN_S = 60.0  # how often a definition that is to be deleted is looked at
 
 
+_MINUTE = "minute "  # what the key of the tasks that ended in one begins with
+
+
 class Sweep:
-    """Keys are those of tasks, services, tokens and task definitions."""
+    """Keys are those of services, tokens and task definitions, and minutes in which tasks ended."""
 
     name = "ecs-sweep"
 
     def __init__(self) -> None:
         self.triggers: Sequence[Trigger] = (
-            Trigger(TASKS, _if_over),
+            Trigger(TASKS, _if_over, due=_forgotten_at),
             Trigger(SERVICES, _if_inactive),
             *(Trigger(table, row_key) for table in (TOKENS, TASK_DEFINITIONS)),
         )
 
     def reconcile(self, view: View, key: str, now: float) -> Plan:
-        """Delete the record if its time has come, or say when that will be."""
+        """Delete the records whose time has come, or say when that will be."""
+        if key.startswith(_MINUTE):
+            return _ended(view, key.removeprefix(_MINUTE), now)
         if (token := view.rows(TOKENS).get(key)) is not None:
             return _due(token, token.value.at + KEEP_TOKEN_S, now)
-        if (task := view.rows(TASKS).get(key)) is not None:
-            if task.value.last_status != "STOPPED":
-                return NOTHING
-            if task.value.is_unnoted:
-                owner = view.rows(SERVICES).get(task.value.service_key)
-                if owner is not None and owner.value.status == "ACTIVE":
-                    return Plan(again_at=now + KEEP_STOPPED_S)  # it may be deleted before it notes
-            return _due(task, task.value.stopped_at + KEEP_STOPPED_S, now)
         if (definition := view.rows(TASK_DEFINITIONS).get(key)) is not None:
             return _unreferenced(view, definition, now)
         service = view.rows(SERVICES).get(key)
@@ -57,6 +58,35 @@ class Sweep:
             return NOTHING
         events = list(view.rows(EVENTS).scan(service.value.event_prefix))
         return _due(service, service.value.inactive_at + KEEP_INACTIVE_S, now, events)
+
+
+def _ended(view: View, minute: str, now: float) -> Plan:
+    """Delete the tasks that ended in a minute."""
+    due = _after(minute)
+    if now < due:
+        return Plan(again_at=due)
+    over = view.rows(TASKS).by("over", minute)
+    parts = [
+        Parts((Guard(entry.key, entry.version),), (Delete(entry.key),))
+        for entry in over
+        if not _is_awaited(view, entry.value)
+    ]
+    steps = [Commit(transaction) for transaction in writes.batches(parts)]
+    if len(steps) > COMMITS_AT_ONCE:
+        return Plan(tuple(steps[:COMMITS_AT_ONCE]), now)
+    # Services may be deleted before they take note.
+    return Plan(tuple(steps), now + KEEP_STOPPED_S if len(parts) < len(over) else 0.0)
+
+
+def _is_awaited(view: View, task: Task) -> bool:
+    """Whether its service has yet to take note of how it ended."""
+    owner = view.rows(SERVICES).get(task.service_key) if task.is_unnoted else None
+    return owner is not None and owner.value.status == "ACTIVE"
+
+
+def _after(minute: str) -> float:
+    """When tasks that ended in a minute have all been over for long enough."""
+    return (int(minute) + 1) * 60.0 + KEEP_STOPPED_S
 
 
 def _unreferenced(view: View, entry: Entry[TaskDefinition], now: float) -> Plan:
@@ -100,8 +130,13 @@ def _due(entry: Entry[Any], at: float, now: float, below: Sequence[Entry[Any]] =
 
 
 def _if_over(_view: View, change: Change[Task]) -> Iterable[str]:
-    over = change.new is not None and change.new.value.last_status == "STOPPED"
-    return (change.key,) if over else ()
+    if change.new is None or change.new.value.last_status != "STOPPED":
+        return ()
+    return (_MINUTE + minute_of(change.new.value.stopped_at),)
+
+
+def _forgotten_at(change: Change[Task]) -> float:
+    return _after(minute_of(change.new.value.stopped_at)) if change.new is not None else 0.0
 
 
 def _if_inactive(_view: View, change: Change[Service]) -> Iterable[str]:
