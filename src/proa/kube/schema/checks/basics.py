@@ -27,6 +27,7 @@ from proa.kube.schema.names import (
     subdomain_faults,
 )
 from proa.kube.schema.selectors import SelectorError, label_selector_object
+from proa.kube.schema.sound import are_sound_labels, is_sound_metadata
 
 JSON = dict[str, Any]
 Errors = list[FieldError]
@@ -59,8 +60,13 @@ _NAMES: dict[tuple[str, str], Faults] = {
 
 def check_metadata(group_kind: tuple[str, str], metadata: JSON) -> Errors:
     """Of any object."""
-    errors: Errors = []
     faults = _NAMES.get(group_kind, subdomain_faults)
+    return [] if is_sound_metadata(faults, metadata) else metadata_errors(faults, metadata)
+
+
+def metadata_errors(faults: Faults, metadata: JSON) -> Errors:
+    """The rules themselves; ``faults`` is that of the name."""
+    errors: Errors = []
     name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
     if not name and not prefix:
         errors.append(required("metadata.name", "name or generateName is required"))
@@ -70,7 +76,7 @@ def check_metadata(group_kind: tuple[str, str], metadata: JSON) -> Errors:
         masked = f"{prefix[:-1]}a" if prefix.endswith("-") and len(prefix) > 1 else prefix
         errors += [invalid("metadata.generateName", prefix, fault) for fault in faults(masked)]
     if labels := metadata.get("labels"):
-        errors += check_labels(labels, "metadata.labels")
+        errors += label_errors(labels, "metadata.labels")
     if annotations := metadata.get("annotations"):
         errors += check_annotations(annotations, "metadata.annotations")
     for index, finalizer in enumerate(metadata.get("finalizers", ())):
@@ -102,8 +108,13 @@ def check_metadata_update(old: JSON, new: JSON) -> Errors:
 
 
 def check_labels(labels: JSON | None, path: str) -> Errors:
+    return [] if not labels or are_sound_labels(labels) else label_errors(labels, path)
+
+
+def label_errors(labels: JSON, path: str) -> Errors:
+    """The rules themselves."""
     errors: Errors = []
-    for key, value in (labels or {}).items():
+    for key, value in labels.items():
         errors += [invalid(path, key, fault) for fault in label_key_faults(key)]
         errors += [invalid(path, value, fault) for fault in label_value_faults(value)]
     return errors

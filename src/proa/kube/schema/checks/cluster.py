@@ -9,6 +9,7 @@ from proa.base.quantity import parse_quantity
 from proa.kube.schema.checks.basics import JSON, Errors, one_of, same
 from proa.kube.schema.errors import forbidden, invalid, required, too_long
 from proa.kube.schema.names import config_key_faults
+from proa.kube.schema.sound import is_sound_data
 
 MAX_DATA_BYTES = 1024 * 1024
 BYTES_A_LETTER = 4  # at most, in UTF-8
@@ -36,8 +37,15 @@ def check_config_map(config_map: JSON) -> Errors:
 
 def _check_data(obj: JSON, *, encoded: bool) -> Errors:
     """Of ConfigMaps and Secrets (whose data is encoded)."""
-    errors: Errors = []
     texts, binaries = obj.get("data", {}), obj.get("binaryData", {})
+    if not binaries and is_sound_data(texts):
+        return []
+    return data_errors(texts, binaries, encoded=encoded)
+
+
+def data_errors(texts: JSON, binaries: JSON, *, encoded: bool) -> Errors:
+    """The rules themselves."""
+    errors: Errors = []
     for field, entries in (("data", texts), ("binaryData", binaries)):
         for key in entries:
             if faults := config_key_faults(key):
