@@ -120,6 +120,9 @@ class Heads:
             if isinstance(write, Put) and write.lease and write.lease not in self.leases:
                 raise LeaseGone(f"lease {write.lease} has expired")
         events = self._write(transaction.writes)
+        if len(events) == len(transaction.writes) == 1:  # as most are
+            version = events[0].record.version
+            return Committed(version, (version,)), events
         last = events[-1].record.version if events else self.counters.version
         if len(events) == len(transaction.writes):
             return Committed(last, tuple(event.record.version for event in events)), events

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -128,9 +128,9 @@ class SqliteStore:
 
     # Writes
 
-    async def commit(self, transaction: Transaction) -> Committed:
+    def commit(self, transaction: Transaction) -> Awaitable[Committed]:
         check_size(transaction)
-        return await self._do(partial(self._heads.commit, transaction))
+        return self._do(partial(self._heads.commit, transaction))
 
     def _do(self, act: Act[R]) -> asyncio.Future[R]:
         """Have the writer do something; there is a result when it is durable."""

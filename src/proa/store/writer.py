@@ -31,7 +31,7 @@ ALONE = 64  # rows that are written by one statement of their number
 _AT_ONCE = (512, 64, 8, 1)  # rows a statement within a transaction, the largest that fits first
 _STATEMENTS = 256  # that stay prepared
 _ENTRY = f"({','.join('?' * 8)})"
-_READ = 1024 * 1024
+_READ = 64 * 1024  # more would be memory to be mapped and cleared each time
 
 
 def connect(path: str) -> apsw.Connection:

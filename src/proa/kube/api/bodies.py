@@ -6,6 +6,7 @@ resourceVersion; serving splices the version in, without decoding (DESIGN D8).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -89,7 +90,7 @@ def read_body(request: Request) -> dict[str, Any]:
 def read_object(request: Request, kind: str) -> tuple[dict[str, Any], list[str]]:
     """The object in a request, and what a strict decoder says of fields that stand twice in it;
     ``kind`` is what it should be. Raises ApiError 400 and 415."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    content_type = _media_type(request.headers.get("content-type", ""))
     said: list[str] = []
     try:
         if content_type == PROTOBUF:
@@ -112,6 +113,12 @@ def read_object(request: Request, kind: str) -> tuple[dict[str, Any], list[str]]
         )
         raise _unrecognized(kind, why, request.body)
     return found, said
+
+
+@lru_cache(maxsize=64)
+def _media_type(text: str) -> str:
+    """A Content-Type without its parameters."""
+    return text.partition(";")[0].strip()
 
 
 def read_json(body: bytes) -> Any:
