@@ -1,13 +1,13 @@
 """The typed projection of an Event, and what makes two of them the same or alike.
 
 There are several Events to a pod, kept for an hour, so an ``Event`` holds only what is looked at:
-of what was said, who said it and about what, digests. The table of events finds those about one
-object; ``kube.events`` looks among them before it tells anything.
+of what was said, who said it and about what, hashes, which are compared and go no further. The
+table of events finds those about one object; ``kube.events`` looks among them before it tells
+anything.
 """
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from proa.kube.objects import Meta, Object, ObjectReference, Thing
 from proa.reconcile.told import Told
 
 COMBINED = "(combined from similar events):"
+ALIKE = 5
 _NOTHING: dict[str, str] = {}  # shared by all Events without labels, or annotations
 
 
@@ -43,7 +44,8 @@ class _Told(Object, frozen=True):
 
 
 class Saying(NamedTuple):
-    """What makes two pieces of news the same. All but the last two: what makes them alike."""
+    """What makes two pieces of news the same, and its first ``ALIKE`` parts what makes them
+    alike."""
 
     uid: str
     component: str
@@ -53,28 +55,17 @@ class Saying(NamedTuple):
     field_path: str
     message: str
 
-    @property
-    def digest(self) -> bytes:
-        return _digest(self)
-
-    @property
-    def likeness(self) -> bytes:
-        return _digest(self[:5])
-
-
-def _digest(parts: tuple[str, ...]) -> bytes:
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).digest()
-
 
 class Event(Object, frozen=True):
-    """``about_*`` are of the object that it is about; ``said`` and ``likeness`` are digests of its
-    Saying; ``combined`` stands for many alike; ``last_said_at`` is in seconds of the wall clock."""
+    """``about_*`` are of the object that it is about; ``said`` and ``likeness`` are hashes of its
+    Saying, by this process; ``combined`` stands for many alike; ``last_said_at`` is in seconds of
+    the wall clock."""
 
     about_uid: str = ""
     about_kind: str = ""
     about_name: str = ""
-    said: bytes = b""
-    likeness: bytes = b""
+    said: int = 0
+    likeness: int = 0
     combined: bool = False
     count: int = 1
     last_said_at: float = 0.0
@@ -91,8 +82,8 @@ def event_of(
         sys.intern(saying.uid),
         sys.intern(about[0]),
         sys.intern(about[1]),
-        saying.digest,
-        saying.likeness,
+        hash(saying),
+        hash(saying[:ALIKE]),
         saying.message.startswith(COMBINED),
         count,
         last_said_at,

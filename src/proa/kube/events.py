@@ -17,7 +17,7 @@ from proa.base.chance import Chance
 from proa.base.clock import iso8601
 from proa.dispatch.skin import Parts
 from proa.kube.api.call import Call
-from proa.kube.event_objects import COMBINED, Event, Saying, decode_event, event_of
+from proa.kube.event_objects import ALIKE, COMBINED, Event, Saying, decode_event, event_of
 from proa.kube.keys import object_key
 from proa.kube.objects import Meta, Object
 from proa.kube.tables import EVENTS, PREFIX, cluster_of, namespace_of
@@ -28,6 +28,7 @@ from proa.store.api import Guard, Put
 EVENT_TTL_S = 3600.0  # kube-apiserver --event-ttl
 MESSAGE_LIMIT = 1024  # bytes (validation of core/v1 Event messages)
 ALIKE_LIMIT, ALIKE_WITHIN_S = 10, 600.0  # client-go's event aggregator
+_WIDEST = 4  # bytes of a character
 _NAME_LIMIT = 230  # a subdomain of 253, less the dot and the number
 
 
@@ -84,13 +85,14 @@ def _known(
     """(what to say, the Event that says it already). The same news is counted; from the tenth
     likeness within ten minutes on, news are combined into one Event (client-go's aggregator)."""
     said = replace(said, message=shortened(said.message))
-    home = f"{PREFIX}{cluster}/"
-    about = [entry for entry in view.rows(EVENTS).by("object", uid) if entry.key.startswith(home)]
-    if not about:
+    rows = view.rows(EVENTS)
+    if not rows.count("object", uid):
         return said, None
+    home = f"{PREFIX}{cluster}/"
+    about = [entry for entry in rows.by("object", uid) if entry.key.startswith(home)]
     saying = _saying(uid, said)
-    digest, likeness = saying.digest, saying.likeness
-    found = [entry for entry in about if entry.value.said == digest]
+    same, likeness = hash(saying), hash(saying[:ALIKE])
+    found = [entry for entry in about if entry.value.said == same]
     if found:
         return said, found[-1]
     recent = [
@@ -107,6 +109,8 @@ def _known(
 
 def shortened(message: str) -> str:
     """A message cut to what the API takes."""
+    if len(message) * _WIDEST <= MESSAGE_LIMIT:
+        return message
     return message.encode()[:MESSAGE_LIMIT].decode(errors="ignore")
 
 

@@ -44,15 +44,20 @@ def _by_controller(key: str, value: Any) -> Iterable[str]:
 
 
 def _by_standing(key: str, pod: Pod) -> Iterable[str]:
-    owner, labels = pod.metadata.controller, pod.metadata.labels
-    return (standing_value(cluster_of(key), owner.uid, pod.standing, labels),) if owner else ()
+    owner = pod.metadata.controller
+    return (f"{cluster_of(key)}/{owner.uid}/{pod.standing}",) if owner else ()
 
 
-def standing_value(cluster: str, owner: str, standing: str, labels: Mapping[str, str]) -> str:
-    """The value under which index "standing" files a controller's pods that have these labels, all
+def _by_family(key: str, pod: Pod) -> Iterable[str]:
+    owner = pod.metadata.controller
+    return (family(cluster_of(key), owner.uid, pod.metadata.labels),) if owner else ()
+
+
+def family(cluster: str, owner: str, labels: Mapping[str, str]) -> str:
+    """The value under which index "family" files a controller's pods that have these labels, all
     of them and no others."""
     text = ",".join([f"{name}={value}" for name, value in sorted(labels.items())])
-    return f"{cluster}/{owner}/{standing}/{text}"
+    return f"{cluster}/{owner}/{text}"
 
 
 def _by_uid(key: str, value: Any) -> Iterable[str]:
@@ -155,7 +160,8 @@ _LOOKED_AT: Mapping[str, tuple[str, ...]] = {
     # What a pod's volumes and environment refer to cannot be changed.
     **dict.fromkeys(("config-map", "secret"), _IDENTITY),
     "object": ("about_uid",),
-    "standing": (*_OWNERS, *_LABELS, "standing"),
+    "family": (*_OWNERS, *_LABELS),
+    "standing": (*_OWNERS, "standing"),
     "node": ("spec.node_name",),
     "ended": ("status.phase",),
     "ending": ("metadata.deletion_timestamp",),
@@ -208,6 +214,7 @@ PODS: Table[Pod] = _table(
         **_claimed,
         "namespace": _by_namespace,
         "label": _by_label,
+        "family": _by_family,
         "standing": _by_standing,
         "node": _by_node,
         "ended": lambda key, pod: (cluster_of(key),) if pod.terminal else (),

@@ -31,6 +31,7 @@ TURN = 64  # reconciles of one controller before others have their turn
 Performer = Callable[[Any], Awaitable[int]]
 Keys = Callable[[View, Change[Any]], Iterable[str]]
 Due = Callable[[Change[Any]], float]
+Part = Callable[[Any], object]  # of a row's value
 
 
 class _Turns:
@@ -175,29 +176,37 @@ class _Lane:
 
 
 class _Triggers:
-    """Those of one table, in the order they were added. What several ask is answered once."""
+    """Those of one table, by what they look at. What several ask is answered once."""
 
     def __init__(self, view: View, clock: Clock) -> None:
         self._view, self._clock = view, clock
-        self._all: dict[tuple[Keys, tuple[str, ...], Due | None], list[WorkQueue]] = {}
-        self._parts: dict[tuple[str, ...], Callable[[Any], object]] = {}
+        self._all: dict[tuple[str, ...], dict[tuple[Keys, Due | None], list[WorkQueue]]] = {}
+        self._groups: list[tuple[Part | None, list[tuple[Keys, Due | None, list[WorkQueue]]]]] = []
 
     def add(self, trigger: Trigger, queue: WorkQueue) -> None:
         """``queue`` is given the keys that a trigger names."""
-        parts = trigger.parts
-        self._all.setdefault((trigger.keys, parts, trigger.due), []).append(queue)
-        if parts:
-            self._parts[parts] = attrgetter(*parts)
+        those = self._all.setdefault(trigger.parts, {})
+        those.setdefault((trigger.keys, trigger.due), []).append(queue)
+        self._groups = [
+            (
+                attrgetter(*parts) if parts else None,
+                [(keys, due, queues) for (keys, due), queues in of_parts.items()],
+            )
+            for parts, of_parts in self._all.items()
+        ]
 
     def changed(self, _table: Table[Any], change: Change[Any]) -> None:
         """Enqueue all that a change concerns."""
         view, old, new = self._view, change.old, change.new
-        same: list[tuple[str, ...]] = []
-        if old is not None and new is not None:
-            before, after = old.value, new.value
-            same = [name for name, part in self._parts.items() if part(before) == part(after)]
-        for (keys, parts, due), queues in self._all.items():
-            if parts not in same:
+        for part, those in self._groups:
+            if (
+                part is not None
+                and old is not None
+                and new is not None
+                and part(old.value) == part(new.value)
+            ):
+                continue
+            for keys, due, queues in those:
                 for key in keys(view, change):
                     delay_s = 0.0 if due is None else due(change) - self._clock.now()
                     for queue in queues:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from proa.kube.controllers.common import instant
 from proa.kube.objects import STANDINGS, TERMINAL, Pod, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus
-from proa.kube.tables import PODS, cluster_of, standing_value
+from proa.kube.tables import PODS, cluster_of, family
 from proa.reconcile.view import Entry, View
 
 
@@ -67,10 +67,10 @@ def counted(view: View, entry: Entry[ReplicaSet]) -> Tally | None:
     alone = not pods.count("orphans", f"{cluster}/{meta.namespace}")
     if spec.min_ready_seconds or not alone or not spec.selector.matches(labels):
         return None
-    of = [pods.count("standing", standing_value(cluster, meta.uid, standing, labels))
-          for standing in STANDINGS]  # fmt: skip
-    if sum(of) != pods.count("controller", f"{cluster}/{meta.uid}"):
+    mine = f"{cluster}/{meta.uid}"
+    if pods.count("family", family(cluster, meta.uid, labels)) != pods.count("controller", mine):
         return None
+    of = [pods.count("standing", f"{mine}/{standing}") for standing in STANDINGS]
     waiting, ready, ending, _ = of
     return Tally(waiting + ready, waiting + ready, ready, ready, ending)
 
