@@ -35,7 +35,7 @@ def shelf_of(key: str) -> str:
     """The prefix of all objects of the resource that a key, or a prefix, belongs to; "" for a
     prefix that is shorter."""
     parts = key.split("/", 5)
-    return "/".join(parts[:5]) + "/" if len(parts) == 6 else ""
+    return key[: len(key) - len(parts[5])] if len(parts) == 6 else ""
 
 
 def parse_key(key: str) -> ObjectKey:

@@ -35,7 +35,8 @@ def _by_namespace(key: str, value: Any) -> Iterable[str]:
 
 
 def _by_owner(key: str, value: Any) -> Iterable[str]:
-    return tuple(f"{cluster_of(key)}/{ref.uid}" for ref in value.metadata.owner_references)
+    owners = value.metadata.owner_references
+    return tuple(f"{cluster_of(key)}/{owner.uid}" for owner in owners) if owners else ()
 
 
 def _by_controller(key: str, value: Any) -> Iterable[str]:

@@ -177,7 +177,7 @@ class Rows(Generic[T]):
         key = new.key
         for _, those in self._groups:
             for index_of, index in those:
-                _move(index, key, (), index_of(key, new.value))
+                _add(index, key, index_of(key, new.value))
         self._order.add(key)
         self._rows[key] = new
 
@@ -210,7 +210,11 @@ def _move(
             rows.pop(key, None)
             if not rows:
                 del index[value]
-    for value in after:
+    _add(index, key, after)
+
+
+def _add(index: dict[str, dict[str, None]], key: str, values: Iterable[str]) -> None:
+    for value in values:
         there = index.get(value)
         if there is None:
             index[value] = {key: None}

@@ -16,7 +16,6 @@ from proa.store.api import (
     Delete,
     Event,
     Exists,
-    Guard,
     GuardFailed,
     LeaseGone,
     Put,
@@ -109,13 +108,15 @@ class Heads:
 
     def commit(self, transaction: Transaction) -> tuple[Committed, Sequence[Event]]:
         """Check and write; a guard that fails leaves nothing written."""
+        heads, records = self._group.heads, self.records
         for guard in transaction.guards:
-            found = self._head(guard.key)
+            key = guard.key
+            found = heads[key] if key in heads else records.get(key)
             if isinstance(guard, Exists):
                 if found is None:
-                    raise GuardFailed(guard.key, -1, 0)
-            elif isinstance(guard, Guard) and (found.version if found else 0) != guard.version:
-                raise GuardFailed(guard.key, guard.version, found.version if found else 0)
+                    raise GuardFailed(key, -1, 0)
+            elif (found.version if found else 0) != guard.version:
+                raise GuardFailed(key, guard.version, found.version if found else 0)
         for write in transaction.writes:
             if isinstance(write, Put) and write.lease and write.lease not in self.leases:
                 raise LeaseGone(f"lease {write.lease} has expired")

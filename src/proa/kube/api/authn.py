@@ -38,15 +38,19 @@ async def nobodys_tokens(token: str) -> User | None:
     return None
 
 
-async def authenticate(
+def certified(request: Request) -> User | None:
+    """Who asks by a certificate, which counts before a token; None where it stands for nobody, or there is none."""
+    if request.peer.certificate_der is None:
+        return None
+    user = user_of_certificate(request.peer.certificate_der)
+    return user if user.name else None
+
+
+async def bearer(
     request: Request, api: Api, issuer: TokenIssuer, foreign: ForeignTokens = nobodys_tokens
 ) -> User:
-    """Who asks. A certificate counts before a token. Raises ApiError 401 for a token that is
-    none: who shows one does not ask as nobody."""
-    if request.peer.certificate_der is not None:
-        user = user_of_certificate(request.peer.certificate_der)
-        if user.name:
-            return user
+    """Who asks by a token, or nobody. Raises ApiError 401 for a token that is none: who shows one
+    does not ask as nobody."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return await user_of_token(token.strip(), api, issuer, (issuer.issuer,), foreign)

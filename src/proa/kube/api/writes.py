@@ -337,6 +337,8 @@ def _name_required(resource: Resource) -> ApiError:
 def _of_kind(kinds: Kinds, resource: Resource, body: Json) -> Json:
     """The body with its type, which a typed client may leave out. Raises 400 for another type."""
     kind, version = body.get("kind"), body.get("apiVersion")
+    if kind == resource.kind and version == resource.api_version:  # as almost always
+        return body
     if resource.schemas is None and not (kind and version):
         missing = "Kind" if not kind else "apiVersion"
         raise bad_request(f"Object '{missing}' is missing in the body")

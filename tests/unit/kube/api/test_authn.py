@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from proa.base.http import Peer, Request
 from proa.kube import pki
-from proa.kube.api.authn import ForeignTokens, authenticate, nobodys_tokens
+from proa.kube.api.authn import ForeignTokens, bearer, certified, nobodys_tokens
 from proa.kube.api.call import ApiError
 from proa.kube.api.context import ANONYMOUS, Api, User
 from proa.kube.api.tokens import TokenIssuer
@@ -47,7 +47,7 @@ def who(
     found: list[User] = []
 
     async def check(api: Api, _store: MemoryStore) -> None:
-        found.append(await authenticate(request, api, ISSUER, foreign))
+        found.append(certified(request) or await bearer(request, api, ISSUER, foreign))
 
     given(objects, check)
     return found[0]
@@ -118,15 +118,15 @@ def test_a_token_falls_with_its_pod() -> None:
 def test_a_token_that_was_believed_falls_when_its_account_goes() -> None:
     async def check(api: Api, store: MemoryStore) -> None:
         request = asking(f"Bearer {token()}")
-        assert (await authenticate(request, api, ISSUER)).uid == "sa-1"
+        assert (await bearer(request, api, ISSUER)).uid == "sa-1"
         store.delete(key_of(account()))
         await api.fresh()
         with pytest.raises(ApiError):
-            await authenticate(request, api, ISSUER)
+            await bearer(request, api, ISSUER)
         put(store, account(uid="sa-2"))
         await api.fresh()
         with pytest.raises(ApiError):
-            await authenticate(request, api, ISSUER)
+            await bearer(request, api, ISSUER)
 
     given([account()], check)
 
