@@ -39,7 +39,8 @@ async def nobodys_tokens(token: str) -> User | None:
 
 
 def certified(request: Request) -> User | None:
-    """Who asks by a certificate, which counts before a token; None where it stands for nobody, or there is none."""
+    """Who asks by a certificate, which counts before a token; None where there is none, or it
+    stands for nobody."""
     if request.peer.certificate_der is None:
         return None
     user = user_of_certificate(request.peer.certificate_der)
