@@ -26,6 +26,7 @@ from proa.kube.api.context import Api
 from proa.kube.decoding import handed_over
 from proa.kube.objects import Pod
 from proa.kube.schema.kinds import Resource
+from proa.kube.tables import OBJECTS
 from proa.store.api import Guard, Put, Transaction
 
 KEPT = 1000  # templates
@@ -73,12 +74,22 @@ class _Twin:
     marks: Marks
 
 
+class _Looked(NamedTuple):
+    """What admission looks at for a pod of ``spec``, as of an edition of all objects."""
+
+    edition: int
+    namespace: str
+    spec: object
+    seen: object
+
+
 class Twins:
     """Bounded: the templates that were used last are kept."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._known: OrderedDict[tuple[str, str, str], _Twin] = OrderedDict()
+        self._looked = _Looked(-1, "", {}, None)
 
     def like(self, resource: Resource, call: Call) -> Parts | None:
         """What creates the Call's pod, made of one like it; None where none is known."""
@@ -86,7 +97,7 @@ class Twins:
         first = self._known.get(place)
         if first is None or not _alike(first.call, call):
             return None
-        if first.seen != admission.seen_for_pod(self._api, call.namespace, call.body["spec"]):
+        if first.seen != self._seen(call):
             return None
         self._known.move_to_end(place)
         new = Marks(call.name, self._api.chance.uid(), iso8601(self._api.clock.now()))
@@ -112,12 +123,21 @@ class Twins:
             return
         if handed_over(Pod)(_OTHERS.of(body, marks)) != _OTHERS.on(pod):
             return
-        seen = admission.seen_for_pod(self._api, call.namespace, call.body["spec"])
+        seen = self._seen(call)
         place = _place(call)
         self._known[place] = _Twin(call, seen, done, body, pod, marks)
         self._known.move_to_end(place)
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
+
+    def _seen(self, call: Call) -> object:
+        """What admission looks at: of pods that are made together, one is looked for."""
+        edition, spec = self._api.view.rows(OBJECTS).edition, call.body["spec"]
+        last = self._looked
+        if last.edition != edition or last.namespace != call.namespace or last.spec is not spec:
+            seen = admission.seen_for_pod(self._api, call.namespace, spec)
+            last = self._looked = _Looked(edition, call.namespace, spec, seen)
+        return last.seen
 
 
 def may_have_twins(call: Call) -> bool:

@@ -27,7 +27,7 @@ from proa.kube.tables import (
 )
 from proa.reconcile.controller import Trigger
 from proa.reconcile.plan import NOTHING, Plan
-from proa.reconcile.runner import row_key
+from proa.reconcile.runner import entry_of, row_key
 from proa.reconcile.view import Change, Entry, View
 
 CAPACITY = 1000
@@ -91,15 +91,15 @@ def hostname_of(service: Service, pod: Pod) -> str:
 def services_of_pod(view: View, change: Change[Pod]) -> Iterable[str]:
     """The Services that select a pod, before or after its change, while it may serve: until then,
     and from then on, it is no endpoint of theirs."""
+    cluster, namespace = cluster_of(change.key), entry_of(change).value.metadata.namespace
+    if not any_selects(view, cluster, namespace):
+        return ()
     pods = [
         side.value
         for side in (change.new, change.old)
         if side is not None and may_serve(side.value, terminating=True)
     ]
     if not pods or (len(pods) == 2 and _are_reached_alike(*pods)):
-        return ()
-    cluster, namespace = cluster_of(change.key), pods[0].metadata.namespace
-    if not any_selects(view, cluster, namespace):
         return ()
     keys: dict[str, None] = {}
     asked: dict[str, str] | None = None

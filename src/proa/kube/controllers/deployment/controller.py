@@ -259,10 +259,7 @@ class Turn:
     def _status(self, wanted: DeploymentStatus) -> list[Call]:
         if wanted == self.deployment.status:
             return []
-        new = status.status_json(wanted)
-        if new == status.status_json(self.deployment.status):
-            return []
-        return [patch(self.entry, {"status": new}, USER, "status")]
+        return [patch(self.entry, {"status": status.status_json(wanted)}, USER, "status")]
 
     def _scaled(self, name: str, old: int, new: int) -> Sequence[Call]:
         way = "up" if new > old else "down"
@@ -284,13 +281,16 @@ def deployments_of_set(view: View, change: Change[ReplicaSet]) -> Iterable[str]:
     """The Deployments that a ReplicaSet's change concerns: its owner before and after, or those
     that might adopt it."""
     keys: dict[str, None] = {}
-    for entry in (change.old, change.new):
+    old, new = change.old, change.new
+    if old is not None and new is not None and old.value.metadata == new.value.metadata:
+        old = None  # whose it was and whose it is are the same
+    for entry in (old, new):
         if entry is None:
             continue
         cluster, meta = cluster_of(entry.key), entry.value.metadata
         if meta.controller is not None:
             found = view.rows(DEPLOYMENTS).by("uid", f"{cluster}/{meta.controller.uid}")
-        elif entry is change.new:
+        elif entry is new:
             found = [
                 row
                 for row in view.rows(DEPLOYMENTS).by("namespace", f"{cluster}/{meta.namespace}")
