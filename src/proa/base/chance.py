@@ -18,14 +18,13 @@ T = TypeVar("T")
 _LOWER = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own alphabet for generated names
 
 
-_UUID_KEPT = ~(0xF << 76 | 0x3 << 62)
-_UUID_SET = 4 << 76 | 2 << 62  # version and variant (RFC 9562)
+_VARIANT = {f"{number:x}": "89ab"[number & 3] for number in range(16)}
 
 
-def _uuid(bits: int) -> str:
-    """Of 128 random bits."""
-    text = f"{bits & _UUID_KEPT | _UUID_SET:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+def _uuid(digits: str) -> str:
+    """Of 32 random hexadecimal digits, two of which give way to version and variant (RFC 9562)."""
+    version, variant = "4" + digits[13:16], _VARIANT[digits[16]] + digits[17:20]
+    return f"{digits[:8]}-{digits[8:12]}-{version}-{variant}-{digits[20:]}"
 
 
 class _Entropy(random.SystemRandom):
@@ -57,8 +56,10 @@ class _Entropy(random.SystemRandom):
         try:
             return self._uids.pop()
         except IndexError:
-            self._uids += [_uuid(self.getrandbits(128)) for _ in range(self._UIDS)]
-            return _uuid(self.getrandbits(128))
+            digits = os.urandom(self._UIDS * 16).hex()
+            first, *more = (_uuid(digits[at : at + 32]) for at in range(0, len(digits), 32))
+            self._uids += more
+            return first
 
 
 _ENTROPY = _Entropy()
@@ -103,7 +104,7 @@ class Chance:
 
     def uid(self) -> str:
         """A version 4 UUID."""
-        return _ENTROPY.uid() if self._seed is None else _uuid(self._random.getrandbits(128))
+        return _ENTROPY.uid() if self._seed is None else _uuid(self.hex(32))
 
     def suffix(self, length: int = 5) -> str:
         """A name suffix in Kubernetes' generateName alphabet."""

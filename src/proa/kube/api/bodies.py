@@ -93,13 +93,14 @@ def read_object(request: Request, kind: str) -> tuple[dict[str, Any], list[str]]
     content_type = _media_type(request.headers.get("content-type", ""))
     said: list[str] = []
     try:
-        if content_type == PROTOBUF:
-            return decode_protobuf(request.body), said
-        if content_type in ("application/yaml", "application/x-yaml"):
-            found, said = _read_yaml(request.body)
-        elif content_type in ("", "application/json", "*/*"):
+        if content_type in ("application/json", "", "*/*"):
             found = read_json(request.body)
-            said = [f'duplicate field "{path}"' for path in duplicate_fields(request.body, found)]
+            if twice := duplicate_fields(request.body, found):
+                said = [f'duplicate field "{path}"' for path in twice]
+        elif content_type == PROTOBUF:
+            return decode_protobuf(request.body), said
+        elif content_type in ("application/yaml", "application/x-yaml"):
+            found, said = _read_yaml(request.body)
         else:
             raise unsupported_type(f"application/json, application/yaml, {PROTOBUF}")
     except ValueError as error:
