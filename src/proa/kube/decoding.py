@@ -63,11 +63,15 @@ class HandedOver(Told[S]):
     def __init__(self, kind: type[S]) -> None:
         super().__init__(decoder(kind))
         types = {field.name: field.type for field in msgspec.structs.fields(kind)}
-        self._status = decoder(types["status"])
+        self._status, self._meta = decoder(types["status"]), decoder(types["metadata"])
 
     def tell_status(self, body: bytes, before: S, status: bytes) -> None:
         """``body`` is that of ``before`` with another status, whose bytes are these."""
         self.tell(body, replace(before, status=self._status(status)))
+
+    def tell_meta(self, body: bytes, before: S, metadata: bytes) -> None:
+        """``body`` is that of ``before`` with other metadata, whose bytes are these."""
+        self.tell(body, replace(before, metadata=self._meta(metadata)))
 
 
 @cache

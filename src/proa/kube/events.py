@@ -6,6 +6,7 @@ event's name is ``<object>.<when it was first said>``. They expire after an hour
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 from zlib import crc32
 
@@ -88,23 +89,29 @@ def _known(
     rows = view.rows(EVENTS)
     if not rows.count("object", uid):
         return said, None
-    home = f"{PREFIX}{cluster}/"
-    about = [entry for entry in rows.by("object", uid) if entry.key.startswith(home)]
+    about, home = rows.filed("object", uid), f"{PREFIX}{cluster}/"
     saying = _saying(uid, said)
     same, likeness = hash(saying), hash(saying[:ALIKE])
-    found = [entry for entry in about if entry.value.said == same]
+    # Objects of several clusters may have one uid, if users say so.
+    found = [entry for entry in about if entry.value.said == same and entry.key.startswith(home)]
     if found:
-        return said, found[-1]
+        return said, _latest(found)
     recent = [
         entry
         for entry in about
-        if entry.value.likeness == likeness and entry.value.last_said_at > now - ALIKE_WITHIN_S
+        if entry.value.likeness == likeness
+        and entry.value.last_said_at > now - ALIKE_WITHIN_S
+        and entry.key.startswith(home)
     ]
     if len(recent) < ALIKE_LIMIT:
         return said, None
     said = replace(said, message=shortened(f"{COMBINED} {said.message}"))
-    combined = [entry for entry in recent if entry.value.combined]
-    return said, combined[-1] if combined else None
+    return said, _latest([entry for entry in recent if entry.value.combined])
+
+
+def _latest(events: list[Entry[Event]]) -> Entry[Event] | None:
+    """The last by name, which is by time."""
+    return max(events, key=attrgetter("key"), default=None)
 
 
 def shortened(message: str) -> str:

@@ -71,6 +71,16 @@ def test_a_new_status_leaves_the_other_parts_the_same_objects() -> None:
     assert after.status == PodStatus(phase="Failed")
 
 
+def test_new_metadata_leave_the_other_parts_the_same_objects() -> None:
+    decode, before = HandedOver(Pod), decoder(Pod)(stored(status=STATUS))
+    metadata = {"name": "a", "labels": None, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    body = orjson.dumps({**orjson.loads(stored(status=STATUS)), "metadata": metadata})
+    decode.tell_meta(body, before, orjson.dumps(metadata))
+    after = decode(body)
+    assert after == decoder(Pod)(body)
+    assert after.status is before.status and after.spec is before.spec
+
+
 def test_each_kind_is_handed_over_apart() -> None:
     assert handed_over(Pod) is handed_over(Pod)
     assert isinstance(handed_over(Deployment)(b"{}"), Deployment)

@@ -7,11 +7,11 @@ from proa.base.clock import from_iso8601, run_virtual
 from proa.kube.event_objects import decode_event
 from proa.kube.events import Said, event_call, node_event_parts, scheduled_event
 from proa.kube.objects import Meta, Pod
-from proa.kube.tables import NAMESPACES, PODS
+from proa.kube.tables import EVENTS, NAMESPACES, PODS
 from proa.model.sandbox import NodeEvent
 from proa.reconcile.view import Entry
 from proa.store.api import Transaction
-from tests.unit.kube.world import World
+from tests.unit.kube.world import CLUSTER, World
 
 NEWS = Said("Odd", "it is odd", "Warning", "somebody")
 
@@ -56,6 +56,23 @@ def test_from_the_tenth_likeness_on_news_are_combined() -> None:
     assert messages[:10] == [f"number {n}" for n in range(10)]
     assert messages[10:] == ["(combined from similar events): number 13"]
     assert events[10]["count"] == 4
+
+
+def test_what_another_cluster_says_of_the_same_uid_is_not_counted() -> None:
+    async def main() -> None:
+        async with World(()) as world:
+            world.namespace()
+            await world.sleep(1)
+            await said(world, *(Said("Odd", f"number {n}", component="somebody") for n in range(9)))
+            for entry in list(world.view.rows(EVENTS).scan()):
+                world.store.put(entry.key.replace(f"/{CLUSTER}/", "/other/"), entry.body)
+            await world.sleep(1)
+            await said(world, *(Said("Odd", f"number {n}", component="somebody") for n in (0, 9)))
+            events = world.list("", "events")
+            assert [event["message"] for event in events] == [f"number {n}" for n in range(10)]
+            assert [event["count"] for event in events] == [2, *[1] * 9]
+
+    run_virtual(main())
 
 
 def test_an_agents_news_keep_their_own_time_and_point_at_the_container() -> None:

@@ -27,7 +27,8 @@ from proa.kube.api.failures import (
     other_uid,
 )
 from proa.kube.api.options import WriteOptions
-from proa.kube.objects import Object
+from proa.kube.decoding import handed_over
+from proa.kube.objects import Object, Pod
 from proa.kube.schema import merge
 from proa.kube.schema.errors import FieldError
 from proa.kube.schema.kinds import Kinds, Resource
@@ -303,9 +304,11 @@ class Writer:
                     return Written(obj, version=entry.version)
                 if dry_run:
                     return Written(marked)
+                body = bodies.kept(self._api.kinds, resource, marked)
+                if isinstance(entry.value, Pod):  # of which nothing else is another
+                    handed_over(Pod).tell_meta(body, entry.value, orjson.dumps(marked["metadata"]))
                 version = await self._commit(
-                    (Guard(entry.key, entry.version),),
-                    (Put(entry.key, bodies.kept(self._api.kinds, resource, marked)),),
+                    (Guard(entry.key, entry.version),), (Put(entry.key, body),)
                 )
             except Conflict:
                 continue

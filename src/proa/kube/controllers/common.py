@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -188,6 +189,7 @@ def instant(text: str) -> float:
     return from_iso8601(text) if text else 0.0
 
 
+@lru_cache(maxsize=1000)
 def scaled(value: int | str, total: int, round_up: bool) -> int:
     """An IntOrString: a number, or a percentage of ``total``. Raises ValueError."""
     if isinstance(value, int):

@@ -174,3 +174,17 @@ def test_what_is_to_be_said_of_them_is_said_only_when_all_are_there(count: int) 
         assert found["status"] == {"replicas": count}
 
     serving(check)
+
+
+def test_a_pod_that_is_marked_is_seen_as_its_body_says() -> None:
+    async def check(client: Client) -> None:
+        await client.api.create_all([child("a", nodeName="n1")])
+        await client.api.api.fresh()
+        (before,) = client.api.api.view.rows(TABLE).scan()
+        await client.ask("DELETE", f"{PODS}/a")
+        (marked,) = client.api.api.view.rows(TABLE).scan()
+        assert marked.value.metadata.deleting and not before.value.metadata.deleting
+        assert marked.value == decoder(Pod)(marked.body)
+        assert marked.value.spec is before.value.spec
+
+    serving(check)

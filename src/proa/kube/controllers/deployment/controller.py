@@ -231,8 +231,8 @@ class Turn:
         """The patches of sizes, with what each ReplicaSet is to remember, and their events."""
         calls: list[Call] = []
         events: list[Call] = []
-        remembered = revisions.size_annotations(self.deployment)
         for entry, size in changes:
+            remembered = revisions.size_annotations(self.deployment)
             present = entry.value.spec.replicas
             known = entry.value.metadata.annotations
             stale = {name: text for name, text in remembered.items() if known.get(name) != text}
