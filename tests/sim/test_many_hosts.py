@@ -145,8 +145,21 @@ def test_silent_hosts_become_not_ready_and_come_back() -> None:
         await plane.hull.report([Report(hello.host.id) for hello in hellos()])
         await world.clock.sleep(1)
         assert await statuses(world) == ["True"] * COUNT
+        await world.clock.sleep(70)
+        assert await statuses(world) == ["Unknown"] * COUNT
+        assert await _beats(world, [hello.host.id for hello in hellos()]) == 204
+        await world.clock.sleep(1)
+        assert await statuses(world) == ["True"] * COUNT
+        assert await _beats(world, ["nobody"]) == 503
 
     play(scene)
+
+
+async def _beats(world: World, hosts: list[str]) -> int:
+    """Signs of life over the hull's API; its answer."""
+    assert world.front is not None
+    request = Request("POST", "/v1/beats", body=json.dumps(hosts).encode())
+    return (await world.front.plane.hull.handle(request)).status
 
 
 def test_leaving_leaves_nothing_behind() -> None:

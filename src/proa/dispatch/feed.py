@@ -24,7 +24,7 @@ from proa.reconcile.view import View
 
 log = get_logger(__name__)
 RETRY_COMPILE_S = 2.0
-CROWD_SLICE = 64  # messages of a crowd's stream without letting others run
+CROWD_SLICE = 64  # messages of a crowd's stream, or a Host's more, without letting others run
 
 
 class Owner(Protocol):
@@ -88,19 +88,21 @@ class Line:
                 for key in skin.sandboxes_on(self._hub.view, instance):
                     self._dirty[key] = skin
 
-    async def drain(self) -> AsyncIterator[Down]:
-        """All there is to say of this Host now; no Rules and no Zones."""
+    async def next(self) -> Down | None:
+        """The next there is to say of this Host, None where there is nothing now; no Rules and no
+        Zones."""
         while self._dirty or self._instances_dirty:
             if self._instances_dirty:
                 self._instances_dirty = False
                 message = self._instances()
                 if message is not None:
-                    yield message
+                    return message
             if self._dirty:
                 key = next(iter(self._dirty))
                 assignment = await self._compile(self._dirty.pop(key), key)
                 if assignment is not None:
-                    yield Assign(assignment)
+                    return Assign(assignment)
+        return None
 
     def _instances(self) -> Instances | None:
         view = self._hub.view
@@ -187,7 +189,7 @@ class Feed:
                 yield message
 
     async def _drain(self) -> AsyncIterator[Down]:
-        async for message in self.line.drain():
+        while (message := await self.line.next()) is not None:
             yield message
         while self._traffic_dirty:
             self._traffic_dirty = False
@@ -197,7 +199,7 @@ class Feed:
                 yield rules
             if zones is not said_zones:
                 yield zones
-            async for message in self.line.drain():
+            while (message := await self.line.next()) is not None:
                 yield message
 
 
@@ -223,29 +225,35 @@ class CrowdFeed:
         self._ready[line] = None
         self._wake.set()
 
-    async def stream(self) -> AsyncIterator[tuple[str, Down]]:
+    async def stream(self) -> AsyncIterator[list[tuple[str, Down]]]:
         """For each Host everything as it is and ``Synced``, then changes of all of them until
-        ``close``."""
-        count = 0
+        ``close``; what is there to say comes together, and others run in between: a taker that
+        never waits must not hold the loop."""
+        sleep = self._hub.clock.sleep
+        batch: list[tuple[str, Down]] = []
         for line in self.lines:
             line.mark_all()
             self._ready.pop(line, None)
-            async for message in line.drain():
-                yield line.host, message
-            yield line.host, Synced()
-            count = await self._breathe(count)
+            await self._gather(line, batch)
+            batch.append((line.host, Synced()))
+            if len(batch) >= CROWD_SLICE:
+                yield batch
+                batch = []
+                await sleep(0)
+        if batch and not self._closed:
+            yield batch
         while not self._closed:
             await self._wake.wait()
             self._wake.clear()
             while self._ready:
-                line, _ = self._ready.popitem(last=False)
-                async for message in line.drain():
-                    yield line.host, message
-                    count = await self._breathe(count)
+                batch = []
+                while self._ready and len(batch) < CROWD_SLICE:
+                    await self._gather(self._ready.popitem(last=False)[0], batch)
+                if batch and not self._closed:
+                    yield batch
+                if len(batch) >= CROWD_SLICE:
+                    await sleep(0)
 
-    async def _breathe(self, count: int) -> int:
-        """Let others run now and then: a taker that never waits must not hold the loop."""
-        if count < CROWD_SLICE:
-            return count + 1
-        await self._hub.clock.sleep(0)
-        return 0
+    async def _gather(self, line: Line, batch: list[tuple[str, Down]]) -> None:
+        while (message := await line.next()) is not None:
+            batch.append((line.host, message))

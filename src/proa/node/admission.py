@@ -7,7 +7,7 @@ Pool less what dedicated Instances hold; a dedicated one has its own capacity (D
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from proa.model.feed import Instances
 from proa.model.resources import Port, Resources
@@ -16,25 +16,23 @@ from proa.model.sandbox import Sandbox
 _MILLICORE = 128  # 1/128,000 vCPU each
 
 
-def admit(sandbox: Sandbox, held: Iterable[Sandbox], known: Instances) -> tuple[str, str]:
+def admit(sandbox: Sandbox, held: Sequence[Sandbox], known: Instances) -> tuple[str, str]:
     """("", "") when it fits, else (reason, message). ``held`` are the Sandboxes that were
     admitted and still hold what they reserve."""
-    instances = {instance.id: instance for instance in known.instances}
-    own = instances.get(sandbox.instance)
-    shared = own is None or own.shared
-    if shared:
+    dedicated = {instance.id: instance for instance in known.instances if not instance.shared}
+    own = dedicated.get(sandbox.instance)
+    if own is None:
         capacity = whole = known.host.pool
-        for instance in known.instances:
-            if not instance.shared:
-                capacity = capacity.minus(instance.capacity)
-        members = {i.id for i in known.instances if not i.shared}
-        neighbours = [other for other in held if other.instance not in members]
+        for instance in dedicated.values():
+            capacity = capacity.minus(instance.capacity)
+        neighbours = held
+        if dedicated:
+            neighbours = [other for other in held if other.instance not in dedicated]
     else:
-        assert own is not None
         capacity = whole = own.capacity
         neighbours = [other for other in held if other.instance == sandbox.instance]
     refusal = _short(_booked([sandbox]), _booked(neighbours), capacity, whole)
-    if refusal[0]:
+    if refusal[0] or not sandbox.ports:
         return refusal
     here = [other for other in neighbours if other.instance == sandbox.instance]
     return _ports(sandbox, here)

@@ -318,7 +318,7 @@ class View:
     def _forget_another(self, record: Record) -> None:
         """While nobody looked, a record may have gone and another of its key have come: that one
         did end, which is more than a change, and those who wait for its end look for that."""
-        for rows in self._tables.values():
+        for rows in self._holders(record.key):
             old = rows.get(record.key)
             if old is not None and old.created < record.created:
                 gone = Record(old.key, old.body, record.created, old.created)
@@ -342,8 +342,9 @@ class View:
             if change is not None:
                 if like is None:
                     like = change.new
+                table = rows.table
                 for subscriber in rows.told:
-                    subscriber(rows.table, change)
+                    subscriber(table, change)
 
     def _holders(self, key: str) -> list[Rows[Any]]:
         """The tables that hold a key, and where they promise it, all of its siblings."""

@@ -2,7 +2,8 @@
 
 Agents: ``POST /v1/hello``, ``GET /v1/feed?host=``, ``POST /v1/report``, ``POST /v1/logs``.
 A crowd of simulated Hosts says the same for many: ``POST /v1/hellos``, ``/v1/feeds`` (ids; lines
-of [host, message]), ``/v1/reports``, and ``/v1/leaves`` (ids) when it is switched off for good.
+of [host, message]), ``/v1/reports``, ``/v1/beats`` (ids of those that live), and ``/v1/leaves``
+(ids) when it is switched off for good.
 CLI: ``GET /v1/status``, ``GET /v1/ready``, ``GET /v1/why?subject=&namespace=``,
 ``GET /v1/overview?after=VERSION&timeout=S``, ``GET /v1/dump`` (the store, for a backup).
 Handlers only; the shell is ``server.http``.
@@ -66,7 +67,7 @@ class HullApi:
         self._skins = {skin.name: skin for skin in skins}
         self.feeds = FeedHub(view, clock, config, skins)
         self._alike: dict[type, tuple[Down, bytes]] = {}  # the newest of those all Hosts are told
-        self.join, self._heartbeat, self.leave = join, heartbeat, leave
+        self.join, self.beat, self.leave = join, heartbeat, leave
         self.ship, self._status = ship, status
         self._why, self._overview, self._dump = why, overview, dump
 
@@ -117,8 +118,9 @@ class HullApi:
         """Lines of [host, message]."""
         feed = self.feeds.open_many(hosts)
         try:
-            async for pair in feed.stream():
-                yield _encode(pair) + b"\n"
+            async for pairs in feed.stream():
+                for pair in pairs:
+                    yield _encode(pair) + b"\n"
         finally:
             feed.close()
 
@@ -130,6 +132,10 @@ class HullApi:
         if alike is None or alike[0] is not message:
             alike = self._alike[type(message)] = message, encode_line(message)
         return alike[1]
+
+    async def _beats_route(self, request: Request) -> Response:
+        await self.beat(_ids.decode(request.body))
+        return Response(204)
 
     async def _report_route(self, request: Request) -> Response:
         await self.report((_report.decode(request.body),))
@@ -143,7 +149,7 @@ class HullApi:
         """Hand each bow what concerns its Sandboxes, in the order it was said. Raises TryAgain
         where a Host has not joined; what the others said is taken in."""
         try:
-            await self._heartbeat([report.host for report in reports])
+            await self.beat([report.host for report in reports])
         finally:
             news = [report for report in reports if report.statuses or report.events]
             if news:
@@ -198,6 +204,7 @@ class HullApi:
         ("POST", "/v1/hellos"): _hellos_route,
         ("POST", "/v1/feeds"): _feeds_route,
         ("POST", "/v1/reports"): _reports_route,
+        ("POST", "/v1/beats"): _beats_route,
         ("POST", "/v1/leaves"): _leaves_route,
         ("GET", "/v1/status"): _status_route,
         ("GET", "/v1/why"): _why_route,

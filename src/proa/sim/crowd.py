@@ -10,7 +10,7 @@ then is removed. Machines may be lost, come back empty, or be cut off for a whil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -103,7 +103,7 @@ class Crowd:
         self._loads: dict[tuple[str | float, str | float], list[int]] = {}
         self._dirty: dict[str, tuple[Machine, Box | None]] = {}
         self._wake = asyncio.Event()
-        self._heartbeats: tuple[Report, ...] = ()  # of those that are up; empty: to be made anew
+        self._up: tuple[str, ...] = ()  # who gives signs of life; empty: to be looked up anew
         self.reserved = Reserved()
         self._pool: Resources | None = None
         self._tasks = Tasks()
@@ -180,10 +180,11 @@ class Crowd:
                 await self._link.join([Hello(self.machines[id].facts) for id in ids])
                 for id in ids:
                     self.machines[id].seen = {}
-                async for host, message in self._link.feed(ids):
-                    machine = self.machines.get(host)
-                    if machine is not None:
-                        self._take(machine, message)
+                async for pairs in self._link.feed(ids):
+                    for host, message in pairs:
+                        machine = self.machines.get(host)
+                        if machine is not None:
+                            self._take(machine, message)
             except TryAgain as error:
                 log.info("control plane is away", error=str(error))
             await self.clock.sleep(RETRY_S)
@@ -309,7 +310,7 @@ class Crowd:
             self._wake.clear()
             await self.clock.sleep(self.gather_s)
             reports = self._gathered()
-            while reports and not await self._sent(reports):
+            while reports and not await self._heard(self._link.report(reports)):
                 await self.clock.sleep(RETRY_S)
 
     def _gathered(self) -> list[Report]:
@@ -335,9 +336,10 @@ class Crowd:
                 machine.events = []
         return reports
 
-    async def _sent(self, reports: Sequence[Report]) -> bool:
+    async def _heard(self, call: Awaitable[None]) -> bool:
+        """Whether the control plane has heard; what it refuses is not said again."""
         try:
-            await self._link.report(reports)
+            await call
         except TryAgain:
             return False
         except CallerFault as error:
@@ -348,14 +350,14 @@ class Crowd:
         """One call says that every machine lives."""
         while True:
             await self.clock.sleep(HEARTBEAT_S)
-            if not self._heartbeats:
-                up = (machine for machine in self.machines.values() if not machine.down)
-                self._heartbeats = tuple(Report(one.facts.id) for one in up if not one.cut)
-            await self._sent(self._heartbeats)
+            if not self._up:
+                machines = self.machines.values()
+                self._up = tuple(one.facts.id for one in machines if not one.down and not one.cut)
+            await self._heard(self._link.beat(self._up))
 
     def _others_up(self) -> None:
         """A machine has come, has gone, or is heard or not heard of from now on."""
-        self._heartbeats, self._pool = (), None
+        self._up, self._pool = (), None
 
     # Usage
 

@@ -22,13 +22,18 @@ class CrowdLink(Protocol):
         again of a Host that has joined changes nothing."""
         ...
 
-    def feed(self, hosts: Sequence[str]) -> AsyncIterator[tuple[str, Down]]:
-        """(host, message) for many Hosts: for each what an agent's feed says, ``Synced`` ending
-        what was assigned before. Ends by raising ``TryAgain`` when the connection breaks."""
+    def feed(self, hosts: Sequence[str]) -> AsyncIterator[Sequence[tuple[str, Down]]]:
+        """(host, message) for many Hosts, some at a time: for each what an agent's feed says,
+        ``Synced`` ending what was assigned before. Ends by raising ``TryAgain`` when the
+        connection breaks."""
         ...
 
     async def report(self, reports: Sequence[Report]) -> None:
-        """News of many Hosts; each Host named, with or without news, is alive."""
+        """News of many Hosts, each of which is alive."""
+        ...
+
+    async def beat(self, hosts: Sequence[str]) -> None:
+        """These Hosts are alive, and have no news."""
         ...
 
     async def leave(self, hosts: Sequence[str]) -> None:

@@ -35,20 +35,23 @@ class NearLink:
     async def report(self, reports: Sequence[Report]) -> None:
         await self._carry(self._hull().report(reports))
 
+    async def beat(self, hosts: Sequence[str]) -> None:
+        await self._carry(self._hull().beat(hosts))
+
     async def ship(self, batch: LogBatch) -> None:
         await self._carry(self._hull().ship(batch))
 
     async def leave(self, hosts: Sequence[str]) -> None:
         await self._carry(self._hull().leave(hosts))
 
-    async def feed(self, hosts: Sequence[str]) -> AsyncIterator[tuple[str, Down]]:
+    async def feed(self, hosts: Sequence[str]) -> AsyncIterator[Sequence[tuple[str, Down]]]:
         feed = self._hull().feeds.open_many(hosts)
         self._feeds[feed] = None
         try:
-            async for pair in feed.stream():
+            async for pairs in feed.stream():
                 if feed not in self._feeds:
                     break
-                yield pair
+                yield pairs
         finally:
             self._feeds.pop(feed, None)
             feed.close()

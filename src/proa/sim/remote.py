@@ -31,17 +31,16 @@ class RemoteLink:
         for some in _slices(hellos, HOSTS):
             await self._client.post("/v1/hellos", _encode(some))
 
-    async def feed(self, hosts: Sequence[str]) -> AsyncIterator[tuple[str, Down]]:
+    async def feed(self, hosts: Sequence[str]) -> AsyncIterator[Sequence[tuple[str, Down]]]:
         async for line in self._client.lines("/v1/feeds", _encode(hosts)):
-            yield _pair.decode(line)
+            yield (_pair.decode(line),)
 
     async def report(self, reports: Sequence[Report]) -> None:
-        news = [report for report in reports if report.statuses or report.events]
-        alive = [report for report in reports if not report.statuses and not report.events]
-        for some in _slices(news, REPORTS):
+        for some in _slices(reports, REPORTS):
             await self._client.post("/v1/reports", _encode(some))
-        if alive:
-            await self._client.post("/v1/reports", _encode(alive))
+
+    async def beat(self, hosts: Sequence[str]) -> None:
+        await self._client.post("/v1/beats", _encode(hosts))
 
     async def leave(self, hosts: Sequence[str]) -> None:
         for some in _slices(hosts, HOSTS):

@@ -18,7 +18,7 @@ def hub_of(bow: Bow) -> FeedHub:
 
 
 class Taker:
-    """Reads a stream for as long as it is there."""
+    """Reads a stream for as long as it is there. A crowd's comes in batches."""
 
     def __init__(self, bow: Bow, stream: AsyncIterator[Any]) -> None:
         self.news: list[Any] = []
@@ -26,7 +26,7 @@ class Taker:
 
     async def _read(self, stream: AsyncIterator[Any]) -> None:
         async for message in stream:
-            self.news.append(message)
+            self.news += message if isinstance(message, list) else [message]
 
     def take(self) -> list[Any]:
         news, self.news = self.news, []

@@ -31,10 +31,10 @@ class Hull:
     def close(self) -> None:
         return
 
-    async def stream(self) -> AsyncIterator[tuple[str, Down]]:
-        yield "first", Synced()
+    async def stream(self) -> AsyncIterator[list[tuple[str, Down]]]:
+        yield [("first", Synced())]
         await self.go_on.wait()
-        yield "second", Synced()
+        yield [("second", Synced())]
 
 
 def test_what_is_said_after_a_feed_broke_does_not_arrive() -> None:
@@ -43,8 +43,8 @@ def test_what_is_said_after_a_feed_broke_does_not_arrive() -> None:
         link = NearLink(lambda: cast(HullApi, hull))
 
         async def read() -> None:
-            async for host, _ in link.feed(["first", "second"]):
-                came.append(host)
+            async for pairs in link.feed(["first", "second"]):
+                came.extend(host for host, _ in pairs)
 
         reading = asyncio.create_task(read())
         await VirtualClock().sleep(1)
