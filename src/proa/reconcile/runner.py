@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 from proa.base.aio import Tasks
@@ -22,7 +21,7 @@ from proa.base.telemetry import get_logger
 from proa.reconcile.controller import Controller, Trigger
 from proa.reconcile.plan import Commit, Plan
 from proa.reconcile.queue import WorkQueue
-from proa.reconcile.view import Change, Entry, Table, View
+from proa.reconcile.view import Change, Entry, Table, View, same_in
 from proa.store.api import Store
 
 log = get_logger(__name__)
@@ -31,7 +30,7 @@ TURN = 64  # reconciles of one controller before others have their turn
 Performer = Callable[[Any], Awaitable[int]]
 Keys = Callable[[View, Change[Any]], Iterable[str]]
 Due = Callable[[Change[Any]], float]
-Part = Callable[[Any], object]  # of a row's value
+Same = Callable[[Any, Any], bool]  # of the values of two rows
 
 
 class _Turns:
@@ -181,7 +180,7 @@ class _Triggers:
     def __init__(self, view: View, clock: Clock) -> None:
         self._view, self._clock = view, clock
         self._all: dict[tuple[str, ...], dict[tuple[Keys, Due | None], list[WorkQueue]]] = {}
-        self._groups: list[tuple[Part | None, list[tuple[Keys, Due | None, list[WorkQueue]]]]] = []
+        self._groups: list[tuple[Same | None, list[tuple[Keys, Due | None, list[WorkQueue]]]]] = []
 
     def add(self, trigger: Trigger, queue: WorkQueue) -> None:
         """``queue`` is given the keys that a trigger names."""
@@ -189,7 +188,7 @@ class _Triggers:
         those.setdefault((trigger.keys, trigger.due), []).append(queue)
         self._groups = [
             (
-                attrgetter(*parts) if parts else None,
+                same_in(parts) if parts else None,
                 [(keys, due, queues) for (keys, due), queues in of_parts.items()],
             )
             for parts, of_parts in self._all.items()
@@ -198,12 +197,12 @@ class _Triggers:
     def changed(self, _table: Table[Any], change: Change[Any]) -> None:
         """Enqueue all that a change concerns."""
         view, old, new = self._view, change.old, change.new
-        for part, those in self._groups:
+        for same, those in self._groups:
             if (
-                part is not None
+                same is not None
                 and old is not None
                 and new is not None
-                and part(old.value) == part(new.value)
+                and same(old.value, new.value)
             ):
                 continue
             for keys, due, queues in those:

@@ -92,10 +92,10 @@ class Rows(Generic[T]):
         for name, index_of in table.indexes.items():
             those = by_parts.setdefault(table.parts.get(name), [])
             those.append((index_of, self._indexes[name]))
-        self._groups = [(_looking_at(parts), those) for parts, those in by_parts.items()]
+        self._groups = [(_same_in(parts), those) for parts, those in by_parts.items()]
         # All that any of them looks at; None where one does not say.
         every = None if None in by_parts else {name for parts in by_parts for name in parts or ()}
-        self._looked_at = _looking_at(None if every is None else tuple(sorted(every)))
+        self._filed_alike = _same_in(None if every is None else tuple(sorted(every)))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -165,8 +165,8 @@ class Rows(Generic[T]):
         elif new is None:
             self._take_out(old)
         else:
-            looked_at = self._looked_at
-            if looked_at is None or looked_at(old.value) != looked_at(new.value):
+            alike = self._filed_alike
+            if alike is None or not alike(old.value, new.value):
                 self._refile(old, new)
             self._rows[old.key] = new
         self.edition += 1
@@ -192,8 +192,8 @@ class Rows(Generic[T]):
     def _refile(self, old: Entry[T], new: Entry[T]) -> None:
         """A row is replaced, and may be found elsewhere now."""
         key = old.key
-        for looked_at, those in self._groups:
-            if looked_at is not None and looked_at(old.value) == looked_at(new.value):
+        for alike, those in self._groups:
+            if alike is not None and alike(old.value, new.value):
                 continue
             for index_of, index in those:
                 before, after = index_of(key, old.value), index_of(key, new.value)
@@ -222,11 +222,21 @@ def _add(index: dict[str, dict[str, None]], key: str, values: Iterable[str]) -> 
             there[key] = None
 
 
-def _looking_at(names: tuple[str, ...] | None) -> Callable[[Any], object] | None:
-    """What gives these attributes of a value together."""
+def _same_in(names: tuple[str, ...] | None) -> Callable[[Any, Any], bool] | None:
+    """``same_in`` of these attributes; None where they are not known."""
     if names is None:
         return None
-    return attrgetter(*names) if names else lambda _value: None
+    return same_in(names) if names else lambda _one, _other: True
+
+
+def same_in(names: tuple[str, ...]) -> Callable[[Any, Any], bool]:
+    """What tells whether two values are the same in these attributes (dotted). A change of a part
+    leaves the others the same objects, and most often all names are of one: then none of them is
+    compared."""
+    look, first = attrgetter(*names), attrgetter(names[0].partition(".")[0])
+    if len({name.partition(".")[0] for name in names}) > 1:
+        return lambda one, other: bool(look(one) == look(other))
+    return lambda one, other: first(one) is first(other) or bool(look(one) == look(other))
 
 
 Subscriber = Callable[[Table[Any], Change[Any]], None]
