@@ -15,7 +15,6 @@ from proa.placement.domains import Bad, also_bad, any_left
 from proa.placement.fleet import Ints, Mask
 
 BY_INSTANCE = ("instanceId", "host")
-_MOST = np.int64(2**63 - 1)
 
 
 def choose(kind: AskClass, classes: Classes, bad: Bad, draw: int) -> int:
@@ -23,19 +22,16 @@ def choose(kind: AskClass, classes: Classes, bad: Bad, draw: int) -> int:
     decides among equals and is "random"."""
     if not any_left(bad):
         return -1
-    first = True
-    for strategy in kind.ask.strategies:
-        if strategy.kind == "random":
-            break
-        worse = _worse_domains(kind, classes, strategy, bad) if first else None
-        if worse is None:
-            key = _key(kind, classes, strategy)
-            wide = bad.astype(np.int64)
-            inside = (key & ~wide) | (wide & _MOST)
-            worse = key != inside[inside.argmin()]
+    first, *later = kind.ask.strategies
+    worse = _worse_domains(kind, classes, first, bad)
+    if worse is not None:
         bad = also_bad(bad, worse)
-        first = False
     rows = np.flatnonzero(bad == 0)
+    for strategy in (first, *later) if worse is None else later:
+        if strategy.kind == "random" or len(rows) == 1:
+            break
+        key = _key(kind, classes, strategy)[rows]
+        rows = rows[key == key[key.argmin()]]
     return int(rows[draw % len(rows)])
 
 
