@@ -1,7 +1,7 @@
 """Fields that a JSON body says twice, which decoders silently take the last of.
 
-``bodies`` asks for every written object. The common body has none: it is as long as what was
-decoded would be, or has as many keys. Only a body with more keys is read again, slowly, to name
+``bodies`` asks for every written object. The common body has none: it is what was decoded, written
+again, or has as many strings or keys. Only a body with more keys is read again, slowly, to name
 them as kube-apiserver's strict decoding does.
 """
 
@@ -22,7 +22,7 @@ def duplicate_fields(body: bytes, found: Any) -> list[str]:
     decoded to ``found``. Raises ValueError for a body too deep to be encoded again."""
     try:
         compact = orjson.dumps(found)
-        if len(compact) == len(body.rstrip()):
+        if compact == body:
             return []
     except orjson.JSONEncodeError as error:
         raise ValueError("exceeded max depth") from error
