@@ -56,9 +56,10 @@ def _by_family(key: str, pod: Pod) -> Iterable[str]:
 
 def family(cluster: str, owner: str, labels: Mapping[str, str]) -> str:
     """The value under which index "family" files a controller's pods that have these labels, all
-    of them and no others."""
+    of them and no others. An owner's uid may hold any letter, so it stands last, and after one that
+    no label holds."""
     text = ",".join([f"{name}={value}" for name, value in sorted(labels.items())])
-    return f"{cluster}/{owner}/{text}"
+    return f"{cluster}/{text} {owner}"
 
 
 def _by_uid(key: str, value: Any) -> Iterable[str]:

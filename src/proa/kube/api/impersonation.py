@@ -25,7 +25,7 @@ _ACCOUNT = "system:serviceaccount:"
 def impersonated(request: Request, user: User, rbac: Rbac) -> User:
     """The user that the request is for: ``user`` where no header says otherwise. Raises ApiError
     400 for headers without a user, 403 for what ``user`` may not take on."""
-    if not _any(tuple(request.headers)):
+    if not _asked_for(tuple(request.headers)):
         return user
     headers = {name: text for name, text in request.headers.items() if name.startswith(PREFIX)}
     name = headers.get("impersonate-user", "")
@@ -45,8 +45,8 @@ def impersonated(request: Request, user: User, rbac: Rbac) -> User:
 
 
 @lru_cache(maxsize=64)
-def _any(names: tuple[str, ...]) -> bool:
-    """Whether a header of these asks for it; clients send the same ones again and again."""
+def _asked_for(names: tuple[str, ...]) -> bool:
+    """Whether one of these headers asks for another user: clients send the same ones each time."""
     return any(name.startswith(PREFIX) for name in names)
 
 

@@ -305,7 +305,7 @@ class Writer:
                 if dry_run:
                     return Written(marked)
                 body = bodies.kept(self._api.kinds, resource, marked)
-                if isinstance(entry.value, Pod):  # of which nothing else is another
+                if isinstance(entry.value, Pod):  # a mark changes nothing else of it
                     handed_over(Pod).tell_meta(body, entry.value, orjson.dumps(marked["metadata"]))
                 version = await self._commit(
                     (Guard(entry.key, entry.version),), (Put(entry.key, body),)

@@ -97,3 +97,16 @@ def test_pods_that_the_selector_does_not_speak_of_are_looked_at() -> None:
     scene = Scene(selector={"matchLabels": {"app": "other"}})
     scene.pod(1, "ready")
     assert counted(scene.view, scene.entry) is None
+
+
+def test_a_pod_of_another_owner_is_not_counted_for_one_that_has_to_be_let_go() -> None:
+    labels = {"x/app": "web"}
+    scene = Scene(
+        selector={"matchLabels": labels}, template={"metadata": {"labels": labels}, "spec": {}}
+    )
+    one, other = pod("ready"), pod("ready")
+    one["metadata"]["labels"] = {"app": "none"}
+    other["metadata"] |= {"labels": {"app": "web"}, "ownerReferences": [{**OWNER, "uid": "s/x"}]}
+    scene.tell("", "pods", "one", one)
+    scene.tell("", "pods", "other", other)
+    assert counted(scene.view, scene.entry) is None
