@@ -11,11 +11,12 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from proa.base.errors import CallerFault
+from proa.bench.conditions import Conditions
 
 NOISE = 0.25  # two runs on one machine may differ by as much without meaning anything
 
@@ -53,11 +54,13 @@ class Finding:
 
 @dataclass(slots=True, frozen=True)
 class Run:
-    """All findings of one run; ``failed`` names the benchmarks that did not end well."""
+    """All findings of one run; ``failed`` names the benchmarks that did not end well,
+    ``conditions`` says what the machine gave to each."""
 
     findings: tuple[Finding, ...]
     failed: dict[str, str]
     machine: dict[str, Any]
+    conditions: dict[str, Conditions] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
         """As JSON has it, and ``read_run`` reads it."""
@@ -65,7 +68,12 @@ class Run:
             {**asdict(one), "ratio": one.ratio and round(one.ratio, 3), "reached": one.reached}
             for one in self.findings
         ]
-        return {"machine": self.machine, "failed": self.failed, "findings": findings}
+        return {
+            "machine": self.machine,
+            "failed": self.failed,
+            "conditions": {name: asdict(one) for name, one in self.conditions.items()},
+            "findings": findings,
+        }
 
 
 def this_machine() -> dict[str, Any]:
@@ -86,8 +94,11 @@ def read_run(path: Path) -> Run:
             Finding(**{name: one[name] for name in Finding.__slots__})
             for one in content["findings"]
         ]
-        return Run(tuple(findings), content["failed"], content["machine"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        conditions = {
+            name: Conditions(**one) for name, one in content.get("conditions", {}).items()
+        }
+        return Run(tuple(findings), content["failed"], content["machine"], conditions)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CallerFault(f"{path} is no saved run of benchmarks: {error}") from error
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from proa.base.quantity import bytes_of, cpu_of
+from proa.bench.conditions import yardstick
 from proa.model.resources import Resources
 from proa.placement import engine
 from proa.placement.asks import (
@@ -124,17 +125,6 @@ def measure(kind: str, rows: int, count: int) -> dict[str, object]:
         "yardstick": round(yardstick(), 2),
         "placed": placed,
     }
-
-
-def yardstick() -> float:
-    """Microseconds of a fixed piece of Python, ``sum(range(100))``, on this machine right now."""
-    rounds = []
-    for _ in range(20):
-        began = time.process_time()
-        for _ in range(500):
-            sum(range(100))
-        rounds.append((time.process_time() - began) / 500 * 1e6)
-    return statistics.median(rounds)
 
 
 def main() -> None:

@@ -1,15 +1,15 @@
 """``bench/report.html``: a run of benchmarks as one page that needs no network.
 
-How far each figure is beyond its limit, the table behind it, every method, and, with a baseline,
-what has changed since.
+How far each figure is beyond its limit, the table behind it, every method, what the machine gave,
+and, with a baseline, what has changed since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from proa.bench.findings import Finding, Run, differences, table
+from proa.bench.findings import Run, differences, table
 from proa.sim.charts import bars, page
 
 
@@ -24,7 +24,7 @@ def render(run: Run, baseline: Run | None = None) -> str:
         parts.append(f"<h2>Not ended well</h2><ul>{failed}</ul>")
     if baseline is not None:
         parts += ["<h2>Since the baseline</h2>", _changes(run, baseline)]
-    parts += ["<h2>Methods</h2>", _methods(run.findings)]
+    parts += ["<h2>Methods</h2>", _methods(run)]
     return page("Proa: benchmarks", "".join(parts))
 
 
@@ -62,7 +62,12 @@ def _changes(run: Run, baseline: Run) -> str:
     return _table(rows)
 
 
-def _methods(findings: tuple[Finding, ...]) -> str:
-    methods = {one.benchmark: one.method for one in findings if one.method}
-    said = (f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in methods.items())
+def _methods(run: Run) -> str:
+    """How each was measured, and what the machine gave to it."""
+    methods = {one.benchmark: one.method for one in run.findings if one.method}
+    return _listed(methods) + "<h2>Conditions</h2>" + _listed(run.conditions)
+
+
+def _listed(items: Mapping[str, object]) -> str:
+    said = (f"<dt>{escape(name)}</dt><dd>{escape(str(it))}</dd>" for name, it in items.items())
     return f"<dl>{''.join(said)}</dl>"

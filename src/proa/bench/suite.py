@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import proa
+from proa.bench.conditions import Conditions, Watch
 from proa.bench.findings import Finding, Run, this_machine
 
 Json = dict[str, Any]
@@ -194,18 +195,21 @@ def run(names: Sequence[str], told: Callable[[str], None], ended: Callable[[Run]
     known = benchmarks()
     findings: list[Finding] = []
     failed: dict[str, str] = {}
+    conditions: dict[str, Conditions] = {}
     run = Run((), {}, this_machine())
     for name in names:
         benchmark = known[name]
         reason = why_not(benchmark)
         if not reason:
             told(name)
+            watch = Watch()
             found = list(_run(benchmark))
+            conditions[name] = watch.seen()
             findings += [item for item in found if isinstance(item, Finding)]
             reason = next((item for item in found if isinstance(item, str)), "")
         if reason:
             failed[name] = reason
-        run = Run(tuple(findings), dict(failed), run.machine)
+        run = Run(tuple(findings), dict(failed), run.machine, dict(conditions))
         ended(run)
     return run
 

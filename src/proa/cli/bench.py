@@ -27,6 +27,7 @@ METHOD = (
     "CI accepts (scheduler_perf)."
 )
 
+TELLING = 0.02  # a stolen share that the reader of a figure should know
 ECS_METHOD = (
     "container instances without agents; one service asks for all tasks while the scheduler is "
     "held; from its release until every task's record names its instance. SQLite on disk, durable "
@@ -164,6 +165,9 @@ def _print_run(run: Run, changes: Sequence[Difference]) -> None:
     Console().print(shown)
     for name, why in run.failed.items():
         click.echo(f"{name}: {why}")
+    for name, conditions in run.conditions.items():
+        if conditions.stolen >= TELLING:
+            click.echo(f"{name}: {conditions}")
     for item in changes:
         if item.worse:
             click.echo(f"{item.finding.key}: {item.factor:.2f} times as good as the baseline")

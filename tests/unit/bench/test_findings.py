@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from proa.base.errors import CallerFault
 from proa.bench import suite
+from proa.bench.conditions import Conditions
 from proa.bench.findings import Finding, Run, differences, read_run, table
 from proa.bench.report import render
 from proa.bench.suite import Benchmark
@@ -38,6 +40,14 @@ def test_a_run_is_saved_and_read_again(tmp_path: Path) -> None:
     path.write_text('{"findings": [{}]}')
     with pytest.raises(CallerFault, match="no saved run"):
         read_run(path)
+
+
+def test_a_run_keeps_what_the_machine_gave_to_each(tmp_path: Path) -> None:
+    run = replace(run_of(FAST), conditions={"scheduling": Conditions(0.123, 1.5)})
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run.shown()))
+    assert read_run(path) == run
+    assert "12.3% of processor time stolen" in render(run)
 
 
 def test_a_baseline_tells_what_got_worse_in_either_direction() -> None:

@@ -25,7 +25,7 @@ from proa.bench.live.instance import Instance, running
 from proa.bench.live.measure import Contender, Result, interleave, ratio, scratch, summary
 from proa.bench.live.peer import BUSYBOX, COMMAND, BareCri, bare_cri, shims
 
-PLAN = ((1, 10, 2), (50, 3, 1))  # how many at once, measured rounds, rounds of warming up
+PLAN = ((1, 10, 2), (50, 5, 1))  # how many at once, measured rounds, rounds of warming up
 _PODS = "/api/v1/namespaces/default/pods"
 _LIMIT_S = 120.0
 _POLL_S, _POLL_MAX_S = 0.005, 0.05  # between two questions: for each task, and for any number
