@@ -122,6 +122,27 @@ def test_what_admission_adds_is_not_taken_from_an_earlier_pod_once_it_changes() 
     serving(check)
 
 
+def test_what_admission_looks_at_is_looked_up_anew_once_anything_changes() -> None:
+    async def check(client: Client) -> None:
+        spec = pod("x")["spec"]
+
+        def of_one_spec(name: str) -> Child:
+            call, _ = of_template(name)
+            call.body["spec"] = spec
+            return call, ()
+
+        await client.api.create_all([of_one_spec("web-aaaaa")])
+        usual = {"value": 7, "globalDefault": True, "metadata": {"name": "usual"}}
+        await client.make(CLASSES, {"kind": "PriorityClass", **usual})
+        await client.api.create_all([of_one_spec("web-bbbbb")])
+        await client.ask("DELETE", f"{CLASSES}/usual")
+        await client.api.create_all([of_one_spec("web-ccccc")])
+        items = said(await client.ask("GET", PODS))["items"]
+        assert [item["spec"]["priority"] for item in items] == [0, 7, 0]
+
+    serving(check)
+
+
 def test_what_a_template_says_of_the_second_in_which_its_first_pod_is_made_stays() -> None:
     async def check(client: Client) -> None:
         def restarted(name: str) -> Child:
