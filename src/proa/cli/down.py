@@ -47,7 +47,8 @@ def down(data_dir: Path, *, purge: bool) -> int:
             return _purge(data_dir)
         return 0
     with alone(data_dir):
-        return _take_down(config, data_dir, purge=purge)
+        # The command that was waited for may have started another.
+        return _take_down(load_config(data_dir) or config, data_dir, purge=purge)
 
 
 def _take_down(config: Config, data_dir: Path, *, purge: bool) -> int:

@@ -24,6 +24,7 @@ from proa.base.stopwatch import monotonic
 
 COMPONENTS = ("supervisor", "containerd", "control", "agent")
 _HAS_PROC = Path("/proc/self/stat").exists()
+PURGES = 20  # of a data directory, by others, that one command waits for in a row
 OF_SIM = ("supervisor", "control")  # with the simulated runtime everything is in one process
 
 
@@ -44,25 +45,37 @@ def default_data_dir() -> Path:
 def alone(data_dir: Path) -> Iterator[None]:
     """One command at a time starts or stops what runs from a data directory; the next one waits,
     and says so. The directory is made for that, and taken away again if it stays empty; where it
-    cannot be made there is nothing to guard, and what comes next says why."""
+    cannot be made or locked there is nothing to guard, and what comes next says why."""
     with contextlib.ExitStack() as stack:
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            yield
-            return
-        stack.callback(os.close, folder)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            click.echo("  waiting for another proa up or down …")
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        made = False
+        for _ in range(PURGES):
+            try:
+                with contextlib.suppress(FileExistsError):
+                    data_dir.mkdir(parents=True)
+                    made = True
+                folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+                stack.callback(os.close, folder)
+                _lock(folder)
+                if os.path.samestat(os.fstat(folder), data_dir.stat()):
+                    break
+            except FileNotFoundError:
+                continue  # who was waited for has purged it: the next one locks what it makes
+            except OSError:
+                break
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                data_dir.rmdir()
+            if made:
+                with contextlib.suppress(OSError):
+                    data_dir.rmdir()
+
+
+def _lock(folder: int) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        click.echo("  waiting for another proa up or down …")
+        fcntl.flock(folder, fcntl.LOCK_EX)
 
 
 def process_id(data_dir: Path, component: str) -> int:
