@@ -160,8 +160,8 @@ async def _watch(kubeconfig: Kubeconfig, creates: Load) -> dict[str, Any]:
                 await client.call("POST", _MAPS, body)
                 took_ms.append((await watching.reached() - began) * 1000)
         async with crowd(kubeconfig, f"{_MAPS}?{since}", WATCHERS) as watching:
-            figures = await asyncio.to_thread(creates.run, SECONDS)
-            beside = {**asdict(figures), "mib": round(watching.bytes / 2**20)}
+            history = [await asyncio.to_thread(creates.run, SECONDS) for _ in range(ROUNDS)]
+            beside = {**_summary(history), "mib": round(watching.bytes / 2**20)}
     finally:
         await client.close()
     return {"watch_1000_filtered": summary(took_ms, "ms"), "create_beside_1000_watchers": beside}
