@@ -28,6 +28,7 @@ from proa.server.terminator import frames
 from proa.server.terminator.client import READ, Client
 from proa.server.terminator.contexts import context_of
 from proa.server.terminator.frames import HEAD, Inbox, Keys
+from proa.server.terminator.yielding import Yielding
 
 SHAKE_S = 60.0  # for a handshake
 CLOSE_S = 30.0  # for a client to read what is left for it
@@ -98,6 +99,7 @@ class Service:
         self._shaking, self._closing = Waits(SHAKE_S), Waits(CLOSE_S)
         self._lingering, self._pausing = Waits(LINGER_S), Waits(PAUSE_S)
         self._waits = (self._shaking, self._closing, self._lingering, self._pausing)
+        self._yielding = Yielding(os.getpriority(os.PRIO_PROCESS, 0))
         self._linked = True
 
     def run(self) -> None:
@@ -107,6 +109,7 @@ class Service:
             timeout = max(0.0, min(times) - _now()) if times else None
             if self._behind:
                 timeout = 0
+            self._yielding.look(len(self._behind))
             for key, events in self._selector.select(timeout):
                 key.data(events)
             if times:
