@@ -108,22 +108,17 @@ class Heads:
 
     def commit(self, transaction: Transaction) -> tuple[Committed, Sequence[Event]]:
         """Check and write; a guard that fails leaves nothing written."""
-        heads, records = self._group.heads, self.records
         for guard in transaction.guards:
-            key = guard.key
-            found = heads[key] if key in heads else records.get(key)
+            found = self._head(guard.key)
             if isinstance(guard, Exists):
                 if found is None:
-                    raise GuardFailed(key, -1, 0)
+                    raise GuardFailed(guard.key, -1, 0)
             elif (found.version if found else 0) != guard.version:
-                raise GuardFailed(key, guard.version, found.version if found else 0)
+                raise GuardFailed(guard.key, guard.version, found.version if found else 0)
         for write in transaction.writes:
             if isinstance(write, Put) and write.lease and write.lease not in self.leases:
                 raise LeaseGone(f"lease {write.lease} has expired")
         events = self._write(transaction.writes)
-        if len(events) == len(transaction.writes) == 1:  # as most are
-            version = events[0].record.version
-            return Committed(version, (version,)), events
         last = events[-1].record.version if events else self.counters.version
         if len(events) == len(transaction.writes):
             return Committed(last, tuple(event.record.version for event in events)), events

@@ -90,19 +90,17 @@ def _loads(
     folder: Path, instance: Instance, kubeconfig: Kubeconfig, peer: Yardstick
 ) -> dict[str, Load]:
     secret, server = (kubeconfig.certificate, kubeconfig.key), kubeconfig.server.rstrip("/")
-    new = json.dumps(_config_map("load-{n}"))
     query, tasks = json.dumps({"clusters": ["default"]}), json.dumps({"cluster": "default"})
     headers = signed(instance.environment, "DescribeClusters", query.encode())
     listing = signed(instance.environment, "ListTasks", tasks.encode())
     endpoint = instance.environment["AWS_ENDPOINT_URL"] + "/"
     some = f"{server}{_DEFAULT}/secrets?limit=500"
     return {
-        "kubernetes_get": Load(f"{server}{_PODS}/bench", folder, certificate=secret),
+        **_in_namespace("kubernetes", folder, kubeconfig, _DEFAULT),
         "nginx_tls_get": Load(f"{peer.secure}/read", folder, certificate=peer.certificate),
         "kubernetes_list": Load(some, folder, certificate=secret),
-        "kubernetes_create": Load(server + _MAPS, folder, "POST", _JSON, new, secret),
         "nginx_tls_post": Load(
-            f"{peer.secure}/create", folder, "POST", _JSON, new, peer.certificate
+            f"{peer.secure}/create", folder, "POST", _JSON, _NEW_MAP, peer.certificate
         ),
         "ecs_describe_clusters": Load(endpoint, folder, "POST", headers, query),
         "ecs_list_tasks": Load(endpoint, folder, "POST", listing, tasks),
@@ -126,11 +124,15 @@ async def _other_loads(folder: Path, path: Path) -> dict[str, Load]:
         await _eventually(lambda: client.call("POST", f"{space}/pods", _pod()))
     finally:
         await client.close()
-    secret, server = (kubeconfig.certificate, kubeconfig.key), kubeconfig.server.rstrip("/")
-    new = json.dumps(_config_map("load-{n}"))
+    return _in_namespace("other", folder, kubeconfig, space)
+
+
+def _in_namespace(name: str, folder: Path, kubeconfig: Kubeconfig, space: str) -> dict[str, Load]:
+    """Reads of the pod and creations of ConfigMaps in a namespace of one Kubernetes API."""
+    secret, place = (kubeconfig.certificate, kubeconfig.key), kubeconfig.server.rstrip("/") + space
     return {
-        "other_get": Load(f"{server}{space}/pods/bench", folder, certificate=secret),
-        "other_create": Load(f"{server}{space}/configmaps", folder, "POST", _JSON, new, secret),
+        f"{name}_get": Load(f"{place}/pods/bench", folder, certificate=secret),
+        f"{name}_create": Load(f"{place}/configmaps", folder, "POST", _JSON, _NEW_MAP, secret),
     }
 
 
@@ -202,6 +204,9 @@ async def _nothing() -> None:
 def _config_map(name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
     metadata = {"name": name, **({"labels": labels} if labels else {})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": _DATA}
+
+
+_NEW_MAP = json.dumps(_config_map("load-{n}"))
 
 
 def _pod() -> dict[str, Any]:
